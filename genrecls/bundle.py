@@ -1,0 +1,195 @@
+"""A trained model with all that is needed to use it: saved, loaded, asked about a track."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .config import FrontEnd, Recipe
+from .features import track_log_mels
+
+#: Version of the folder's layout.
+FORMAT = 1
+CARD = "card.json"
+
+
+class BundleError(ValueError):
+    """A folder that is no saved run, or one that this version cannot read."""
+
+
+def probability_columns(genres: list[str]) -> list[str]:
+    """Names of the columns that hold the probability of each genre."""
+    return [f"prob_{genre}" for genre in genres]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one track.
+
+    Attributes
+    ----------
+    path : str
+    genre : str
+        The verdict: the genre with the highest mean probability over the pieces.
+    probabilities : dict of str to float
+        Mean over the pieces, per genre.
+    pieces : pd.DataFrame
+        One row a piece: ``segment, start_s, end_s, prob_<genre>..., predicted``.
+    """
+
+    path: str
+    genre: str
+    probabilities: dict[str, float]
+    pieces: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class GenreClassifier:
+    """A saved run: model, front end, card, history and predictions.
+
+    The tables are read from the folder without TensorFlow; the model is loaded when it is
+    first needed.
+    """
+
+    folder: Path
+    card: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> GenreClassifier:
+        """Open a saved run.
+
+        Raises
+        ------
+        BundleError
+            If there is no run in the folder, or one of a later version of genrecls.
+        """
+        folder = Path(folder)
+        try:
+            card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise BundleError(
+                f"no trained model in {str(folder)!r}; make one with 'genrecls train'"
+            ) from error
+        except ValueError as error:
+            raise BundleError(f"{str(folder / CARD)!r} is damaged: {error}") from error
+        if not isinstance(card, dict) or card.get("format") != FORMAT:
+            raise BundleError(
+                f"{str(folder / CARD)!r} is not a card of format {FORMAT}; "
+                f"it was made by another version of genrecls"
+            )
+        return cls(folder, card)
+
+    @staticmethod
+    def uid_of(folder: Path) -> str | None:
+        """What decides the outcome of the run in a folder, hashed; None if there is no run."""
+        try:
+            return GenreClassifier.load(folder).card["uid"]
+        except BundleError:
+            return None
+
+    @property
+    def name(self) -> str:
+        return self.card["name"]
+
+    @property
+    def genres(self) -> list[str]:
+        """Genres in the order of the model's outputs."""
+        return self.card["genres"]
+
+    @cached_property
+    def front_end(self) -> FrontEnd:
+        return FrontEnd.from_dict(self.card["front_end"])
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        return Recipe.from_dict(self.card["recipe"])
+
+    @cached_property
+    def model(self):
+        """The Keras model: log-mels [shape=(batch, n_mels, frames, 1)] in dB to probabilities."""
+        import keras
+
+        from . import models  # noqa: F401  registers the Picture layer
+
+        return keras.saving.load_model(self.folder / "model.keras", safe_mode=True, compile=False)
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch: ``epoch, loss, accuracy, val_loss, val_accuracy``."""
+        return pd.read_parquet(self.folder / "history.parquet")
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """One row a validation or test piece: the segments table, ``prob_<genre>``, ``predicted``."""
+        return pd.read_parquet(self.folder / "predictions.parquet")
+
+    @property
+    def segments(self) -> pd.DataFrame:
+        """Every piece of the corpus with its split."""
+        return pd.read_parquet(self.folder / "segments.parquet")
+
+    @property
+    def first_layer(self) -> tuple[dict[str, Any], np.ndarray]:
+        """One test piece (``path, segment, log_mel``) and its maps [shape=(channels, h, w)]."""
+        with np.load(self.folder / "first_layer.npz", allow_pickle=False) as saved:
+            piece = {
+                "path": str(saved["path"]),
+                "segment": int(saved["segment"]),
+                "log_mel": saved["log_mel"],
+            }
+            return piece, saved["maps"]
+
+    def predict_log_mels(self, log_mels: np.ndarray) -> np.ndarray:
+        """Probabilities of pieces.
+
+        Parameters
+        ----------
+        log_mels : np.ndarray [shape=(pieces, n_mels, frames)] (in dB)
+
+        Returns
+        -------
+        np.ndarray [shape=(pieces, genres)], rows sum to 1
+        """
+        return self.model.predict(log_mels[..., None], batch_size=32, verbose=0)
+
+    def predict(self, path: str | os.PathLike) -> Prediction:
+        """Classify a file.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A sound or video file of at least one piece (15 s).
+
+        Returns
+        -------
+        Prediction
+
+        Raises
+        ------
+        AudioError
+            If the file cannot be decoded or is too short.
+        """
+        log_mels, pieces = track_log_mels(path, self.front_end)
+        probabilities = self.predict_log_mels(log_mels)
+        pieces[probability_columns(self.genres)] = probabilities
+        pieces["predicted"] = np.array(self.genres)[probabilities.argmax(axis=1)]
+        mean = probabilities.mean(axis=0)
+        return Prediction(
+            str(path),
+            self.genres[int(mean.argmax())],
+            dict(zip(self.genres, mean.tolist(), strict=True)),
+            pieces,
+        )
+
+
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    """Write the card of a run that is being saved."""
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    (folder / CARD).write_text(text, encoding="utf-8")

@@ -1,0 +1,236 @@
+"""The command ``genrecls``: one thin verb for every step from files to report."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .audio import AudioError, AudioWarning
+from .bundle import BundleError, GenreClassifier, Prediction
+from .config import MODELS, PRESETS, FrontEnd, Recipe, project_root
+from .corpus import Corpus, CorpusError, LeakError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Music genres from mel-spectrogram pictures.",
+)
+
+CorpusPath = Annotated[
+    Path | None,
+    typer.Argument(help="Folder of genre folders, or a tracks.csv; by default data/demo."),
+]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")]
+Preset = Annotated[str, typer.Option(help="seed (the original's way), default, or all.")]
+Model = Annotated[str, typer.Option(help=f"{', '.join(MODELS)}, or all.")]
+
+
+def _example(line: str) -> dict:
+    return {"epilog": f"Example: {line}"}
+
+
+@app.command(**_example("genrecls demo"))
+def demo(
+    out: Annotated[Path | None, typer.Option(help="Folder; by default data/demo.")] = None,
+    jobs: Jobs = None,
+) -> None:
+    """Make the synthetic demo corpus: 14 classical and 16 rap tracks, about 100 MB of MP3."""
+    from .demo import make_demo
+
+    folder = make_demo(out or project_root() / "data" / "demo", jobs=jobs)
+    typer.echo(f"Demo corpus: {folder}")
+
+
+@app.command(**_example("genrecls prepare my_music --preset default"))
+def prepare(corpus: CorpusPath = None, preset: Preset = "all", jobs: Jobs = None) -> None:
+    """Decode every track and store the log-mels of its 15-second pieces."""
+    from .features import prepare as prepare_features
+    from .gallery import make_gallery
+
+    music = _read(corpus)
+    for name in _chosen(preset, PRESETS, "preset"):
+        features = prepare_features(music, FrontEnd.preset(name), jobs=jobs)
+        typer.echo(
+            f"{name}: {len(features.segments)} pieces of {features.segments['track_id'].nunique()} "
+            f"tracks, {len(features.failures)} tracks left out, {features.folder}"
+        )
+        for failure in features.failures.itertuples():
+            typer.echo(f"  left out: {failure.reason}")
+        for note in features.notes.itertuples():
+            typer.echo(f"  warning: {note.note}")
+    make_gallery(music)
+
+
+@app.command(**_example("genrecls train my_music --model cnn --preset default"))
+def train(
+    corpus: CorpusPath = None,
+    model: Model = "all",
+    preset: Preset = "all",
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Of InceptionResNetV2: imagenet, or a Keras weights file."),
+    ] = None,
+    full: Annotated[
+        bool,
+        typer.Option(help="Train all of InceptionResNetV2 under preset seed (hours on a CPU)."),
+    ] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes.")] = None,
+    jobs: Jobs = None,
+) -> None:
+    """Train models and save them with their cards and predictions; redo only what has changed."""
+    from .training import train as train_model
+
+    music = _read(corpus)
+    for model_name in _chosen(model, MODELS, "model"):
+        for preset_name in _chosen(preset, PRESETS, "preset"):
+            changes = {"epochs": epochs} if epochs else {}
+            if model_name == "inception_resnet_v2":
+                changes["weights"] = weights
+                if not full:
+                    changes["trunk"] = "frozen"
+            recipe = Recipe.preset(preset_name, model_name, **changes)
+            name = f"{model_name}-{preset_name}"
+            typer.echo(f"{name} …")
+            run = train_model(music, recipe, FrontEnd.preset(preset_name), name=name, jobs=jobs)
+            typer.echo(
+                f"{name}: validation accuracy {run.card['validation_accuracy']:.3f}, "
+                f"{run.card['training_time_s']:.0f} s of training, {run.folder}"
+            )
+
+
+@app.command(**_example("genrecls evaluate my_music"))
+def evaluate(corpus: CorpusPath = None) -> None:
+    """Compare the trained models of a corpus, from their saved predictions."""
+    from .evaluation import comparison_table
+    from .report import saved_runs
+
+    typer.echo(comparison_table(saved_runs(_name(corpus))).T.to_string(header=False))
+
+
+@app.command(**_example("genrecls predict song.mp3 --run models/demo/cnn-default --json"))
+def predict(
+    files: Annotated[list[Path], typer.Argument(help="Sound or video files of 15 s or more.")],
+    run: Annotated[
+        Path | None, typer.Option(help="Saved run; by default models/demo/cnn-default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="One CSV row a piece.")] = False,
+) -> None:
+    """Say what genre files are: probabilities per piece, and the verdict on the track."""
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other")
+    classifier = GenreClassifier.load(run or project_root() / "models" / "demo" / "cnn-default")
+    predictions, errors = [], []
+    for file in files:
+        try:
+            predictions.append(classifier.predict(file))
+        except AudioError as error:
+            errors.append(error)
+    if as_json:
+        typer.echo(json.dumps([_as_dict(p) for p in predictions], indent=2, ensure_ascii=False))
+    elif as_csv:
+        _echo_csv(predictions)
+    else:
+        for prediction in predictions:
+            _echo_prediction(prediction)
+    for error in errors:
+        typer.echo(f"genrecls: {error}", err=True)
+    if errors:
+        raise typer.Exit(2)
+
+
+@app.command(**_example("genrecls report my_music"))
+def report(corpus: CorpusPath = None) -> None:
+    """Write tables and figures of the trained models of a corpus to reports/."""
+    from .report import write_report
+
+    typer.echo(f"Report: {write_report(_name(corpus))}")
+
+
+@app.command(**_example("genrecls notebooks my_music"))
+def notebooks(corpus: CorpusPath = None) -> None:
+    """Run the numbered notebooks on a corpus; the executed copies go to reports/."""
+    from .notebooks import run_notebooks
+
+    for notebook in run_notebooks(_path(corpus)):
+        typer.echo(f"Notebook: {notebook}")
+
+
+def _path(corpus: Path | None) -> Path:
+    return corpus or project_root() / "data" / "demo"
+
+
+def _read(corpus: Path | None) -> Corpus:
+    path = _path(corpus)
+    if corpus is None and not path.is_dir():
+        raise CorpusError(f"no demo corpus in {str(path)!r}; make it with 'genrecls demo'")
+    return Corpus.read(path)
+
+
+def _name(corpus: Path | None) -> str:
+    path = _path(corpus).resolve()
+    return path.parent.name if path.suffix == ".csv" else path.name
+
+
+def _chosen(value: str, names: tuple[str, ...], what: str) -> tuple[str, ...]:
+    if value == "all":
+        return names
+    if value not in names:
+        raise typer.BadParameter(f"--{what} is one of {', '.join(names)} or all, not {value!r}")
+    return (value,)
+
+
+def _as_dict(prediction: Prediction) -> dict:
+    return {
+        "path": prediction.path,
+        "genre": prediction.genre,
+        "probabilities": prediction.probabilities,
+        "pieces": prediction.pieces.to_dict("records"),
+    }
+
+
+def _echo_csv(predictions: list[Prediction]) -> None:
+    for i, prediction in enumerate(predictions):
+        table = prediction.pieces.copy()
+        table.insert(0, "path", prediction.path)
+        table["verdict"] = prediction.genre
+        typer.echo(table.to_csv(index=False, header=i == 0), nl=False)
+
+
+def _echo_prediction(prediction: Prediction) -> None:
+    typer.echo(prediction.path)
+    typer.echo(prediction.pieces.round(3).to_string(index=False))
+    shares = ", ".join(f"{genre} {p:.3f}" for genre, p in prediction.probabilities.items())
+    typer.echo(f"Verdict: {prediction.genre} ({shares})\n")
+
+
+def main() -> None:
+    """Run the command; what the user can mend is one line on stderr and exit code 2."""
+    logging.basicConfig(format="genrecls: %(message)s", level=logging.WARNING)
+    warnings.showwarning = _show_warning(warnings.showwarning)
+    try:
+        app()
+    except (AudioError, BundleError, CorpusError, LeakError) as error:
+        typer.echo(f"genrecls: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("genrecls: interrupted; what was finished is kept", err=True)
+        sys.exit(130)
+
+
+def _show_warning(otherwise):
+    def show(message, category, *args, **kwargs):
+        if issubclass(category, AudioWarning):
+            typer.echo(f"genrecls: {message}", err=True)
+        else:
+            otherwise(message, category, *args, **kwargs)
+
+    return show

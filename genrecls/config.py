@@ -1,0 +1,246 @@
+"""What can be chosen, as frozen data: the front end, the training recipe, and where files live.
+
+Every choice has two presets. ``seed`` is what the original lab did, faults included;
+``default`` is what we hold to be right. ``README.md`` lists the differences.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+PRESETS = ("seed", "default")
+MODELS = ("cnn", "inception_resnet_v2")
+
+
+class _Config:
+    """Checks and hashes shared by the frozen dataclasses below."""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]):
+        """Build from a plain dictionary (a card, a JSON file).
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown: a misspelt option must not be ignored.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"{cls.__name__} has no {unknown}; it has {known}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain, JSON-ready values."""
+        return dataclasses.asdict(self)
+
+    def uid(self) -> str:
+        """Eight hexadecimal digits that name these values: the hash of their sorted JSON."""
+        return hash_json(self.to_dict())[:8]
+
+
+def hash_json(value: Any) -> str:
+    """SHA-256 of a JSON-ready value, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class FrontEnd(_Config):
+    """How a track becomes log-mel pictures.
+
+    Attributes
+    ----------
+    sample_rate : int > 0 (in Hz)
+        Rate to which every file is resampled.
+    channel : {'mix', 'first'}
+        Mean of all channels, or the first one only.
+    segment_s : float > 0 (in seconds)
+        Length of a piece.
+    n_fft, hop_length : int > 0 (in samples)
+        Length of the Hann window and step between windows.
+    n_mels : int > 0
+        Number of mel bands (HTK scale, no area normalisation).
+    f_min, f_max : float >= 0 (in Hz)
+        Lower edge of the lowest and upper edge of the highest band.
+    reference : {'unit', 'peak'}
+        What 0 dB is: a power of 1, or the loudest value of each piece (which takes loudness out).
+    floor_db : float (in dB)
+        Smallest value kept, relative to the reference.
+    picture_db : tuple of two floats (in dB)
+        Levels drawn as the darkest and the brightest colour.
+    colormap : {'viridis', 'gray'}
+        ``gray`` repeats the level in all three channels.
+    """
+
+    sample_rate: int = 22050
+    channel: Literal["mix", "first"] = "mix"
+    segment_s: float = 15.0
+    n_fft: int = 2048
+    hop_length: int = 1024
+    n_mels: int = 128
+    f_min: float = 30.0
+    f_max: float = 10000.0
+    reference: Literal["unit", "peak"] = "peak"
+    floor_db: float = -80.0
+    picture_db: tuple[float, float] = (-80.0, 0.0)
+    colormap: Literal["viridis", "gray"] = "gray"
+
+    def __post_init__(self):
+        object.__setattr__(self, "picture_db", tuple(self.picture_db))
+        if self.channel not in ("mix", "first"):
+            raise ValueError(f"channel is 'mix' or 'first', not {self.channel!r}")
+        if self.reference not in ("unit", "peak"):
+            raise ValueError(f"reference is 'unit' or 'peak', not {self.reference!r}")
+        if self.colormap not in ("viridis", "gray"):
+            raise ValueError(f"colormap is 'viridis' or 'gray', not {self.colormap!r}")
+        if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
+            raise ValueError(
+                f"need 0 <= f_min < f_max <= sample_rate / 2, not f_min={self.f_min}, "
+                f"f_max={self.f_max}, sample_rate={self.sample_rate}"
+            )
+        if self.picture_db[0] >= self.picture_db[1]:
+            raise ValueError(f"picture_db goes from dark to bright, not {self.picture_db}")
+
+    @classmethod
+    def preset(cls, name: str) -> FrontEnd:
+        """The front end called ``seed`` (the original's) or ``default`` (ours)."""
+        return cls(**_look_up(_FRONT_ENDS, name))
+
+    @property
+    def segment_samples(self) -> int:
+        """Length of a piece in samples."""
+        return round(self.segment_s * self.sample_rate)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of a log-mel: (mel bands, frames)."""
+        return self.n_mels, 1 + self.segment_samples // self.hop_length
+
+
+@dataclass(frozen=True)
+class Recipe(_Config):
+    """How a model is trained.
+
+    Attributes
+    ----------
+    model : {'cnn', 'inception_resnet_v2'}
+        Which builder.
+    split : {'piece', 'artist'}
+        How validation is held out: shuffled pieces (leaky: pieces of one track stand on both
+        sides), or whole artists.
+    optimizer : {'sgd', 'adam'}
+        Update rule.
+    learning_rate : float > 0
+        Initial rate.
+    halve_every : int > 0, optional
+        Halve the rate at every epoch divisible by this number, epoch 0 included.
+    batch_size, epochs : int > 0
+        Pieces an update, and the most passes over the data.
+    patience : int > 0, optional
+        Stop after so many epochs without a lower validation loss, and restore the best weights.
+    class_weights : bool
+        Weigh the genres by the inverse of their number of pieces.
+    trunk : {'trained', 'frozen'}
+        Of InceptionResNetV2: train the whole net, or only the layers put on top of it.
+    weights : str, optional
+        Of InceptionResNetV2: ``'imagenet'``, the path of a weights file, or None for random ones.
+    input_range : tuple of two floats
+        Values given to the darkest and brightest colour.
+    random_seed : int >= 0
+        Seed of the split, the initial weights, dropout and the order of batches.
+    """
+
+    model: Literal["cnn", "inception_resnet_v2"] = "cnn"
+    split: Literal["piece", "artist"] = "artist"
+    optimizer: Literal["sgd", "adam"] = "adam"
+    learning_rate: float = 1e-3
+    halve_every: int | None = None
+    batch_size: int = 16
+    epochs: int = 60
+    patience: int | None = 12
+    class_weights: bool = True
+    trunk: Literal["trained", "frozen"] = "trained"
+    weights: str | None = None
+    input_range: tuple[float, float] = (0.0, 1.0)
+    random_seed: int = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "input_range", tuple(self.input_range))
+        for name, allowed in {
+            "model": MODELS,
+            "split": ("piece", "artist"),
+            "optimizer": ("sgd", "adam"),
+            "trunk": ("trained", "frozen"),
+        }.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is one of {allowed}, not {getattr(self, name)!r}")
+
+    @classmethod
+    def preset(cls, name: str, model: str = "cnn", **changes: Any) -> Recipe:
+        """The recipe called ``seed`` or ``default`` for a model, with changes if any."""
+        _look_up(dict.fromkeys(PRESETS), name)
+        values = _look_up({m: _RECIPES[name, m] for m in MODELS}, model)
+        return cls.from_dict({"model": model, **values, **changes})
+
+
+# One bit of log2 power is 3.01 dB. The original fed log2 power to a colour map that takes
+# [0, 1], so that all below 0 dB came out as its first colour and all above 3.01 dB as its last.
+_FRONT_ENDS: dict[str, dict[str, Any]] = {
+    "seed": dict(
+        sample_rate=44100,
+        channel="first",
+        n_fft=10000,
+        hop_length=4096,
+        n_mels=400,
+        f_min=0.0,
+        f_max=22050.0,
+        reference="unit",
+        floor_db=-100.0,
+        picture_db=(0.0, 10 * math.log10(2)),
+        colormap="viridis",
+    ),
+    "default": {},
+}
+
+_SEED_RECIPE = dict(
+    split="piece",
+    optimizer="sgd",
+    learning_rate=1e-3,
+    batch_size=10,
+    patience=None,
+    class_weights=False,
+)
+_RECIPES: dict[tuple[str, str], dict[str, Any]] = {
+    ("seed", "cnn"): dict(_SEED_RECIPE, epochs=150, halve_every=10),
+    ("seed", "inception_resnet_v2"): dict(_SEED_RECIPE, epochs=50),
+    ("default", "cnn"): {},
+    ("default", "inception_resnet_v2"): dict(trunk="frozen", input_range=(-1.0, 1.0)),
+}
+
+
+def _look_up(table: dict[str, Any], name: str) -> Any:
+    if name not in table:
+        raise ValueError(f"no {name!r}; there is {', '.join(map(repr, table))}")
+    return table[name]
+
+
+def project_root() -> Path:
+    """Folder that holds ``data/``, ``models/`` and ``reports/``.
+
+    ``$GENRECLS_HOME`` if set; else the nearest folder above the current one that has both
+    ``notebooks/`` and ``pyproject.toml`` (so that notebooks find it); else the current one.
+    """
+    if home := os.environ.get("GENRECLS_HOME"):
+        return Path(home)
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "notebooks").is_dir() and (folder / "pyproject.toml").is_file():
+            return folder
+    return here

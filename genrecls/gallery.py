@@ -1,0 +1,88 @@
+"""The looks at sound of notebook 01 as arrays, saved so that the report redraws them unheard."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+
+from .audio import load_audio
+from .config import FrontEnd, project_root
+from .corpus import Corpus
+from .features import write_atomically
+from .spectrogram import mel_spectrogram
+
+#: Seconds of a track that the original looks at, and its numbers of mel bands.
+LOOK_S = 30.0
+LOOK_MELS = 323
+N_MELS = (10, 100, 500)
+
+
+def envelope(y: np.ndarray, stretches: int = 2000) -> np.ndarray:
+    """Lowest and highest sample in equal stretches of a track.
+
+    Parameters
+    ----------
+    y : np.ndarray [shape=(n,)]
+    stretches : int > 0
+
+    Returns
+    -------
+    np.ndarray [shape=(2, min(stretches, n))]
+    """
+    starts = np.linspace(0, len(y), min(stretches, len(y)), endpoint=False).astype(int)
+    return np.stack([np.minimum.reduceat(y, starts), np.maximum.reduceat(y, starts)])
+
+
+def look_front_end(n_mels: int = LOOK_MELS) -> FrontEnd:
+    """The original's window and hop, with another number of mel bands, for looking at a track."""
+    return dataclasses.replace(FrontEnd.preset("seed"), n_mels=n_mels)
+
+
+def gallery_tracks(corpus: Corpus) -> dict[str, str]:
+    """Path of the first training track of every genre."""
+    training = corpus.tracks[corpus.tracks["split"] != "test"]
+    return training.groupby("genre")["path"].first().to_dict()
+
+
+def make_gallery(corpus: Corpus) -> Path:
+    """Save what the report shows of the sound of a corpus, or find it saved.
+
+    Per genre: the waveform of the first training track as an envelope and its duration; of the
+    first genre's also the log-mel of the first 30 s with 323 bands, and with 10, 100 and 500.
+
+    Returns
+    -------
+    Path
+        Of the ``.npz``, in ``data/gallery/`` of the project.
+    """
+    tracks = gallery_tracks(corpus)
+    names = corpus.tracks.set_index("path")["sha256"]
+    file = gallery_file(corpus.name)
+    stamp = " ".join(names[path] for path in tracks.values())
+    if file.exists():
+        with np.load(file, allow_pickle=False) as stored:
+            if stored["stamp"] == stamp:
+                return file
+    arrays: dict[str, np.ndarray] = {"stamp": np.array(stamp), "genres": np.array(list(tracks))}
+    rate = look_front_end().sample_rate
+    for i, path in enumerate(tracks.values()):
+        y, _ = load_audio(corpus.file(path), sample_rate=rate)
+        arrays[f"path_{i}"] = np.array(path)
+        arrays[f"envelope_{i}"] = envelope(y)
+        arrays[f"duration_s_{i}"] = np.array(len(y) / rate)
+        if i == 0:
+            start = y[: round(LOOK_S * rate)]
+            for n_mels in (LOOK_MELS, *N_MELS):
+                levels = mel_spectrogram(start, look_front_end(n_mels))
+                arrays[f"mels_{n_mels}"] = levels.astype(np.float16)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, lambda f: np.savez_compressed(f, **arrays))
+    return file
+
+
+def gallery_file(corpus_name: str) -> Path:
+    """Where the gallery of a corpus is saved."""
+    return project_root() / "data" / "gallery" / f"{os.path.basename(corpus_name)}.npz"  # noqa: PTH119

@@ -1,0 +1,28 @@
+"""The two nets of the lab, the layer that turns log-mels into pictures, pretrained weights.
+
+Keras 3 on any backend; importing this loads it.
+"""
+
+import os
+
+# TensorFlow writes pages about its build to the terminal at import.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from .cnn import build_cnn  # noqa: E402
+from .inception_resnet_v2 import (  # noqa: E402
+    build_inception_resnet_v2,
+    calibrate_batch_norm,
+    split_trunk,
+)
+from .picture import Picture  # noqa: E402
+from .weights import WeightsError, find_imagenet_weights  # noqa: E402
+
+__all__ = [
+    "Picture",
+    "WeightsError",
+    "build_cnn",
+    "build_inception_resnet_v2",
+    "calibrate_batch_norm",
+    "find_imagenet_weights",
+    "split_trunk",
+]

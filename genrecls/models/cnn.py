@@ -1,0 +1,51 @@
+"""The original's own small net."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from .picture import Picture, picture_input
+
+
+def build_cnn(
+    input_shape: tuple[int, int, int] = (400, 162, 3),
+    n_classes: int = 2,
+    *,
+    picture: Picture | None = None,
+) -> keras.Model:
+    """The original's CNN: one strided convolution and two dense layers.
+
+    845,218 parameters (845,198 trainable) for 400 x 162 x 3 pictures and two genres.
+
+    Parameters
+    ----------
+    input_shape : tuple (height, width, channels)
+        Of pictures, (n_mels, frames, 3); of log-mels, (n_mels, frames, 1), with ``picture``.
+    n_classes : int >= 2
+    picture : Picture, optional
+        Layer that turns log-mels into pictures; without it the model takes pictures.
+
+    Returns
+    -------
+    keras.Model
+        Functional, not compiled; layers ``conv, batch_norm, dropout_conv, flatten, dense,
+        dropout_dense, genre``; output [shape=(batch, n_classes)], probabilities.
+    """
+    inputs, x = picture_input(input_shape, picture)
+    x = layers.Conv2D(
+        10,
+        3,
+        strides=5,
+        padding="same",
+        activation="relu",
+        kernel_initializer="truncated_normal",
+        name="conv",
+    )(x)
+    x = layers.BatchNormalization(name="batch_norm")(x)
+    x = layers.Dropout(0.1, name="dropout_conv")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(32, activation="relu", name="dense")(x)
+    x = layers.Dropout(0.25, name="dropout_dense")(x)
+    outputs = layers.Dense(n_classes, activation="softmax", name="genre")(x)
+    return keras.Model(inputs, outputs, name="cnn")

@@ -1,0 +1,67 @@
+"""Log-mel to picture as a layer, so that a saved model takes what the front end gives."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from ..config import FrontEnd
+from ..spectrogram import color_table
+
+
+@keras.saving.register_keras_serializable(package="genrecls")
+class Picture(keras.layers.Layer):
+    """Colour log-mels in dB, as :func:`genrecls.to_image` does, inside the model graph.
+
+    Has no weights. Input [shape=(batch, n_mels, frames, 1)] in dB, output
+    [shape=(batch, n_mels, frames, 3)] in ``input_range``.
+
+    Parameters
+    ----------
+    picture_db : tuple of two floats (in dB)
+        Levels drawn as the darkest and the brightest colour.
+    colormap : {'viridis', 'gray'}
+    input_range : tuple of two floats
+        Values of the darkest and brightest colour: (0, 1), or (-1, 1) for ImageNet weights.
+    """
+
+    def __init__(self, picture_db, colormap, input_range=(0.0, 1.0), **kwargs):
+        super().__init__(trainable=False, **kwargs)
+        self.picture_db = tuple(picture_db)
+        self.colormap = colormap
+        self.input_range = tuple(input_range)
+        self._table = None if colormap == "gray" else color_table(colormap)
+
+    @classmethod
+    def of(cls, front_end: FrontEnd, input_range=(0.0, 1.0)) -> Picture:
+        """The layer that draws what ``front_end`` says."""
+        return cls(front_end.picture_db, front_end.colormap, input_range, name="picture")
+
+    def call(self, log_mel):
+        low, high = self.picture_db
+        level = ops.clip((log_mel - low) / (high - low), 0.0, 1.0)
+        if self._table is None:
+            colors = ops.repeat(level, 3, axis=-1)
+        else:
+            n = len(self._table)
+            index = ops.cast(ops.minimum(level[..., 0] * n, n - 1), "int32")
+            colors = ops.take(ops.convert_to_tensor(self._table), index, axis=0)
+        dark, bright = self.input_range
+        return dark + (bright - dark) * colors
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], 3)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "picture_db": self.picture_db,
+            "colormap": self.colormap,
+            "input_range": self.input_range,
+        }
+
+
+def picture_input(input_shape, picture: Picture | None):
+    """Model input and the picture made of it (the input itself where there is no layer)."""
+    inputs = keras.Input(input_shape, name="log_mel" if picture else "image")
+    return inputs, picture(inputs) if picture else inputs

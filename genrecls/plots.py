@@ -1,0 +1,164 @@
+"""Figures. Each function draws given data on given axes and returns them; nothing is computed.
+
+Time is in seconds and frequency in Hz on every picture of sound, low frequencies at the bottom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from .config import FrontEnd
+from .spectrogram import hz_to_mel
+
+HZ_TICKS = (50, 200, 500, 1000, 2000, 4000, 8000, 16000)
+COLORS = ("#3b6ea8", "#c8553d", "#588157", "#8a5a9e", "#c99a2e", "#4f9d9d", "#a33b6b", "#6b705c")
+
+
+def style() -> None:
+    """The one look of all figures of the project: fonts, sizes, colours."""
+    plt.rcParams.update(
+        {
+            "figure.dpi": 96,
+            "savefig.dpi": 120,
+            "figure.constrained_layout.use": True,
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "axes.titlelocation": "left",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.prop_cycle": plt.cycler(color=COLORS),
+            "legend.frameon": False,
+            "image.cmap": "viridis",
+            "image.origin": "lower",
+            "image.aspect": "auto",
+        }
+    )
+
+
+def waveform(
+    envelope: np.ndarray, duration_s: float, *, mark_s: float | None = 30.0, ax: Axes | None = None
+) -> Axes:
+    """A track from above: its lowest and highest sample in every stretch of time.
+
+    Parameters
+    ----------
+    envelope : np.ndarray [shape=(2, stretches)], in [-1, 1]
+        See :func:`genrecls.gallery.envelope`.
+    duration_s : float > 0 (in seconds)
+    mark_s : float, optional (in seconds)
+        Where to draw the original's red line.
+    """
+    ax = ax or plt.gca()
+    times = np.linspace(0, duration_s, envelope.shape[1])
+    ax.fill_between(times, *envelope, lw=0, color=COLORS[0])
+    if mark_s is not None:
+        ax.axvline(mark_s, color="red", lw=1.2)
+    ax.set(xlim=(0, duration_s), ylim=(-1, 1), xlabel="Time (s)", ylabel="Amplitude")
+    return ax
+
+
+def log_mel(
+    levels: np.ndarray,
+    front_end: FrontEnd,
+    *,
+    ax: Axes | None = None,
+    vmin: float | None = None,
+    colorbar: bool = True,
+) -> Axes:
+    """A log-mel [shape=(n_mels, frames)] in dB, with its colour bar."""
+    ax = ax or plt.gca()
+    image = ax.imshow(levels, extent=_extent(levels, front_end), vmin=vmin)
+    if colorbar:
+        ax.figure.colorbar(image, ax=ax, format="%d dB", pad=0.01)
+    return _label(ax, front_end)
+
+
+def picture(
+    image: np.ndarray, front_end: FrontEnd, *, ax: Axes | None = None, cmap: str | None = None
+) -> Axes:
+    """A picture [shape=(n_mels, frames, 3)], or a map of the same stretch of sound.
+
+    A map [shape=(height, width)] of any resolution is stretched over the same axes.
+    """
+    ax = ax or plt.gca()
+    frames = front_end.shape if image.ndim == 2 else image.shape[:2]
+    extent = _extent(np.empty(frames), front_end)
+    ax.imshow(image, extent=extent, cmap=cmap, interpolation="nearest")
+    return _label(ax, front_end)
+
+
+def first_layer(
+    image: np.ndarray, maps: np.ndarray, front_end: FrontEnd, *, columns: int = 4
+) -> plt.Figure:
+    """The input picture above the map of every channel of the first convolution.
+
+    Parameters
+    ----------
+    image : np.ndarray [shape=(n_mels, frames, 3)], in [0, 1]
+    maps : np.ndarray [shape=(channels, height, width)]
+    """
+    rows = -(-len(maps) // columns)
+    figure = plt.figure(figsize=(10, 2.6 + 1.75 * rows))
+    top, bottom = figure.subfigures(2, 1, height_ratios=[2.6, 1.75 * rows])
+    picture(image, front_end, ax=top.subplots()).set_title("Input picture")
+    axes = bottom.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for i, ax in enumerate(axes.flat):
+        if i >= len(maps):
+            ax.remove()
+            continue
+        picture(maps[i], front_end, ax=ax, cmap="magma").set_title(f"Channel {i + 1}")
+        ax.tick_params(labelsize=7)
+        ax.set(xlabel="", ylabel="")
+    bottom.supxlabel("Time (s)", fontsize=10)
+    bottom.supylabel("Frequency (Hz)", fontsize=10)
+    return figure
+
+
+def history(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
+    """Loss and accuracy per epoch, training and validation."""
+    axes = axes if axes is not None else plt.subplots(1, 2, figsize=(10, 3.2))[1]
+    for ax, what in zip(axes, ("loss", "accuracy"), strict=True):
+        ax.plot(table["epoch"], table[what], label="training")
+        ax.plot(table["epoch"], table[f"val_{what}"], label="validation")
+        ax.set(xlabel="Epoch", ylabel=what.capitalize())
+        ax.legend()
+    axes[1].set_ylim(0, 1.02)
+    return axes
+
+
+def confusion(matrix: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """A confusion matrix with its counts; rows are the true genres."""
+    ax = ax or plt.gca()
+    shares = matrix / matrix.sum(axis=1).clip(lower=1).to_numpy()[:, None]
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, origin="upper", aspect="equal")
+    for i, row in enumerate(matrix.to_numpy()):
+        for j, count in enumerate(row):
+            color = "white" if shares.iloc[i, j] > 0.6 else "black"
+            ax.text(j, i, str(count), ha="center", va="center", color=color)
+    names = list(matrix.index)
+    ax.set_xticks(range(len(names)), names, rotation=0 if len(names) < 5 else 60)
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel="Predicted genre", ylabel="True genre")
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def _extent(levels: np.ndarray, front_end: FrontEnd) -> tuple[float, float, float, float]:
+    bands, frames = levels.shape
+    return 0, frames * front_end.hop_length / front_end.sample_rate, 0, bands
+
+
+def _label(ax: Axes, front_end: FrontEnd) -> Axes:
+    """Put round frequencies where the mel scale has them."""
+    low, high = hz_to_mel(front_end.f_min), hz_to_mel(front_end.f_max)
+    ticks = [hz for hz in HZ_TICKS if front_end.f_min <= hz <= front_end.f_max]
+    top = ax.get_ylim()[1]
+    ax.set_yticks([(hz_to_mel(hz) - low) / (high - low) * top for hz in ticks], ticks)
+    ax.set(xlabel="Time (s)", ylabel="Frequency (Hz)")
+    ax.spines[:].set_visible(False)
+    return ax

@@ -1,0 +1,233 @@
+"""Saved runs to ``reports/<corpus>/``: every table and figure, without audio or TensorFlow."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from . import plots
+from .bundle import CARD, BundleError, GenreClassifier
+from .config import FrontEnd, project_root
+from .corpus import split_table
+from .evaluation import (
+    comparison_table,
+    confusion_matrix,
+    example_tracks,
+    score_table,
+    track_verdicts,
+)
+from .gallery import LOOK_MELS, N_MELS, gallery_file, look_front_end
+from .spectrogram import to_image
+
+log = logging.getLogger(__name__)
+
+
+def saved_runs(corpus_name: str) -> list[GenreClassifier]:
+    """The runs of a corpus in ``models/<corpus>/``, small nets first, preset ``seed`` first.
+
+    Raises
+    ------
+    BundleError
+        If there is none.
+    """
+    folder = project_root() / "models" / corpus_name
+    runs = [GenreClassifier.load(card.parent) for card in sorted(folder.glob(f"[!.]*/{CARD}"))]
+    if not runs:
+        raise BundleError(f"no trained models in {str(folder)!r}; run 'genrecls train' first")
+    return sorted(runs, key=lambda r: (r.card["parameters"] > 5e6, r.recipe.split != "piece"))
+
+
+def write_report(corpus_name: str) -> Path:
+    """Write the tables (CSV and Markdown) and figures (PNG) of a corpus, and ``report.md``.
+
+    Returns
+    -------
+    Path
+        Of ``reports/<corpus>/report.md``.
+    """
+    folder = project_root() / "reports" / corpus_name
+    folder.mkdir(parents=True, exist_ok=True)
+    plots.style()
+    runs = saved_runs(corpus_name)
+    sections = [
+        f"# Report on the corpus *{_text(corpus_name)}*\n",
+        *_synthetic_note(runs),
+        "## Comparison\n",
+        _table(folder, "comparison", comparison_table(runs)),
+        "`test F1` is the macro F1 over pieces. A split marked leaky has pieces of one track on "
+        "both sides of training and validation: its validation accuracy says little.\n",
+        "## Splits\n",
+        *_splits(folder, runs),
+        "## Scores\n",
+        _table(folder, "scores", score_table(runs)),
+        "## Looking at the sound\n",
+        *_sound(folder, corpus_name),
+        "## Models\n",
+        *[part for run in runs for part in _run(folder, run)],
+        "## Example tracks\n",
+        *_examples(folder, runs),
+        "## Test tracks\n",
+        *[part for run in runs for part in _verdicts(folder, run)],
+        "## Tracks left out, and tracks used with a warning\n",
+        *_left_out(folder, runs),
+    ]
+    report = folder / "report.md"
+    report.write_text("\n".join(sections), encoding="utf-8")
+    return report
+
+
+def _synthetic_note(runs: Sequence[GenreClassifier]) -> list[str]:
+    if "source" not in runs[0].segments or not (
+        runs[0].segments["source"].str.contains("synthetic", case=False).all()
+    ):
+        return []
+    return ["*Synthetic music, made by `genrecls demo`: it proves the pipeline, not the science.*\n"]
+
+
+def _splits(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
+    parts = []
+    for method in dict.fromkeys(run.recipe.split for run in runs):
+        run = next(r for r in runs if r.recipe.split == method)
+        leaky = " (leaky: preset `seed`)" if method == "piece" else " (preset `default`)"
+        parts += [
+            f"Validation held out by {method}{leaky}:\n",
+            _table(folder, f"split_by_{method}", flat(split_table(run.segments))),
+        ]
+    return parts
+
+
+def flat(table: pd.DataFrame) -> pd.DataFrame:
+    """A split table with one row of column names."""
+    table = table.copy()
+    table.columns = [f"{genre} {what}" for genre, what in table.columns]
+    return table.reset_index()
+
+
+def _sound(folder: Path, corpus_name: str) -> list[str]:
+    from matplotlib import pyplot as plt
+
+    with np.load(gallery_file(corpus_name), allow_pickle=False) as saved:
+        genres = [str(g) for g in saved["genres"]]
+        figure, axes = plt.subplots(len(genres), 1, figsize=(10, 2 * len(genres)), squeeze=False)
+        for i, genre in enumerate(genres):
+            ax = plots.waveform(saved[f"envelope_{i}"], float(saved[f"duration_s_{i}"]),
+                                ax=axes[i, 0])  # fmt: skip
+            ax.set_title(_plain(f"{genre}: {saved[f'path_{i}']}"))
+        parts = [_figure(folder, "waveforms", figure, "Waveforms; the red line stands at 30 s")]
+
+        figure, ax = plt.subplots(figsize=(10, 3.6))
+        plots.log_mel(saved[f"mels_{LOOK_MELS}"].astype(float), look_front_end(), ax=ax, vmin=-60)
+        ax.set_title(_plain(f"{saved['path_0']}, {LOOK_MELS} mel bands"))
+        parts.append(_figure(folder, "log_mel", figure, "Log-mel spectrogram of 30 s"))
+
+        figure, axes = plt.subplots(1, len(N_MELS), figsize=(12, 3.4))
+        for ax, n_mels in zip(axes, N_MELS, strict=True):
+            levels = saved[f"mels_{n_mels}"].astype(float)
+            plots.log_mel(levels, look_front_end(n_mels), ax=ax, vmin=-60, colorbar=False)
+            ax.set_title(f"n_mels = {n_mels}")
+        parts.append(_figure(folder, "n_mels", figure, "The same 30 s with 10, 100, 500 bands"))
+    return parts
+
+
+def _run(folder: Path, run: GenreClassifier) -> list[str]:
+    from matplotlib import pyplot as plt
+
+    test = run.predictions.query("split == 'test'")
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
+    plots.history(run.history, axes=axes)
+    axes[0].set_title(_plain(f"{run.name}: loss"))
+    axes[1].set_title("accuracy")
+    curves = _figure(folder, f"history_{run.name}", figure, "Training curves")
+
+    matrix = confusion_matrix(test, run.genres)
+    side = 2.2 + 0.7 * len(run.genres)
+    figure, ax = plt.subplots(figsize=(side + 0.8, side))
+    plots.confusion(matrix, ax=ax).set_title(_plain(f"{run.name}, test pieces"))
+    _table(folder, f"confusion_{run.name}", matrix.reset_index())
+    confusion = _figure(folder, f"confusion_{run.name}", figure, "Confusion matrix (test pieces)")
+
+    piece, maps = run.first_layer
+    image = to_image(piece["log_mel"], run.front_end)
+    figure = plots.first_layer(image, maps, run.front_end, columns=5 if len(maps) <= 10 else 8)
+    figure.suptitle(_plain(f"{run.name}: {piece['path']}, piece {piece['segment']}"), fontsize=10)
+    layer = _figure(folder, f"first_layer_{run.name}", figure, "First convolution")
+    return [f"### {_text(run.name)}\n", curves, confusion, layer]
+
+
+def _examples(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
+    parts = []
+    for preset in dict.fromkeys(run.recipe.split for run in runs):
+        group = [run for run in runs if run.recipe.split == preset]
+        for kind, table in example_tracks(group).items():
+            parts += [
+                f"### {_text(kind.capitalize())} ({_text(', '.join(r.name for r in group))})\n",
+                _table(folder, f"example_{kind}_by_{preset}".replace(" ", "_"), table),
+            ]
+    return parts
+
+
+def _verdicts(folder: Path, run: GenreClassifier) -> list[str]:
+    test = run.predictions.query("split == 'test'")
+    table = track_verdicts(test, run.genres).drop(columns=["track_id"]).round(3)
+    return [f"### {_text(run.name)}\n", _table(folder, f"tracks_{run.name}", table)]
+
+
+def _left_out(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
+    parts = []
+    for what, title in (("left_out", "Left out"), ("notes", "Warnings")):
+        rows = {tuple(row.values()): row for run in runs for row in run.card[what]}
+        table = pd.DataFrame(list(rows.values()))
+        parts.append(_table(folder, what, table) if len(table) else f"{title}: none.\n")
+    return parts
+
+
+def _table(folder: Path, name: str, table: pd.DataFrame) -> str:
+    """Save a table as CSV and Markdown; returns the latter."""
+    safe = _safe_name(name)
+    table.to_csv(folder / f"{safe}.csv", index=False, encoding="utf-8")
+    text = markdown(table)
+    (folder / f"{safe}.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table in Markdown, numbers to the right, whatever the cells contain."""
+    numeric = [pd.api.types.is_numeric_dtype(table[c]) for c in table]
+    lines = [
+        [_text(str(c)) for c in table.columns],
+        ["---:" if n else "---" for n in numeric],
+        *[[_text(_format(v)) for v in row] for row in table.itertuples(index=False)],
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _format(value) -> str:
+    return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
+
+
+def _text(text: str) -> str:
+    """Text that Markdown and HTML show as it is."""
+    return re.sub(r"([\\`*_|<>\[\]&#])", lambda m: f"&#{ord(m[0])};", text).replace("\n", " ")
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib shows as it is: no formula starts at a dollar sign."""
+    return text.replace("$", r"\$")
+
+
+def _safe_name(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
+def _figure(folder: Path, name: str, figure, caption: str) -> str:
+    from matplotlib import pyplot as plt
+
+    file = folder / f"{_safe_name(name)}.png"
+    figure.savefig(file, metadata={"Software": None})
+    plt.close(figure)
+    return f"![{caption}]({file.name})\n"
