@@ -112,7 +112,7 @@ def evaluate(corpus: CorpusPath = None) -> None:
     from .evaluation import comparison_table
     from .report import saved_runs
 
-    typer.echo(comparison_table(saved_runs(_name(corpus))).T.to_string(header=False))
+    typer.echo(comparison_table(saved_runs(Corpus.name_of(_path(corpus)))).T.to_string(header=False))
 
 
 @app.command(**_example("genrecls predict song.mp3 --run models/demo/cnn-default --json"))
@@ -152,7 +152,18 @@ def report(corpus: CorpusPath = None) -> None:
     """Write tables and figures of the trained models of a corpus to reports/."""
     from .report import write_report
 
-    typer.echo(f"Report: {write_report(_name(corpus))}")
+    name = Corpus.name_of(_path(corpus))
+    written = write_report(name)
+    root = project_root()
+    typer.echo("\nWhat was made, and where to look first:")
+    typer.echo(f"  first: report   {written}")
+    for what, folder in (
+        ("notebooks", root / "reports" / name / "notebooks"),
+        ("tables, figures", root / "reports" / name),
+        ("models", root / "models" / name),
+    ):
+        if folder.is_dir():
+            typer.echo(f"  {what:<15} {folder}/")
 
 
 @app.command(**_example("genrecls notebooks my_music"))
@@ -161,7 +172,7 @@ def notebooks(corpus: CorpusPath = None) -> None:
     from .notebooks import run_notebooks
 
     for notebook in run_notebooks(_path(corpus)):
-        typer.echo(f"Notebook: {notebook}")
+        typer.echo(f"up to date: {notebook}")
 
 
 def _path(corpus: Path | None) -> Path:
@@ -173,11 +184,6 @@ def _read(corpus: Path | None) -> Corpus:
     if corpus is None and not path.is_dir():
         raise CorpusError(f"no demo corpus in {str(path)!r}; make it with 'genrecls demo'")
     return Corpus.read(path)
-
-
-def _name(corpus: Path | None) -> str:
-    path = _path(corpus).resolve()
-    return path.parent.name if path.suffix == ".csv" else path.name
 
 
 def _chosen(value: str, names: tuple[str, ...], what: str) -> tuple[str, ...]:

@@ -160,11 +160,11 @@ class Recipe(_Config):
     model: Literal["cnn", "inception_resnet_v2"] = "cnn"
     split: Literal["piece", "artist"] = "artist"
     optimizer: Literal["sgd", "adam"] = "adam"
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     halve_every: int | None = None
     batch_size: int = 16
-    epochs: int = 60
-    patience: int | None = 12
+    epochs: int = 80
+    patience: int | None = 20
     class_weights: bool = True
     trunk: Literal["trained", "frozen"] = "trained"
     weights: str | None = None

@@ -54,6 +54,12 @@ class Corpus:
         """Where a track of the table lies."""
         return self.root / path
 
+    @staticmethod
+    def name_of(path: str | Path) -> str:
+        """Name of the corpus in a folder or ``tracks.csv``: the name of the folder."""
+        path = Path(path).resolve()
+        return path.parent.name if path.suffix == ".csv" else path.name
+
     @classmethod
     def read(cls, path: str | Path) -> Corpus:
         """A ``tracks.csv``, a folder that has one, or a folder of genre folders."""
@@ -160,8 +166,7 @@ class Corpus:
             log.info("%d of %d tracks name no artist", (~known).sum(), len(tracks))
         first = ["track_id", "path", "genre", "artist", "title", "group", "split", "sha256"]
         rest = [column for column in tracks if column not in first]
-        name = root.resolve().name
-        return cls(name, root, tracks[first + rest].reset_index(drop=True))
+        return cls(cls.name_of(root), root, tracks[first + rest].reset_index(drop=True))
 
 
 def _sha256(path: Path) -> str:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
+
+from .bundle import GenreClassifier
+from .features import track_log_mels
+from .spectrogram import to_image
 
 
 def first_layer_activations(model, piece: np.ndarray) -> np.ndarray:
@@ -38,3 +44,30 @@ def first_layer_activations(model, piece: np.ndarray) -> np.ndarray:
         )
     upto = keras.Model(model.inputs[0], first.output)
     return np.moveaxis(upto.predict_on_batch(piece[None])[0], -1, 0)
+
+
+def track_activations(
+    run: GenreClassifier, path: str | os.PathLike, *, piece: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Picture of a piece of a file, and what the first convolution of a saved run makes of it.
+
+    Parameters
+    ----------
+    run : GenreClassifier
+    path : str or path-like
+    piece : int
+        Position of the piece in the track, from 0.
+
+    Returns
+    -------
+    image : np.ndarray [shape=(n_mels, frames, 3)], in [0, 1]
+    maps : np.ndarray [shape=(channels, height', width')]
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be used.
+    """
+    log_mels, _ = track_log_mels(path, run.front_end)
+    levels = log_mels[piece]
+    return to_image(levels, run.front_end), first_layer_activations(run.model, levels)

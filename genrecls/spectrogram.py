@@ -71,15 +71,17 @@ def split_segments(
     hop = length if hop_s is None else max(1, round(hop_s * sample_rate))
     if n == 0 or (n < length and not pad):
         raise ValueError(
-            f"{n / sample_rate:.6g} s of sound is shorter than one piece of {length_s:g} s; "
+            f"{n / sample_rate:.7g} s of sound is shorter than one piece of {length_s:g} s; "
             f"pad=True completes it with silence"
         )
-    if pad:
-        short_by = (length - n) if n < length else -(n - length) % hop
-        y = np.pad(y, [(0, 0)] * (y.ndim - 1) + [(0, short_by)]) if short_by else y
-    windows = np.lib.stride_tricks.sliding_window_view(y, length, axis=-1)[..., ::hop, :]
-    pieces = np.moveaxis(windows, -2, 0)
-    starts = np.arange(len(pieces)) * hop
+    starts = np.arange(0, max(n - length, 0) + 1, hop)
+    if pad and starts[-1] + length < n and starts[-1] + hop < n:
+        starts = np.append(starts, starts[-1] + hop)
+    short_by = max(starts[-1] + length - n, 0)
+    if short_by:
+        y = np.pad(y, [(0, 0)] * (y.ndim - 1) + [(0, short_by)])
+    windows = np.lib.stride_tricks.sliding_window_view(y, length, axis=-1)
+    pieces = np.moveaxis(windows[..., ::hop, :], -2, 0)
     table = pd.DataFrame(
         {
             "segment": np.arange(1, len(pieces) + 1),
@@ -94,8 +96,8 @@ def mel_spectrogram(y: np.ndarray, front_end: FrontEnd | None = None) -> np.ndar
     """Mel-spectrogram in decibels.
 
     Power spectrum of Hann windows (centred, reflected at the ends), summed in triangular bands
-    that are equally wide on the HTK mel scale, mel = 2595 log10(1 + f / 700) =
-    1127.01048 ln(1 + f / 700) (O'Shaughnessy 1987), and 10 log10 of it.
+    that are equally wide on the HTK mel scale, mel = 2595 log10(1 + f / 700), which is
+    1127.01 ln(1 + f / 700) (O'Shaughnessy 1987), and 10 log10 of it.
 
     Parameters
     ----------

@@ -216,16 +216,18 @@ def live_plot():
     from . import plots
 
     logs: list[dict] = []
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.2), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
     plt.close(figure)  # or it is shown once more at the end of the cell
-    handle = display(figure, display_id=True)
+    shown = None
 
     def redraw(_, values):
+        nonlocal shown
         logs.append(values)
         for ax in axes:
             ax.clear()
         plots.history(pd.DataFrame(logs).rename_axis("epoch").reset_index(), axes=axes)
-        handle.update(figure)
+        shown = shown or display(figure, display_id=True)
+        shown.update(figure)
 
     return keras.callbacks.LambdaCallback(on_epoch_end=redraw)
 

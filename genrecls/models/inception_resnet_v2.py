@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from os import PathLike
+from pathlib import Path
 
 import keras
 import numpy as np
 from keras import layers
 
 from .picture import Picture, picture_input
-from .weights import find_imagenet_weights
+from .weights import WeightsError, find_imagenet_weights
 
 #: Last layer of the trunk; what comes after it is the head.
 TRUNK_OUTPUT = "conv_7b_ac"
@@ -50,6 +51,8 @@ def build_inception_resnet_v2(
         If the weights file cannot be had or is not the one it should be.
     """
     file = find_imagenet_weights() if weights == "imagenet" else weights
+    if file is not None and not Path(file).is_file():
+        raise WeightsError(f"no weights file at {str(file)!r}")
     inputs, x = picture_input(input_shape, picture)
     trunk = keras.applications.InceptionResNetV2(
         include_top=False, weights=None, input_tensor=x, input_shape=(*input_shape[:2], 3)

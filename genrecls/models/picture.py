@@ -26,7 +26,7 @@ class Picture(keras.layers.Layer):
     """
 
     def __init__(self, picture_db, colormap, input_range=(0.0, 1.0), **kwargs):
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**kwargs)
         self.picture_db = tuple(picture_db)
         self.colormap = colormap
         self.input_range = tuple(input_range)

@@ -1,0 +1,52 @@
+# Two commands matter: `make run` and `make test`. `make help` lists the rest.
+
+PYTHON ?= python3
+CORPUS ?= data/demo
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint lab publish lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+install: $(STAMP)  ## make .venv and install the locked packages into it
+
+$(STAMP): requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "genrecls needs Python 3.11 or later")'
+	@echo "Installing into .venv (about 8 GB, a few minutes the first time) ..."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar on -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+run: install  ## everything from music to report (CORPUS=path/to/folder for your own)
+ifeq ($(CORPUS),data/demo)
+	$(BIN)/genrecls demo
+endif
+	$(BIN)/genrecls prepare "$(CORPUS)"
+	$(BIN)/genrecls train "$(CORPUS)"
+	$(BIN)/genrecls notebooks "$(CORPUS)"
+	$(BIN)/genrecls evaluate "$(CORPUS)"
+	$(BIN)/genrecls report "$(CORPUS)"
+
+test: install  ## run the tests (both Keras backends)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m pytest
+	KERAS_BACKEND=torch $(BIN)/python -m pytest tests/test_models.py tests/test_training.py
+
+lab: install  ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab notebooks
+
+publish: run  ## put the results of the demo run into notebooks/ and README.md
+	cp reports/demo/notebooks/*.ipynb notebooks/
+	$(BIN)/python -m genrecls.readme README.md
+
+lock: install  ## pin requirements.txt anew from pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --universal --fork-strategy fewest --python-version 3.11 --all-extras \
+		--quiet --no-header --no-annotate pyproject.toml --output-file requirements.txt
+
+clean:  ## delete what the commands made, but for the environment
+	rm -rf data/demo data/features data/gallery models/* reports/*

@@ -1,0 +1,68 @@
+"""Small corpora of generated sound, so that tests need neither the demo nor the network."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+import soundfile
+
+matplotlib.use("Agg")
+
+RATE = 22050
+HOSTILE = Path(__file__).parents[2] / "shared" / "corpora" / "hostile"
+
+
+def chord(rng: np.random.Generator, seconds: float) -> np.ndarray:
+    """Slowly beating harmonics: stands in for classical music."""
+    t = np.arange(round(seconds * RATE)) / RATE
+    tones = rng.choice([220.0, 261.6, 329.6, 392.0], 3, replace=False)
+    y = sum(np.sin(2 * np.pi * f * h * t) / h for f in tones for h in (1, 2, 3))
+    return 0.05 * y * (1 + 0.3 * np.sin(2 * np.pi * rng.uniform(0.1, 0.3) * t))
+
+
+def beat(rng: np.random.Generator, seconds: float) -> np.ndarray:
+    """Noise bursts over a low thump: stands in for rap."""
+    t = np.arange(round(seconds * RATE)) / RATE
+    pulse = np.exp(-12 * (t % rng.uniform(0.4, 0.6)))
+    return pulse * (0.2 * rng.standard_normal(len(t)) + 0.3 * np.sin(2 * np.pi * 60 * t))
+
+
+SOUNDS = {"classique": chord, "rap": beat}
+
+
+def write_corpus(root: Path, *, genres=("classique", "rap"), artists=3, seconds=31.0) -> Path:
+    """``genre/Artist - Title.wav`` and ``genre_test/...``; every third genre mixes both sounds."""
+    rng = np.random.default_rng(0)
+    for i, genre in enumerate(genres):
+        for split, names in (("", range(artists)), ("_test", range(90, 92))):
+            folder = root / f"{genre}{split}"
+            folder.mkdir(parents=True)
+            for artist in names:
+                parts = [SOUNDS[s](rng, seconds) for s in SOUNDS]
+                y = parts[i % 3] if i % 3 < 2 else sum(parts) / 2
+                soundfile.write(folder / f"{genre} {artist} - Same Title.wav", y, RATE)
+    return root
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("music") / "small")
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty project folder."""
+    monkeypatch.setenv("GENRECLS_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

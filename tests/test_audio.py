@@ -1,0 +1,146 @@
+import pickle
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import HOSTILE
+
+from genrecls import AudioError, AudioWarning, load_audio
+from genrecls.audio import resample
+
+RATE = 44100
+
+
+@pytest.fixture
+def tone():
+    t = np.arange(RATE * 2) / RATE
+    return np.stack([0.5 * np.sin(2 * np.pi * 440 * t), np.zeros_like(t)], axis=1)
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3", "aiff"])
+def test_formats_of_libsndfile_decode_to_the_same_sound(tmp_path, tone, ending):
+    file = tmp_path / f"tone.{ending}"
+    soundfile.write(file, tone, RATE)
+    y, rate = load_audio(file, mono=False)
+    assert rate == RATE and y.dtype == np.float32 and y.shape[0] == 2
+    assert abs(y.shape[1] - len(tone)) < RATE / 10
+    assert np.sqrt(np.mean(y[0] ** 2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.02)
+    assert np.abs(y[1]).max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec"), [("m4a", "aac"), ("mp4", "aac"), ("webm", "libopus"), ("opus", "libopus")]
+)
+def test_formats_of_ffmpeg_decode_to_the_same_sound(tmp_path, tone, ending, codec):
+    file = tmp_path / f"tone.{ending}"
+    write_with_ffmpeg(file, tone, codec)
+    y, rate = load_audio(file, sample_rate=RATE)
+    assert rate == RATE and y.ndim == 1
+    assert len(y) == pytest.approx(len(tone), abs=RATE / 10)
+    assert np.sqrt(np.mean(y**2)) == pytest.approx(0.25 / np.sqrt(2), rel=0.05)
+
+
+def write_with_ffmpeg(file, samples, codec):
+    import av
+
+    rate = 48000
+    samples = resample(samples.T, RATE, rate)
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream(codec, rate=rate, layout="stereo")
+        packed = np.ascontiguousarray(samples.T, np.float32).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout="stereo")
+        frame.rate = rate
+        convert = av.AudioResampler(
+            format=stream.format.name, layout="stereo", rate=rate, frame_size=stream.frame_size
+        )
+        frames = [*convert.resample(frame), *convert.resample(None)]
+        for part in [*frames, None]:
+            container.mux(stream.encode(part))
+
+
+def test_mono_is_the_mean_of_the_channels(tmp_path, tone):
+    file = tmp_path / "tone.wav"
+    soundfile.write(file, tone, RATE, subtype="FLOAT")
+    np.testing.assert_allclose(load_audio(file)[0], tone.mean(axis=1), atol=1e-7)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 48000, 96000])
+def test_resampling_keeps_pitch_and_length(tmp_path, tone, rate):
+    file = tmp_path / "tone.wav"
+    soundfile.write(file, tone, RATE)
+    y, got = load_audio(file, sample_rate=rate)
+    assert got == rate
+    assert len(y) == pytest.approx(2 * rate, abs=2)
+    spectrum = np.abs(np.fft.rfft(y))
+    assert np.argmax(spectrum) * rate / len(y) == pytest.approx(440, abs=1)
+
+
+def test_samples_stay_within_full_scale(tmp_path):
+    file = tmp_path / "loud.wav"
+    square = np.sign(np.sin(2 * np.pi * 997 * np.arange(RATE) / RATE))
+    soundfile.write(file, square, RATE)
+    y, _ = load_audio(file, sample_rate=48000)
+    assert np.abs(y).max() <= 1.0
+
+
+def test_missing_empty_and_undecodable_files_say_what_to_do(tmp_path):
+    (tmp_path / "empty.mp3").touch()
+    (tmp_path / "text.mp3").write_text("no music " * 500)
+    (tmp_path / "folder.mp3").mkdir()
+    for name, why in [("gone.mp3", "does not exist"), ("empty.mp3", "is empty"),
+                      ("folder.mp3", "is a folder"), ("text.mp3", "PyAV")]:  # fmt: skip
+        with pytest.raises(AudioError, match=why) as caught:
+            load_audio(tmp_path / name)
+        assert caught.value.path == tmp_path / name
+        assert caught.value.advice and caught.value.reasons
+    assert set(caught.value.reasons) == {"soundfile", "PyAV"}
+
+
+def test_error_survives_the_way_from_a_worker_process(tmp_path):
+    error = AudioError(tmp_path / "a.mp3", {"soundfile": "no"}, "Convert it.")
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error) and again.reasons == error.reasons
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e5])
+def test_values_that_are_no_sound_are_refused(tmp_path, tone, bad):
+    tone[100:200] = bad
+    soundfile.write(tmp_path / "bad.wav", tone, RATE, subtype="FLOAT")
+    with pytest.raises(AudioError, match="NaN or infinite|full scale"):
+        load_audio(tmp_path / "bad.wav")
+
+
+@pytest.mark.parametrize("ending", ["mp3", "flac"])
+def test_a_truncated_file_gives_what_decodes_and_a_warning(tmp_path, rng, ending):
+    whole, half = tmp_path / f"whole.{ending}", tmp_path / f"half.{ending}"
+    soundfile.write(whole, rng.normal(0, 0.1, (20 * RATE, 2)), RATE)
+    content = whole.read_bytes()
+    half.write_bytes(content[: len(content) // 2])
+    with pytest.warns(AudioWarning) as caught:
+        y, _ = load_audio(half)
+    assert any("promises 20.0 s" in str(w.message) for w in caught)
+    assert 9 < len(y) / RATE < 11
+
+
+def test_content_counts_and_not_the_name(tmp_path, tone):
+    soundfile.write(tmp_path / "tone.flac", tone, RATE)
+    (tmp_path / "tone.flac").rename(tmp_path / "Имя с пробелами 🎹 & 'quotes', comma.mp3")
+    y, _ = load_audio(next(tmp_path.iterdir()))
+    assert len(y) == len(tone)
+
+
+REJECTED = {"empty.mp3", "text.mp3", "directory.mp3", "nan_inf_float.wav", "bitrot.mp3"}
+
+
+@pytest.mark.skipif(not HOSTILE.is_dir(), reason="the hostile files are not here")
+@pytest.mark.filterwarnings("ignore::genrecls.audio.AudioWarning")
+def test_hostile_files_load_or_are_refused():
+    files = [file for file in HOSTILE.iterdir() if file.suffix != ".md"]
+    assert {f.name for f in files} >= REJECTED
+    for file in files:
+        if file.name in REJECTED:
+            with pytest.raises(AudioError):
+                load_audio(file)
+        else:
+            y, rate = load_audio(file, sample_rate=44100)
+            assert rate == 44100 and len(y) and np.isfinite(y).all() and np.abs(y).max() <= 1

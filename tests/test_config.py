@@ -1,0 +1,60 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from genrecls import FrontEnd, Recipe
+
+
+def test_seed_preset_is_the_original_front_end():
+    seed = FrontEnd.preset("seed")
+    assert (seed.sample_rate, seed.n_fft, seed.hop_length, seed.n_mels) == (44100, 10000, 4096, 400)
+    assert seed.channel == "first" and seed.colormap == "viridis"
+    assert seed.picture_db == (0.0, pytest.approx(3.0103, abs=1e-4))
+
+
+def test_default_front_end_stops_at_10_khz():
+    assert FrontEnd.preset("default").f_max <= 10000
+
+
+def test_seed_recipes_are_the_originals():
+    cnn, inception = (Recipe.preset("seed", m) for m in ("cnn", "inception_resnet_v2"))
+    assert (cnn.batch_size, cnn.learning_rate, cnn.epochs, cnn.halve_every) == (10, 1e-3, 150, 10)
+    assert (inception.epochs, inception.halve_every, inception.trunk) == (50, None, "trained")
+    assert cnn.split == inception.split == "piece" and cnn.optimizer == "sgd"
+
+
+@pytest.mark.parametrize("config", [FrontEnd.preset("seed"), Recipe.preset("default")])
+def test_a_config_survives_json_and_its_uid_too(config):
+    again = type(config).from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config and again.uid() == config.uid()
+
+
+def test_unknown_keys_and_values_are_errors():
+    with pytest.raises(ValueError, match="n_mel'"):
+        FrontEnd.from_dict({"n_mel": 3})
+    with pytest.raises(ValueError, match="no 'best'"):
+        FrontEnd.preset("best")
+    with pytest.raises(ValueError, match="no 'resnet'"):
+        Recipe.preset("seed", "resnet")
+    with pytest.raises(ValueError, match="optimizer"):
+        Recipe(optimizer="lion")
+    with pytest.raises(ValueError, match="f_max"):
+        FrontEnd(f_max=20000.0)
+
+
+def test_importing_the_package_loads_neither_tensorflow_nor_torch():
+    code = (
+        "import sys, genrecls; "
+        "print([m for m in ('tensorflow', 'torch', 'keras', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_exists():
+    import genrecls
+
+    for name in genrecls.__all__:
+        assert getattr(genrecls, name) is not None

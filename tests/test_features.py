@@ -1,0 +1,108 @@
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import RATE, write_corpus
+
+from genrecls import AudioError, Corpus, FrontEnd, prepare
+from genrecls.corpus import CorpusError
+from genrecls.features import track_log_mels, write_atomically
+
+DEFAULT = FrontEnd.preset("default")
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    return write_corpus(tmp_path / "music", artists=2)
+
+
+def prepared(path, folder, **options):
+    return prepare(Corpus.read(path), DEFAULT, folder=folder, jobs=1, progress=False, **options)
+
+
+def test_segments_are_one_row_a_piece_with_the_columns_of_the_spine(corpus, tmp_path):
+    features = prepared(corpus, tmp_path / "f")
+    spine = ["track_id", "path", "genre", "artist", "segment", "start_s", "end_s", "split"]
+    assert features.segments.columns[:8].tolist() == spine
+    assert features.segments.groupby("track_id").size().eq(2).all()
+    assert not len(features.failures) and not len(features.notes)
+
+
+def test_stored_log_mels_are_those_of_the_track_within_half_precision(corpus, tmp_path):
+    features = prepared(corpus, tmp_path / "f")
+    rows = features.segments.sample(5, random_state=0)
+    stored = features.log_mels(rows)
+    assert stored.shape == (5, *DEFAULT.shape, 1) and stored.dtype == np.float32
+    for level, row in zip(stored, rows.itertuples(), strict=True):
+        fresh, _ = track_log_mels(corpus / row.path, DEFAULT)
+        assert np.abs(level[..., 0] - fresh[row.segment - 1]).max() <= 0.032
+
+
+def test_what_is_stored_is_not_made_again_and_survives_renaming(corpus, tmp_path):
+    folder = tmp_path / "f"
+    prepared(corpus, folder)
+    before = {f: f.stat().st_mtime_ns for f in folder.iterdir()}
+    shutil.move(corpus / "rap" / "rap 0 - Same Title.wav", corpus / "rap" / "rap 0 - New.wav")
+    features = prepared(corpus, folder)
+    assert {f: f.stat().st_mtime_ns for f in folder.iterdir()} == before
+    assert "rap/rap 0 - New.wav" in set(features.segments["path"])
+
+
+def test_a_changed_file_is_made_again(corpus, tmp_path):
+    file = corpus / "rap" / "rap 0 - Same Title.wav"
+    first = prepared(corpus, tmp_path / "f").segments
+    soundfile.write(file, soundfile.read(file)[0] * 0.5, RATE)
+    second = prepared(corpus, tmp_path / "f").segments
+    assert set(second["sha256"]) - set(first["sha256"])
+
+
+def test_bad_files_are_listed_with_their_reasons_and_do_not_stop_the_rest(corpus, tmp_path):
+    (corpus / "rap" / "empty.mp3").touch()
+    (corpus / "rap" / "text.mp3").write_text("no sound")
+    (corpus / "rap" / "folder.mp3").mkdir()
+    soundfile.write(corpus / "rap" / "short.wav", np.zeros(400), 1000)
+    features = prepared(corpus, tmp_path / "f")
+    reasons = features.failures.set_index("path")["reason"]
+    assert set(reasons.index) == {"rap/empty.mp3", "rap/text.mp3", "rap/short.wav"}
+    assert "0.4 s of sound is shorter" in reasons["rap/short.wav"]
+    assert len(features.segments) == 16
+
+
+def test_a_genre_without_usable_tracks_is_an_error(tmp_path):
+    root = write_corpus(tmp_path / "music", genres=("classique",), artists=2)
+    (root / "rap").mkdir()
+    (root / "rap" / "text.mp3").write_text("no sound")
+    with pytest.raises(CorpusError, match="'rap'"):
+        prepared(root, tmp_path / "f")
+
+
+def test_the_first_channel_or_the_mix(tmp_path):
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16 * 44100) / 44100)
+    soundfile.write(tmp_path / "left.wav", np.stack([tone, 0 * tone], axis=1), 44100)
+    soundfile.write(tmp_path / "right.wav", np.stack([0 * tone, tone], axis=1), 44100)
+    left, right = (
+        track_log_mels(tmp_path / f"{side}.wav", FrontEnd.preset("seed"))[0].max()
+        for side in ("left", "right")
+    )
+    assert left > 60 and right == -100
+    mixed = [track_log_mels(tmp_path / f"{s}.wav", DEFAULT)[0] for s in ("left", "right")]
+    np.testing.assert_allclose(*mixed, atol=1e-3)
+
+
+def test_a_short_file_can_be_padded(tmp_path):
+    soundfile.write(tmp_path / "short.wav", np.full(10 * RATE, 0.1), RATE)
+    with pytest.raises(AudioError, match="10 s of sound is shorter than one piece of 15 s"):
+        track_log_mels(tmp_path / "short.wav", DEFAULT)
+    levels, table = track_log_mels(tmp_path / "short.wav", DEFAULT, pad=True)
+    assert levels.shape == (1, *DEFAULT.shape) and table["end_s"].tolist() == [10.0]
+
+
+def test_an_interrupted_write_leaves_nothing_under_the_final_name(tmp_path):
+    def fail(file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "x.npy", fail)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,234 @@
+import dataclasses
+
+import librosa
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genrecls import FrontEnd, load_audio, mel_spectrogram, split_segments, to_image
+from genrecls.spectrogram import (
+    color_table,
+    hz_to_mel,
+    mel_frequencies,
+    mel_power,
+    mel_to_hz,
+)
+
+SEED, DEFAULT = FrontEnd.preset("seed"), FrontEnd.preset("default")
+PRESETS = pytest.mark.parametrize("front_end", [SEED, DEFAULT], ids=["seed", "default"])
+
+
+def sine(hz, front_end, seconds=15.0, amplitude=0.5):
+    t = np.arange(round(seconds * front_end.sample_rate)) / front_end.sample_rate
+    return (amplitude * np.sin(2 * np.pi * hz * t)).astype(np.float32)
+
+
+# Segmentation
+
+
+@given(
+    n=st.integers(1, 5000), length=st.integers(1, 700), hop=st.integers(1, 900), pad=st.booleans()
+)
+def test_pieces_are_the_stretches_that_the_table_names(n, length, hop, pad):
+    y, rate = np.arange(1, n + 1), 100
+    if n < length and not pad:
+        with pytest.raises(ValueError, match="shorter than one piece"):
+            split_segments(y, sample_rate=rate, length_s=length / rate, hop_s=hop / rate)
+        return
+    pieces, table = split_segments(
+        y, sample_rate=rate, length_s=length / rate, hop_s=hop / rate, pad=pad
+    )
+    assert len(pieces) == len(table) and pieces.shape[1] == length
+    assert list(table["segment"]) == list(range(1, len(table) + 1))
+    for piece, row in zip(pieces, table.itertuples(), strict=True):
+        start, end = round(row.start_s * rate), round(row.end_s * rate)
+        np.testing.assert_array_equal(piece[: end - start], y[start:end])
+        assert not piece[end - start :].any()
+    left = n - round(table["end_s"].iloc[-1] * rate)
+    assert left < hop if not pad else left <= max(hop - length, 0)
+
+
+def test_remainder_is_dropped_or_padded():
+    y = np.ones(40 * 1000)
+    assert len(split_segments(y, sample_rate=1000)[0]) == 2
+    pieces, table = split_segments(y, sample_rate=1000, pad=True)
+    assert len(pieces) == 3 and pieces[2].sum() == 10 * 1000
+    assert table["end_s"].iloc[-1] == 40.0
+
+
+def test_exact_and_just_short_lengths():
+    assert len(split_segments(np.ones(15 * 44100), sample_rate=44100)[0]) == 1
+    with pytest.raises(ValueError, match="14.99"):
+        split_segments(np.ones(15 * 44100 - 1), sample_rate=44100)
+
+
+def test_stereo_keeps_its_channels():
+    assert split_segments(np.ones((2, 31000)), sample_rate=1000)[0].shape == (2, 2, 15000)
+
+
+# Mel-spectrogram
+
+
+def test_seed_picture_has_the_shape_of_the_original():
+    levels = mel_spectrogram(sine(440, SEED), SEED)
+    assert levels.shape == SEED.shape == (400, 162) and levels.dtype == np.float32
+    assert to_image(levels, SEED).shape == (400, 162, 3)
+
+
+def signals(front_end):
+    rng = np.random.default_rng(0)
+    rate, n = front_end.sample_rate, front_end.segment_samples
+    music, _ = librosa.effects.hpss(
+        sum(sine(f, front_end) for f in (196.0, 246.9, 293.7)) / 3 + 0.01 * rng.standard_normal(n)
+    )
+    return {
+        "noise": rng.normal(0, 0.1, n),
+        "tone": sine(1000, front_end),
+        "chirp": librosa.chirp(fmin=50, fmax=9000, sr=rate, length=n),
+        "music": music,
+    }
+
+
+@PRESETS
+def test_torchaudio_agrees_with_librosa(front_end):
+    for name, y in signals(front_end).items():
+        y = np.asarray(y, np.float32)
+        ours = mel_power(y, front_end)
+        reference = librosa_mel(y, front_end)
+        assert relative_error(ours, reference) <= 1e-3, name
+
+
+def librosa_mel(y, front_end):
+    """The same spectrogram by the second implementation, in double precision."""
+    return librosa.feature.melspectrogram(
+        y=y.astype(np.float64), sr=front_end.sample_rate, n_fft=front_end.n_fft,
+        hop_length=front_end.hop_length, n_mels=front_end.n_mels, fmin=front_end.f_min,
+        fmax=front_end.f_max, htk=True, norm=None, pad_mode="reflect", dtype=np.float64,
+    )  # fmt: skip
+
+
+def relative_error(ours, reference):
+    """Largest relative error where single precision can tell: down to 80 dB below the peak."""
+    audible = reference > reference.max() * 1e-8
+    return np.max(np.abs(ours - reference)[audible] / reference[audible])
+
+
+@PRESETS
+@pytest.mark.parametrize("hz", [220.0, 1000.0, 5000.0, 9000.0])
+def test_a_sine_lands_in_the_band_around_its_frequency(front_end, hz):
+    levels = mel_spectrogram(sine(hz, front_end), front_end)
+    band = np.bincount(levels.argmax(axis=0)).argmax()
+    centres = mel_frequencies(front_end)
+    assert abs(band - np.abs(centres - hz).argmin()) <= 1
+
+
+def test_mel_scale_has_its_closed_form():
+    hz = np.array([0.0, 100, 1000, 8000])
+    np.testing.assert_allclose(hz_to_mel(hz), 1127.01048 * np.log(1 + hz / 700), rtol=2e-5)
+    np.testing.assert_allclose(mel_to_hz(hz_to_mel(hz)), hz, atol=1e-9)
+    np.testing.assert_allclose(
+        mel_frequencies(SEED), librosa.mel_frequencies(402, fmin=0, fmax=22050, htk=True)[1:-1]
+    )
+
+
+@PRESETS
+@pytest.mark.parametrize("level", [0.0, 1e-30, 1e-8, 1.0])
+def test_levels_are_finite_and_above_the_floor(front_end, level):
+    y = level * np.random.default_rng(0).standard_normal(front_end.segment_samples)
+    levels = mel_spectrogram(y, front_end)
+    assert np.isfinite(levels).all() and levels.min() >= front_end.floor_db
+
+
+def test_silence_is_dark_and_not_drawn_as_its_own_peak():
+    silence = np.zeros(DEFAULT.segment_samples)
+    assert to_image(mel_spectrogram(silence, DEFAULT), DEFAULT).max() == 0
+
+
+@settings(deadline=None, max_examples=20)
+@given(gain_db=st.floats(-30, 6), seed=st.integers(0, 99))
+def test_default_does_not_hear_loudness(gain_db, seed):
+    y = np.random.default_rng(seed).normal(0, 0.1, DEFAULT.sample_rate)
+    louder = y * 10 ** (gain_db / 20)
+    difference = mel_spectrogram(louder, DEFAULT) - mel_spectrogram(y, DEFAULT)
+    assert np.abs(difference).max() < 0.01
+
+
+def test_default_does_not_hear_what_is_above_10_khz():
+    below = sine(440, DEFAULT, 1.0) + sine(3000, DEFAULT, 1.0)
+    above = sine(10800, DEFAULT, 1.0, amplitude=0.2)
+    difference = mel_spectrogram(below + above, DEFAULT) - mel_spectrogram(below, DEFAULT)
+    # Apart from the ends, where mirroring the signal makes a click that is in all bands.
+    assert np.abs(difference[:, 2:-2]).max() < 0.1
+    seed_below, seed_above = sine(440, SEED, 1.0), sine(17000, SEED, 1.0, amplitude=0.2)
+    heard = mel_spectrogram(seed_below + seed_above, SEED) - mel_spectrogram(seed_below, SEED)
+    assert np.abs(heard).max() > 20
+
+
+def test_a_batch_is_its_items():
+    y = np.random.default_rng(0).normal(0, 0.1, (2, 3, 22050)).astype(np.float32)
+    batch = mel_spectrogram(y, DEFAULT)
+    assert batch.shape[:2] == (2, 3)
+    np.testing.assert_allclose(batch[1, 2], mel_spectrogram(y[1, 2], DEFAULT), atol=1e-3)
+
+
+def test_bad_samples_are_refused():
+    with pytest.raises(ValueError, match="NaN"):
+        mel_spectrogram(np.full(22050, np.nan), DEFAULT)
+    with pytest.raises(ValueError, match="too few"):
+        mel_spectrogram(np.zeros(100), DEFAULT)
+
+
+# Pictures
+
+
+def test_seed_picture_is_the_original_clipping():
+    """log2 power straight into a colour map for [0, 1], done here as the original did it."""
+    import matplotlib
+
+    y = np.random.default_rng(0).normal(0, 0.1, SEED.segment_samples).astype(np.float32)
+    power = mel_power(y, SEED)
+    original = matplotlib.colormaps["viridis"](np.log2(power).astype(np.float64))[..., :3]
+    ours = to_image(mel_spectrogram(y, SEED), SEED)
+    assert np.mean(np.abs(ours - original).max(axis=-1) > 0.01) < 1e-3
+    ends = color_table("viridis")[[0, -1]]
+    at_ends = [(np.abs(ours - end).max(axis=-1) < 1e-6).mean() for end in ends]
+    assert sum(at_ends) > 0.5
+
+
+def test_default_picture_uses_its_whole_range():
+    y = np.random.default_rng(0).normal(0, 0.1, DEFAULT.segment_samples)
+    image = to_image(mel_spectrogram(y, DEFAULT), DEFAULT)
+    assert image.max() == 1 and image.dtype == np.float32
+    assert len(np.unique(image)) > 1000
+
+
+def test_colours_rise_with_the_level():
+    viridis = dataclasses.replace(DEFAULT, colormap="viridis")
+    levels = np.linspace(-90, 10, 101)[:, None]
+    image = to_image(levels, viridis)
+    np.testing.assert_array_equal(image[0, 0], color_table("viridis")[0])
+    np.testing.assert_array_equal(image[-1, 0], color_table("viridis")[-1])
+    assert (np.diff(image[..., 1], axis=0) >= 0).all()
+
+
+def test_double_precision_signals_give_single_precision_results():
+    y = torch.zeros(22050, dtype=torch.float64).numpy()
+    assert mel_spectrogram(y, DEFAULT).dtype == np.float32
+
+
+def test_a_file_at_any_rate_gives_the_same_picture(tmp_path):
+    import soundfile
+
+    t = np.arange(16 * 48000) / 48000
+    y = 0.3 * np.sin(2 * np.pi * 440 * t) + 0.3 * np.sin(2 * np.pi * 2500 * t)
+    pictures = []
+    for rate in (48000, 44100, 32000):
+        file = tmp_path / f"{rate}.wav"
+        soundfile.write(file, librosa.resample(y, orig_sr=48000, target_sr=rate), rate)
+        samples, _ = load_audio(file, sample_rate=DEFAULT.sample_rate)
+        pictures.append(mel_spectrogram(samples[: DEFAULT.segment_samples], DEFAULT))
+    loud = pictures[0] > -50
+    for other in pictures[1:]:
+        assert np.abs(other - pictures[0])[loud].max() < 1
