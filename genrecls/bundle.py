@@ -127,7 +127,7 @@ class GenreClassifier:
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """One row a validation or test piece: the segments table, ``prob_<genre>``, ``predicted``."""
+        """One row a validation or test piece: segments table, ``prob_<genre>``, ``predicted``."""
         return pd.read_parquet(self.folder / "predictions.parquet")
 
     @property
@@ -157,7 +157,8 @@ class GenreClassifier:
         -------
         np.ndarray [shape=(pieces, genres)], rows sum to 1
         """
-        return self.model.predict(log_mels[..., None], batch_size=32, verbose=0)
+        x = np.asarray(log_mels, np.float32)[..., None]
+        return self.model.predict(x, batch_size=32, verbose=0)
 
     def predict(self, path: str | os.PathLike) -> Prediction:
         """Classify a file.

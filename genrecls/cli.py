@@ -112,7 +112,9 @@ def evaluate(corpus: CorpusPath = None) -> None:
     from .evaluation import comparison_table
     from .report import saved_runs
 
-    typer.echo(comparison_table(saved_runs(Corpus.name_of(_path(corpus)))).T.to_string(header=False))
+    typer.echo(
+        comparison_table(saved_runs(Corpus.name_of(_path(corpus)))).T.to_string(header=False)
+    )
 
 
 @app.command(**_example("genrecls predict song.mp3 --run models/demo/cnn-default --json"))
@@ -167,11 +169,19 @@ def report(corpus: CorpusPath = None) -> None:
 
 
 @app.command(**_example("genrecls notebooks my_music"))
-def notebooks(corpus: CorpusPath = None) -> None:
+def notebooks(
+    corpus: CorpusPath = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--set", help='A parameter, such as CHANGES={"epochs": 2} (value in JSON).'),
+    ] = None,
+) -> None:
     """Run the numbered notebooks on a corpus; the executed copies go to reports/."""
     from .notebooks import run_notebooks
 
-    for notebook in run_notebooks(_path(corpus)):
+    values = dict(item.split("=", 1) for item in parameters or ())
+    values = {name: json.loads(value) for name, value in values.items()}
+    for notebook in run_notebooks(_path(corpus), **values):
         typer.echo(f"up to date: {notebook}")
 
 

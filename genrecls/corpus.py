@@ -290,4 +290,5 @@ def split_table(segments: pd.DataFrame) -> pd.DataFrame:
             "artists": by["group"].nunique(),
         }
     )
-    return counts.unstack("genre").swaplevel(axis=1).sort_index(axis=1, level=0, sort_remaining=False).loc[order]  # noqa: E501
+    by_genre = counts.unstack("genre").swaplevel(axis=1)
+    return by_genre.sort_index(axis=1, level=0, sort_remaining=False).loc[order]

@@ -60,9 +60,7 @@ def confusion_matrix(table: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame
     from sklearn.metrics import confusion_matrix as count
 
     counts = count(table["genre"], table["predicted"], labels=list(genres))
-    return pd.DataFrame(
-        counts, pd.Index(genres, name="genre"), pd.Index(genres, name="predicted")
-    )
+    return pd.DataFrame(counts, pd.Index(genres, name="genre"), pd.Index(genres, name="predicted"))
 
 
 def comparison_table(runs: Sequence[GenreClassifier]) -> pd.DataFrame:
@@ -132,9 +130,7 @@ def example_tracks(runs: Sequence[GenreClassifier]) -> dict[str, pd.DataFrame]:
     first = runs[0]
     test = first.predictions.query("split == 'test'")
     verdicts = track_verdicts(test, first.genres)
-    verdicts["true_prob"] = [
-        row[f"prob_{row['genre']}"] for row in verdicts.to_dict("records")
-    ]
+    verdicts["true_prob"] = [row[f"prob_{row['genre']}"] for row in verdicts.to_dict("records")]
     verdicts = verdicts.sort_values("true_prob", kind="stable")
     chosen = {"hardest": verdicts["track_id"].iloc[0], "hard": verdicts["track_id"].iloc[1]}
     for genre in first.genres:

@@ -78,7 +78,9 @@ def track_log_mels(
 
     Returns
     -------
-    log_mels : np.ndarray [shape=(pieces, n_mels, frames), dtype=float32] (in dB)
+    log_mels : np.ndarray [shape=(pieces, n_mels, frames), dtype=float16] (in dB)
+        In the precision in which they are stored, so that a model is always given what it was
+        trained on.
     table : pd.DataFrame
         ``segment, start_s, end_s`` as of :func:`genrecls.split_segments`.
 
@@ -87,18 +89,14 @@ def track_log_mels(
     AudioError
         If the file cannot be decoded or is shorter than one piece.
     """
-    y, rate = load_audio(
-        path, sample_rate=front_end.sample_rate, mono=front_end.channel == "mix"
-    )
+    y, rate = load_audio(path, sample_rate=front_end.sample_rate, mono=front_end.channel == "mix")
     y = y if y.ndim == 1 else y[0]
     try:
-        pieces, table = split_segments(
-            y, sample_rate=rate, length_s=front_end.segment_s, pad=pad
-        )
+        pieces, table = split_segments(y, sample_rate=rate, length_s=front_end.segment_s, pad=pad)
     except ValueError as error:
         raise AudioError(path, {"length": str(error)}, "Use a longer recording.") from error
     # Piece by piece: a window of 10,000 samples at every hop of a whole album fills the memory.
-    return np.stack([mel_spectrogram(piece, front_end) for piece in pieces]), table
+    return np.stack([mel_spectrogram(piece, front_end).astype(DTYPE) for piece in pieces]), table
 
 
 def prepare(
@@ -201,7 +199,7 @@ def _store_track(path: Path, folder: Path, sha256: str, front_end: FrontEnd):
             return sha256, str(error)
     notes = [str(w.message) for w in caught if issubclass(w.category, AudioWarning)]
     meta = {"pieces": table.to_dict("list"), "notes": notes}
-    write_atomically(folder / f"{sha256}.npy", lambda f: np.save(f, log_mels.astype(DTYPE)))
+    write_atomically(folder / f"{sha256}.npy", lambda f: np.save(f, log_mels))
     write_atomically(folder / f"{sha256}.json", lambda f: f.write(json.dumps(meta).encode()))
     return sha256, None
 

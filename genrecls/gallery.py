@@ -85,4 +85,4 @@ def make_gallery(corpus: Corpus) -> Path:
 
 def gallery_file(corpus_name: str) -> Path:
     """Where the gallery of a corpus is saved."""
-    return project_root() / "data" / "gallery" / f"{os.path.basename(corpus_name)}.npz"  # noqa: PTH119
+    return project_root() / "data" / "gallery" / f"{os.path.basename(corpus_name)}.npz"

@@ -83,5 +83,6 @@ def _write_stamp(copy: Path, stamp: str) -> None:
         _STAMP: stamp,
     }
     for cell in notebook["cells"]:
-        cell["metadata"] = {"tags": cell["metadata"]["tags"]} if cell["metadata"].get("tags") else {}
+        tags = cell["metadata"].get("tags")
+        cell["metadata"] = {"tags": tags} if tags else {}
     copy.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

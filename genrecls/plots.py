@@ -157,8 +157,9 @@ def _label(ax: Axes, front_end: FrontEnd) -> Axes:
     """Put round frequencies where the mel scale has them."""
     low, high = hz_to_mel(front_end.f_min), hz_to_mel(front_end.f_max)
     ticks = [hz for hz in HZ_TICKS if front_end.f_min <= hz <= front_end.f_max]
-    top = ax.get_ylim()[1]
-    ax.set_yticks([(hz_to_mel(hz) - low) / (high - low) * top for hz in ticks], ticks)
+    # The n bands are centred on the inner ones of n + 2 equally spaced mels.
+    steps = front_end.n_mels + 1
+    ax.set_yticks([(hz_to_mel(hz) - low) / (high - low) * steps - 0.5 for hz in ticks], ticks)
     ax.set(xlabel="Time (s)", ylabel="Frequency (Hz)")
     ax.spines[:].set_visible(False)
     return ax

@@ -12,7 +12,7 @@ import pandas as pd
 
 from . import plots
 from .bundle import CARD, BundleError, GenreClassifier
-from .config import FrontEnd, project_root
+from .config import project_root
 from .corpus import split_table
 from .evaluation import (
     comparison_table,
@@ -86,7 +86,7 @@ def _synthetic_note(runs: Sequence[GenreClassifier]) -> list[str]:
         runs[0].segments["source"].str.contains("synthetic", case=False).all()
     ):
         return []
-    return ["*Synthetic music, made by `genrecls demo`: it proves the pipeline, not the science.*\n"]
+    return ["*Synthetic music from `genrecls demo`: it proves the pipeline, not the science.*\n"]
 
 
 def _splits(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:

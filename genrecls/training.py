@@ -64,9 +64,7 @@ def train(
     """
     folder = Path(folder or project_root() / "models" / corpus.name / name)
     features = prepare(corpus, front_end, jobs=jobs, progress=progress)
-    segments = assign_splits(
-        features.segments, method=recipe.split, random_seed=recipe.random_seed
-    )
+    segments = assign_splits(features.segments, method=recipe.split, random_seed=recipe.random_seed)
     uid = hash_json([recipe.to_dict(), front_end.to_dict(), split_hash(segments), name])[:16]
     if GenreClassifier.uid_of(folder) == uid:
         log.info("%s is up to date", folder)
@@ -242,9 +240,7 @@ def _epoch_bar(epochs: int):
         bar.set_postfix_str(f"loss {logs['loss']:.3f}, val_accuracy {logs['val_accuracy']:.2f}")
         bar.update()
 
-    return keras.callbacks.LambdaCallback(
-        on_epoch_end=advance, on_train_end=lambda *_: bar.close()
-    )
+    return keras.callbacks.LambdaCallback(on_epoch_end=advance, on_train_end=lambda *_: bar.close())
 
 
 def _batches(order: np.ndarray, size: int) -> list[np.ndarray]:

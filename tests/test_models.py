@@ -103,7 +103,8 @@ def test_calibration_gives_batch_norm_the_statistics_of_the_data(rng):
 def test_first_layer_activations_are_the_convolution(rng, sequential):
     model = build_cnn((40, 30, 3), 2)
     if sequential:
-        model = keras.Sequential([keras.Input((40, 30, 3)), *model.layers[1:]])
+        fresh = [layer.__class__.from_config(layer.get_config()) for layer in model.layers[1:]]
+        model = keras.Sequential([keras.Input((40, 30, 3)), *fresh])
     image = rng.random((40, 30, 3), np.float32)
     maps = first_layer_activations(model, image)
     assert maps.shape == (10, 8, 6) and maps.min() >= 0
@@ -123,7 +124,9 @@ def test_activations_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match="takes pieces of shape"):
         first_layer_activations(build_cnn((40, 30, 3), 2), np.zeros((30, 40, 3)))
     with pytest.raises(ValueError, match="no 2-D convolution"):
-        first_layer_activations(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]), np.zeros(4))
+        first_layer_activations(
+            keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]), np.zeros(4)
+        )
 
 
 # Weights

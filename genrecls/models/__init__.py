@@ -8,14 +8,14 @@ import os
 # TensorFlow writes pages about its build to the terminal at import.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-from .cnn import build_cnn  # noqa: E402
-from .inception_resnet_v2 import (  # noqa: E402
+from .cnn import build_cnn
+from .inception_resnet_v2 import (
     build_inception_resnet_v2,
     calibrate_batch_norm,
     split_trunk,
 )
-from .picture import Picture  # noqa: E402
-from .weights import WeightsError, find_imagenet_weights  # noqa: E402
+from .picture import Picture
+from .weights import WeightsError, find_imagenet_weights
 
 __all__ = [
     "Picture",

@@ -1,0 +1,150 @@
+"""The commands, one after the other, on a small corpus; and the notebooks in a fast mode."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+import soundfile
+
+PROJECT = Path(__file__).parents[1]
+VERBS = ("demo", "prepare", "train", "evaluate", "predict", "report", "notebooks")
+
+
+def genrecls(*words, home, **environment):
+    """Run the command as a user would; returns the finished process."""
+    env = {**os.environ, "GENRECLS_HOME": str(home), **environment}
+    command = [sys.executable, "-m", "genrecls", *map(str, words)]
+    return subprocess.run(command, env=env, cwd=home, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def project(small_corpus, tmp_path_factory):
+    """A project folder in which everything has been run once, with few epochs."""
+    home = tmp_path_factory.mktemp("project")
+    shutil.copytree(PROJECT / "notebooks", home / "notebooks")
+    for words in (["prepare"], ["train", "--epochs", 2], ["notebooks"], ["report"]):
+        words.insert(1, small_corpus)
+        extra = ["--set", 'CHANGES={"epochs": 2}'] if words[0] == "notebooks" else []
+        done = genrecls(*words, *extra, home=home)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return home
+
+
+def test_every_verb_has_help_with_an_example(tmp_path):
+    for verb in VERBS:
+        done = genrecls(verb, "--help", home=tmp_path)
+        assert done.returncode == 0 and f"Example: genrecls {verb}" in done.stdout
+
+
+def test_training_saves_a_run_per_model_and_preset(project):
+    runs = {card.parent.name for card in project.glob("models/small/*/card.json")}
+    assert runs == {f"{m}-{p}" for m in ("cnn", "inception_resnet_v2") for p in ("seed", "default")}
+
+
+def test_evaluate_shows_the_originals_columns_first(project, small_corpus):
+    done = genrecls("evaluate", small_corpus, home=project)
+    first = [line.split("  ")[0] for line in done.stdout.splitlines()[:5]]
+    assert first == ["architecture", "parameters", "training time (s)", "validation accuracy",
+                     "test F1"]  # fmt: skip
+
+
+def test_the_report_has_every_table_and_figure_of_the_original(project):
+    made = {f.name for f in (project / "reports" / "small").iterdir()}
+    for run in ("cnn-seed", "cnn-default", "inception_resnet_v2-seed"):
+        assert {f"confusion_{run}.png", f"history_{run}.png", f"first_layer_{run}.png"} <= made
+    assert {"comparison.csv", "comparison.md", "split_by_piece.csv", "split_by_artist.csv",
+            "waveforms.png", "log_mel.png", "n_mels.png", "example_easy_rap_by_piece.csv",
+            "example_hardest_by_piece.csv", "report.md"} <= made  # fmt: skip
+    text = (project / "reports" / "small" / "report.md").read_text(encoding="utf-8")
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        assert picture in made
+    table = pd.read_csv(project / "reports" / "small" / "comparison.csv")
+    assert table["weights"].eq("random").all() and len(table) == 4
+    assert table.loc[table["run"].str.endswith("seed"), "validation split"].str.contains(
+        "leaky").all()  # fmt: skip
+
+
+def test_the_report_needs_neither_audio_nor_tensorflow(project, small_corpus, tmp_path):
+    for module in ("tensorflow", "keras", "torch", "soundfile", "av"):
+        (tmp_path / f"{module}.py").write_text("raise ImportError('blocked')")
+    done = genrecls("report", small_corpus, home=project, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+
+
+def test_doing_it_again_trains_nothing(project, small_corpus):
+    before = {f: f.stat().st_mtime_ns for f in project.glob("models/small/*/model.keras")}
+    done = genrecls("train", small_corpus, "--epochs", 2, home=project)
+    assert done.returncode == 0 and len(before) == 4
+    assert {f: f.stat().st_mtime_ns for f in project.glob("models/small/*/model.keras")} == before
+
+
+def test_predict_prints_pieces_and_the_verdict(project, small_corpus):
+    run = project / "models" / "small" / "cnn-default"
+    file = small_corpus / "rap_test" / "rap 90 - Same Title.wav"
+    plain = genrecls("predict", file, "--run", run, home=project)
+    assert plain.returncode == 0 and "Verdict: " in plain.stdout
+    answer = json.loads(genrecls("predict", file, "--run", run, "--json", home=project).stdout)
+    assert len(answer) == 1 and len(answer[0]["pieces"]) == 2
+    assert sum(answer[0]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    csv = genrecls("predict", file, file, "--run", run, "--csv", home=project).stdout
+    assert csv.splitlines()[0].startswith("path,segment,start_s,end_s,prob_classique,prob_rap")
+    assert len(csv.splitlines()) == 5
+
+
+def test_user_errors_are_one_line_and_exit_code_2(project, small_corpus, tmp_path):
+    run = project / "models" / "small" / "cnn-default"
+    text = tmp_path / "text.mp3"
+    text.write_text("no sound")
+    short = tmp_path / "short.wav"
+    soundfile.write(short, [0.0] * 4000, 8000)
+    for words, why in [
+        (["predict", text, "--run", run], "cannot be used"),
+        (["predict", short, "--run", run], "0.5 s of sound is shorter"),
+        (["predict", tmp_path / "gone.mp3", "--run", run], "does not exist"),
+        (["predict", text, "--run", tmp_path], "no trained model"),
+        (["prepare", tmp_path / "none"], "no folder"),
+        (["prepare"], "genrecls demo"),
+        (["evaluate", tmp_path], "genrecls train"),
+    ]:
+        done = genrecls(*words, home=tmp_path)
+        assert done.returncode == 2, (words, done.stderr)
+        lines = done.stderr.strip().splitlines()
+        assert len(lines) == 1 and lines[0].startswith("genrecls: ") and why in lines[0], lines
+    wrong = genrecls("train", small_corpus, "--model", "vgg", home=tmp_path)
+    assert wrong.returncode == 2 and "vgg" in wrong.stderr and "Traceback" not in wrong.stderr
+
+
+def test_a_bad_file_does_not_hide_the_good_ones(project, small_corpus, tmp_path):
+    run = project / "models" / "small" / "cnn-default"
+    good = small_corpus / "rap_test" / "rap 90 - Same Title.wav"
+    done = genrecls("predict", tmp_path / "gone.mp3", good, "--run", run, "--json", home=project)
+    assert done.returncode == 2 and len(json.loads(done.stdout)) == 1
+
+
+def test_all_notebooks_run_top_to_bottom(project):
+    copies = sorted((project / "reports" / "small" / "notebooks").glob("*.ipynb"))
+    assert [c.name for c in copies] == [n.name for n in NOTEBOOKS]
+    for copy in copies:
+        cells = [c for c in nbformat.read(copy, 4).cells if c.cell_type == "code"]
+        assert all(c.execution_count for c in cells)
+        assert str(project) not in copy.read_text(encoding="utf-8").replace(
+            str(project / "reports"), "")  # fmt: skip
+
+
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda n: n.stem)
+def test_committed_notebooks_are_small_executed_in_order_and_without_errors(notebook):
+    assert notebook.stat().st_size < 1.5e6
+    cells = [c for c in nbformat.read(notebook, 4).cells if c.cell_type == "code"]
+    assert len(cells) <= 15
+    assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
+    assert not [o for c in cells for o in c.outputs if o.output_type == "error"]

@@ -1,0 +1,56 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from genrecls.evaluation import accuracy, confusion_matrix, f1_scores, track_verdicts
+
+GENRES = ["classique", "rap"]
+
+
+@pytest.fixture
+def predictions():
+    """Two tracks of equal title: one right on the mean although two of three pieces are wrong."""
+    table = pd.DataFrame(
+        {
+            "track_id": ["a"] * 3 + ["b"] * 2,
+            "path": ["x/Same.mp3"] * 3 + ["y/Same.mp3"] * 2,
+            "title": "Same",
+            "artist": "",
+            "genre": ["rap"] * 3 + ["classique"] * 2,
+            "segment": [1, 2, 3, 1, 2],
+            "prob_rap": [0.99, 0.45, 0.4, 0.1, 0.6],
+        }
+    )
+    table["prob_classique"] = 1 - table["prob_rap"]
+    table["predicted"] = np.where(table["prob_rap"] > 0.5, "rap", "classique")
+    return table
+
+
+def test_the_verdict_on_a_track_is_the_mean_of_its_pieces(predictions):
+    verdicts = track_verdicts(predictions, GENRES).set_index("path")
+    assert verdicts["predicted"].tolist() == ["rap", "classique"]
+    assert verdicts.loc["x/Same.mp3", "prob_rap"] == pytest.approx(1.84 / 3)
+    assert verdicts["pieces"].tolist() == [3, 2] and verdicts["wrong_pieces"].tolist() == [2, 1]
+
+
+def test_scores_are_those_counted_by_hand(predictions):
+    # rap: 1 right, 1 false alarm, 2 missed; classique: 1 right, 2 false alarms, 1 missed
+    assert accuracy(predictions) == pytest.approx(2 / 5)
+    f1 = f1_scores(predictions, GENRES)
+    assert f1["rap"] == pytest.approx(2 * 1 / (2 * 1 + 1 + 2))
+    assert f1["classique"] == pytest.approx(2 * 1 / (2 * 1 + 2 + 1))
+    assert f1["macro"] == pytest.approx((f1["rap"] + f1["classique"]) / 2)
+    assert confusion_matrix(predictions, GENRES).to_numpy().tolist() == [[1, 1], [2, 1]]
+
+
+def test_renaming_a_genre_renames_and_nothing_else(predictions):
+    new = {"classique": "zeta", "rap": "alpha"}
+    renamed = predictions.assign(
+        genre=predictions["genre"].map(new), predicted=predictions["predicted"].map(new)
+    )
+    before, after = f1_scores(predictions, GENRES), f1_scores(renamed, ["alpha", "zeta"])
+    assert after["alpha"] == before["rap"] and after["zeta"] == before["classique"]
+
+
+def test_a_genre_never_seen_nor_predicted_scores_0(predictions):
+    assert f1_scores(predictions, [*GENRES, "jazz"])["jazz"] == 0

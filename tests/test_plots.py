@@ -1,0 +1,70 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from genrecls import FrontEnd, plots
+from genrecls.gallery import envelope
+
+DEFAULT = FrontEnd.preset("default")
+
+
+@pytest.fixture
+def ax():
+    figure, ax = plt.subplots()
+    yield ax
+    plt.close(figure)
+
+
+def labels(ax):
+    return ax.get_xlabel(), ax.get_ylabel()
+
+
+def test_pictures_of_sound_are_in_seconds_and_hertz(ax):
+    levels = np.zeros(DEFAULT.shape)
+    assert plots.log_mel(levels, DEFAULT, ax=ax) is ax
+    assert labels(ax) == ("Time (s)", "Frequency (Hz)")
+    assert ax.get_xlim()[1] == pytest.approx(15, abs=0.1)
+    assert ax.images[0].origin == "lower" or ax.get_ylim()[0] < ax.get_ylim()[1]
+
+
+def test_hertz_ticks_stand_at_the_bands_of_their_frequency(ax):
+    from genrecls.spectrogram import mel_frequencies
+
+    plots.log_mel(np.zeros(DEFAULT.shape), DEFAULT, ax=ax)
+    centres = mel_frequencies(DEFAULT)
+    for position, label in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True):
+        # band b is drawn from b to b + 1, its centre at b + 1/2
+        heard = np.interp(position - 0.5, np.arange(len(centres)), centres)
+        assert heard == pytest.approx(float(label.get_text()), rel=0.02)
+
+
+def test_maps_cover_the_axes_of_their_picture():
+    figure = plots.first_layer(np.zeros((*DEFAULT.shape, 3)), np.zeros((10, 26, 65)), DEFAULT)
+    axes = figure.get_axes()
+    assert len(axes) == 11
+    assert len({(ax.get_xlim(), ax.get_ylim()) for ax in axes}) == 1
+    plt.close(figure)
+
+
+def test_a_waveform_has_its_30_s_line(ax):
+    y = np.sin(np.linspace(0, 1000, 50_000)) * np.linspace(0, 1, 50_000)
+    curve = envelope(y)
+    assert curve.shape == (2, 2000) and curve.min() == y.min() and curve.max() == y.max()
+    plots.waveform(curve, 60.0, ax=ax)
+    assert ax.lines[0].get_xdata()[0] == 30.0
+
+
+def test_confusion_shows_counts(ax):
+    matrix = pd.DataFrame([[3, 1], [0, 6]], index=["a", "b"], columns=["a", "b"])
+    plots.confusion(matrix, ax=ax)
+    assert [t.get_text() for t in ax.texts] == ["3", "1", "0", "6"]
+    assert labels(ax) == ("Predicted genre", "True genre")
+
+
+def test_history_draws_training_and_validation():
+    table = pd.DataFrame(dict(epoch=[0, 1], loss=[1, 0.5], val_loss=[1, 0.9],
+                              accuracy=[0.5, 1], val_accuracy=[0.5, 0.6]))  # fmt: skip
+    axes = plots.history(table)
+    assert [line.get_label() for line in axes[0].lines] == ["training", "validation"]
+    plt.close(axes[0].figure)
