@@ -231,6 +231,8 @@ def _echo_prediction(prediction: Prediction) -> None:
 def main() -> None:
     """Run the command; what the user can mend is one line on stderr and exit code 2."""
     logging.basicConfig(format="genrecls: %(message)s", level=logging.WARNING)
+    # It warns of retracing whenever the last batch is smaller than the others.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     warnings.showwarning = _show_warning(warnings.showwarning)
     try:
         app()

@@ -3,11 +3,6 @@
 Keras 3 on any backend; importing this loads it.
 """
 
-import os
-
-# TensorFlow writes pages about its build to the terminal at import.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 from .cnn import build_cnn
 from .inception_resnet_v2 import (
     build_inception_resnet_v2,
