@@ -5,10 +5,6 @@ The names below are all that most users need; each is imported when it is first 
 """
 
 import importlib
-import os
-
-# TensorFlow's C++ log would fill the terminal and every notebook; its exceptions still come.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 __version__ = "0.1.0"
 

@@ -114,9 +114,8 @@ class GenreClassifier:
     @cached_property
     def model(self):
         """The Keras model: log-mels [shape=(batch, n_mels, frames, 1)] in dB to probabilities."""
-        import keras
-
         from . import models  # noqa: F401  registers the Picture layer
+        from .backend import keras
 
         return keras.saving.load_model(self.folder / "model.keras", safe_mode=True, compile=False)
 

@@ -31,7 +31,7 @@ def first_layer_activations(model, piece: np.ndarray) -> np.ndarray:
     ValueError
         If the model has no 2-D convolution, or the piece is not of its input shape.
     """
-    import keras
+    from .backend import keras
 
     first = next((x for x in model.layers if isinstance(x, keras.layers.Conv2D)), None)
     if first is None:

@@ -11,7 +11,7 @@ import numpy as np
 from .audio import load_audio
 from .config import FrontEnd, project_root
 from .corpus import Corpus
-from .features import write_atomically
+from .features import track_log_mels, write_atomically
 from .spectrogram import mel_spectrogram
 
 #: Seconds of a track that the original looks at, and its numbers of mel bands.
@@ -50,8 +50,9 @@ def gallery_tracks(corpus: Corpus) -> dict[str, str]:
 def make_gallery(corpus: Corpus) -> Path:
     """Save what the report shows of the sound of a corpus, or find it saved.
 
-    Per genre: the waveform of the first training track as an envelope and its duration; of the
-    first genre's also the log-mel of the first 30 s with 323 bands, and with 10, 100 and 500.
+    Per genre, of the first training track: the waveform as an envelope, the duration, and the
+    second piece (the only one if there are no more) under the default front end; of the first
+    genre's also the log-mel of the first 30 s with 323 bands, and with 10, 100 and 500.
 
     Returns
     -------
@@ -61,7 +62,8 @@ def make_gallery(corpus: Corpus) -> Path:
     tracks = gallery_tracks(corpus)
     names = corpus.tracks.set_index("path")["sha256"]
     file = gallery_file(corpus.name)
-    stamp = " ".join(names[path] for path in tracks.values())
+    default = FrontEnd.preset("default")
+    stamp = " ".join([default.uid(), *(names[path] for path in tracks.values())])
     if file.exists():
         with np.load(file, allow_pickle=False) as stored:
             if stored["stamp"] == stamp:
@@ -73,6 +75,7 @@ def make_gallery(corpus: Corpus) -> Path:
         arrays[f"path_{i}"] = np.array(path)
         arrays[f"envelope_{i}"] = envelope(y)
         arrays[f"duration_s_{i}"] = np.array(len(y) / rate)
+        arrays[f"piece_{i}"] = track_log_mels(corpus.file(path), default)[0][:2][-1]
         if i == 0:
             start = y[: round(LOOK_S * rate)]
             for n_mels in (LOOK_MELS, *N_MELS):

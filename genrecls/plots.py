@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from .config import FrontEnd
 from .spectrogram import hz_to_mel
 
-HZ_TICKS = (50, 200, 500, 1000, 2000, 4000, 8000, 16000)
+HZ_TICKS = (200, 500, 1000, 2000, 4000, 8000, 16000)
 COLORS = ("#3b6ea8", "#c8553d", "#588157", "#8a5a9e", "#c99a2e", "#4f9d9d", "#a33b6b", "#6b705c")
 
 
@@ -23,7 +23,7 @@ def style() -> None:
     """The one look of all figures of the project: fonts, sizes, colours."""
     plt.rcParams.update(
         {
-            "figure.dpi": 96,
+            "figure.dpi": 80,
             "savefig.dpi": 120,
             "figure.constrained_layout.use": True,
             "font.size": 10,
@@ -112,6 +112,7 @@ def first_layer(
             ax.remove()
             continue
         picture(maps[i], front_end, ax=ax, cmap="magma").set_title(f"Channel {i + 1}")
+        _label(ax, front_end, HZ_TICKS[::2])
         ax.tick_params(labelsize=7)
         ax.set(xlabel="", ylabel="")
     bottom.supxlabel("Time (s)", fontsize=10)
@@ -153,13 +154,14 @@ def _extent(levels: np.ndarray, front_end: FrontEnd) -> tuple[float, float, floa
     return 0, frames * front_end.hop_length / front_end.sample_rate, 0, bands
 
 
-def _label(ax: Axes, front_end: FrontEnd) -> Axes:
+def _label(ax: Axes, front_end: FrontEnd, hertz: Sequence[int] = HZ_TICKS) -> Axes:
     """Put round frequencies where the mel scale has them."""
     low, high = hz_to_mel(front_end.f_min), hz_to_mel(front_end.f_max)
-    ticks = [hz for hz in HZ_TICKS if front_end.f_min <= hz <= front_end.f_max]
     # The n bands are centred on the inner ones of n + 2 equally spaced mels.
     steps = front_end.n_mels + 1
-    ax.set_yticks([(hz_to_mel(hz) - low) / (high - low) * steps - 0.5 for hz in ticks], ticks)
+    places = {hz: (hz_to_mel(hz) - low) / (high - low) * steps - 0.5 for hz in hertz}
+    ticks = {hz: place for hz, place in places.items() if 0 <= place <= front_end.n_mels}
+    ax.set_yticks(list(ticks.values()), list(ticks))
     ax.set(xlabel="Time (s)", ylabel="Frequency (Hz)")
     ax.spines[:].set_visible(False)
     return ax

@@ -12,7 +12,7 @@ import pandas as pd
 
 from . import plots
 from .bundle import CARD, BundleError, GenreClassifier
-from .config import project_root
+from .config import FrontEnd, project_root
 from .corpus import split_table
 from .evaluation import (
     comparison_table,
@@ -63,6 +63,7 @@ def write_report(corpus_name: str) -> Path:
         "both sides of training and validation: its validation accuracy says little.\n",
         "## Splits\n",
         *_splits(folder, runs),
+        *_sources(folder, runs[0].segments),
         "## Scores\n",
         _table(folder, "scores", score_table(runs)),
         "## Looking at the sound\n",
@@ -96,12 +97,22 @@ def _splits(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
         leaky = " (leaky: preset `seed`)" if method == "piece" else " (preset `default`)"
         parts += [
             f"Validation held out by {method}{leaky}:\n",
-            _table(folder, f"split_by_{method}", flat(split_table(run.segments))),
+            _table(folder, f"split_by_{method}", _flat(split_table(run.segments))),
         ]
     return parts
 
 
-def flat(table: pd.DataFrame) -> pd.DataFrame:
+def _sources(folder: Path, segments: pd.DataFrame) -> list[str]:
+    """Where the music comes from, if the corpus says so."""
+    known = [c for c in ("genre", "source", "licence") if c in segments]
+    if "source" not in known:
+        return []
+    tracks = segments.drop_duplicates("track_id").groupby(known, sort=False)
+    table = tracks.size().rename("tracks").reset_index()
+    return ["## Sources\n", _table(folder, "sources", table)]
+
+
+def _flat(table: pd.DataFrame) -> pd.DataFrame:
     """A split table with one row of column names."""
     table = table.copy()
     table.columns = [f"{genre} {what}" for genre, what in table.columns]
@@ -113,12 +124,21 @@ def _sound(folder: Path, corpus_name: str) -> list[str]:
 
     with np.load(gallery_file(corpus_name), allow_pickle=False) as saved:
         genres = [str(g) for g in saved["genres"]]
+        front_end = FrontEnd.preset("default")
+        figure, axes = plt.subplots(1, len(genres), figsize=(6 * len(genres), 3.2), squeeze=False)
+        for i, genre in enumerate(genres):
+            ax = plots.log_mel(saved[f"piece_{i}"].astype(float), front_end, ax=axes[0, i],
+                               colorbar=i == len(genres) - 1)  # fmt: skip
+            ax.set_title(_plain(f"{genre}: {Path(str(saved[f'path_{i}'])).stem}"))
+        parts = [_figure(folder, "pictures", figure, "Fifteen seconds of each genre as a picture")]
+
         figure, axes = plt.subplots(len(genres), 1, figsize=(10, 2 * len(genres)), squeeze=False)
         for i, genre in enumerate(genres):
             ax = plots.waveform(saved[f"envelope_{i}"], float(saved[f"duration_s_{i}"]),
                                 ax=axes[i, 0])  # fmt: skip
             ax.set_title(_plain(f"{genre}: {saved[f'path_{i}']}"))
-        parts = [_figure(folder, "waveforms", figure, "Waveforms; the red line stands at 30 s")]
+        caption = "Waveforms; the red line stands at 30 s"
+        parts.append(_figure(folder, "waveforms", figure, caption))
 
         figure, ax = plt.subplots(figsize=(10, 3.6))
         plots.log_mel(saved[f"mels_{LOOK_MELS}"].astype(float), look_front_end(), ax=ax, vmin=-60)
@@ -141,7 +161,7 @@ def _run(folder: Path, run: GenreClassifier) -> list[str]:
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
     plots.history(run.history, axes=axes)
     axes[0].set_title(_plain(f"{run.name}: loss"))
-    axes[1].set_title("accuracy")
+    axes[1].set_title(_plain(f"{run.name}: accuracy"))
     curves = _figure(folder, f"history_{run.name}", figure, "Training curves")
 
     matrix = confusion_matrix(test, run.genres)
@@ -197,22 +217,26 @@ def _table(folder: Path, name: str, table: pd.DataFrame) -> str:
 
 def markdown(table: pd.DataFrame) -> str:
     """A table in Markdown, numbers to the right, whatever the cells contain."""
-    numeric = [pd.api.types.is_numeric_dtype(table[c]) for c in table]
-    lines = [
-        [_text(str(c)) for c in table.columns],
-        ["---:" if n else "---" for n in numeric],
-        *[[_text(_format(v)) for v in row] for row in table.itertuples(index=False)],
-    ]
+    columns = [_cells(table[name]) for name in table]
+    rule = ["---:" if pd.api.types.is_numeric_dtype(table[name]) else "---" for name in table]
+    lines = [[_text(str(name)) for name in table], rule, *zip(*columns, strict=True)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def _format(value) -> str:
-    return f"{value:,}" if isinstance(value, int | np.integer) else str(value)
+def _cells(column: pd.Series) -> list[str]:
+    """Text of a column: the same number of decimals all the way down, at most three."""
+    if pd.api.types.is_integer_dtype(column):
+        return [f"{value:,}" for value in column]
+    if pd.api.types.is_float_dtype(column):
+        digits = max((len(f"{v:.3f}".rstrip("0").partition(".")[2]) for v in column), default=0)
+        return [f"{value:,.{digits}f}" for value in column]
+    return [_text(str(value)) for value in column]
 
 
 def _text(text: str) -> str:
     """Text that Markdown and HTML show as it is."""
-    return re.sub(r"([\\`*_|<>\[\]&#])", lambda m: f"&#{ord(m[0])};", text).replace("\n", " ")
+    special = r"[\\`*|<>\[\]&#]|(?<!\w)_|_(?!\w)"
+    return re.sub(special, lambda m: f"&#{ord(m[0])};", text).replace("\n", " ")
 
 
 def _plain(text: str) -> str:

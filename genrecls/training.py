@@ -91,8 +91,7 @@ def train(
 
 
 def _fit(features: Features, segments: pd.DataFrame, recipe: Recipe, *, progress, callbacks):
-    import keras
-
+    from .backend import keras
     from .models import (
         Picture,
         build_cnn,
@@ -119,7 +118,8 @@ def _fit(features: Features, segments: pd.DataFrame, recipe: Recipe, *, progress
     if recipe.trunk == "frozen":
         if recipe.weights is None:
             order = np.random.default_rng(recipe.random_seed).permutation(where["train"])
-            calibrate_batch_norm(model, (x[part] for part in _batches(order, 16)))
+            parts = _bar(_batches(order, 16), "batch norm", progress=progress)
+            calibrate_batch_norm(model, (x[part] for part in parts))
         trunk, net = split_trunk(model)
         trunk.trainable = False
         inputs = _predict(trunk, x, progress=progress, what="frozen trunk")
@@ -163,7 +163,7 @@ def _fit(features: Features, segments: pd.DataFrame, recipe: Recipe, *, progress
 
 
 def _fit_net(net, inputs, labels, where, recipe, *, progress, callbacks) -> pd.DataFrame:
-    import keras
+    from .backend import keras
 
     optimizer = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[recipe.optimizer]
     net.compile(
@@ -207,11 +207,11 @@ def halving(recipe: Recipe):
 
 def live_plot():
     """A callback that redraws loss and accuracy after every epoch, in a notebook."""
-    import keras
     from IPython.display import display
     from matplotlib import pyplot as plt
 
     from . import plots
+    from .backend import keras
 
     logs: list[dict] = []
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
@@ -231,8 +231,9 @@ def live_plot():
 
 
 def _epoch_bar(epochs: int):
-    import keras
     from tqdm.auto import tqdm
+
+    from .backend import keras
 
     bar = tqdm(total=epochs, desc="training", unit="epoch")
 
@@ -248,15 +249,14 @@ def _batches(order: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def _predict(model, x: np.ndarray, *, progress: bool, what: str) -> np.ndarray:
+    parts = _bar(_batches(np.arange(len(x)), 16), what, progress=progress)
+    return np.concatenate([model.predict_on_batch(x[part]) for part in parts])
+
+
+def _bar(parts: list[np.ndarray], what: str, *, progress: bool):
     from tqdm.auto import tqdm
 
-    parts = _batches(np.arange(len(x)), 16)
-    return np.concatenate(
-        [
-            model.predict_on_batch(x[part])
-            for part in tqdm(parts, desc=what, unit="batch", disable=not progress)
-        ]
-    )
+    return tqdm(parts, desc=what, unit="batch", disable=not progress)
 
 
 def _median_inference_ms(model, x: np.ndarray, repeats: int = 21) -> float:

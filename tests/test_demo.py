@@ -66,9 +66,9 @@ def test_one_artist_has_an_album_and_one_title_comes_twice():
 
 
 def test_every_bar_of_the_scores_is_full():
-    from genrecls.demo import scores
+    from genrecls.demo import scores, works
 
-    for work in scores.WORKS.values():
+    for work in works.WORKS.values():
         for melody, chords in work.sections:
             bars = melody.split("|")
             if not work.figure:

@@ -33,7 +33,7 @@ class PlannedTrack:
     """One track of the corpus; the fields up to `licence` are the columns of `tracks.csv`.
 
     `pieces` of 15 s fit into the track; `score` and `player` name what is played by
-    whom in `genrecls.demo.scores` or `genrecls.demo.rap`.
+    whom in `genrecls.demo.works` or `genrecls.demo.songs`.
     """
 
     path: str
@@ -102,12 +102,12 @@ _RAP = {
 
 def _plan():
     """All tracks of the corpus."""
-    from . import rap, scores
+    from . import songs, works
 
     tracks = []
     for split, rows in _CLASSICAL.items():
         for score, player, pieces in rows:
-            work, artist = scores.WORKS[score], scores.ENSEMBLES[player].name
+            work, artist = works.WORKS[score], works.ENSEMBLES[player].name
             tracks.append(
                 _planned(
                     "classique",
@@ -126,7 +126,7 @@ def _plan():
             tracks.append(
                 _planned(
                     "rap",
-                    rap.SONGS[score].rapper.name,
+                    songs.SONGS[score].rapper.name,
                     title,
                     split,
                     pieces,
@@ -230,15 +230,15 @@ def _make(path, track):
     """Render one track and write it."""
     import numpy as np
 
-    from . import rap, scores, synth
+    from . import rap, scores, songs, synth, works
 
     rng = np.random.default_rng(zlib.crc32(track.path.encode()))
     font = synth.SoundFont(synth.soundfont_path())
     if track.genre == "rap":
-        sound = rap.render(rap.SONGS[track.score], track.seconds, font, rng)
+        sound = rap.render(songs.SONGS[track.score], track.seconds, font, rng)
     else:
         sound = scores.render(
-            scores.WORKS[track.score], scores.ENSEMBLES[track.player], track.seconds, font, rng
+            works.WORKS[track.score], works.ENSEMBLES[track.player], track.seconds, font, rng
         )
     synth.write_mp3(path, sound, title=track.title, artist=track.artist, comment=_stamp(track))
 

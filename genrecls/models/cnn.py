@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import keras
-from keras import layers
-
+from ..backend import keras
 from .picture import Picture, picture_input
+
+layers = keras.layers
 
 
 def build_cnn(

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
 
-import keras
 import numpy as np
-from keras import layers
 
+from ..backend import keras
 from .picture import Picture, picture_input
 from .weights import WeightsError, find_imagenet_weights
+
+layers = keras.layers
 
 #: Last layer of the trunk; what comes after it is the head.
 TRUNK_OUTPUT = "conv_7b_ac"

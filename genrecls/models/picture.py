@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import keras
-from keras import ops
-
+from ..backend import keras
 from ..config import FrontEnd
 from ..spectrogram import color_table
+
+ops = keras.ops
 
 
 @keras.saving.register_keras_serializable(package="genrecls")

@@ -1,0 +1,33 @@
+"""Keras, imported without the pages that TensorFlow writes to the terminal and to notebooks.
+
+Errors are unharmed: they come as exceptions. Set ``TF_CPP_MIN_LOG_LEVEL`` to see the rest.
+"""
+
+import contextlib
+import os
+import sys
+
+__all__ = ["keras"]
+
+
+@contextlib.contextmanager
+def _without_stderr():
+    """Send what C++ writes to the standard error stream to nowhere."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+    import keras
+else:
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    # What TensorFlow says before it reads that variable goes to the stream itself.
+    with _without_stderr():
+        import keras
