@@ -33,6 +33,7 @@ def run_notebooks(corpus: str | Path, **parameters) -> list[Path]:
         If a cell fails; the copy then shows how far it came.
     """
     import papermill
+    from traitlets.config import Config
 
     # Jupyter warns unless it is told whether to use the platform's folders.
     os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
@@ -49,7 +50,13 @@ def run_notebooks(corpus: str | Path, **parameters) -> list[Path]:
         stamp = hash_json([_code(source), state, parameters])
         if _stamp_of(copy) != stamp:
             papermill.execute_notebook(
-                str(source), str(copy), parameters, cwd=str(sources), kernel_name="python3"
+                str(source),
+                str(copy),
+                parameters,
+                cwd=str(sources),
+                kernel_name="python3",
+                # The kernel is talked to through files, not through open ports.
+                config=Config(KernelManager={"transport": "ipc"}),
             )
             _write_stamp(copy, stamp)
         executed.append(copy)

@@ -18,7 +18,7 @@ VERSION = 1  # raise it when the sound changes: files of older versions are then
 PIECE = 15  # s
 
 _log = logging.getLogger(__name__)
-_NEEDED = ("espeakng_loader", "joblib", "numpy", "pretty_midi", "scipy", "soundfile", "tqdm")
+_NEEDED = ("av", "espeakng_loader", "joblib", "numpy", "pretty_midi", "scipy", "tqdm")
 
 #: What makes the sound, for the licence table: (part, made by, licence).
 ENGINES = (
@@ -195,7 +195,7 @@ def make_demo(out, *, n_tracks=None, n_pieces=None, jobs=None, progress=True):
     work = joblib.Parallel(jobs or min(joblib.cpu_count(), 8), return_as="generator_unordered")(
         joblib.delayed(_make)(out / track.path, track) for track in todo
     )
-    for _ in tqdm(work, total=len(todo), desc="demo tracks", disable=not progress):
+    for _ in tqdm(work, total=len(todo), desc="demo tracks", disable=not (progress and todo)):
         pass
     _write_table(out / "tracks.csv", tracks)
     return out
@@ -217,12 +217,12 @@ def _stamp(track):
 
 
 def _is_made(path, track):
-    import soundfile
+    import av
 
     try:
-        with soundfile.SoundFile(path) as file:
-            return file.comment == _stamp(track)
-    except soundfile.LibsndfileError:
+        with av.open(str(path)) as file:
+            return file.metadata.get("comment") == _stamp(track)
+    except (FileNotFoundError, av.error.InvalidDataError):
         return False
 
 

@@ -284,22 +284,22 @@ def write_mp3(path, sound, **tags):
 
     The file gets its name only when it is complete.
     """
-    import soundfile
+    import av
 
     partial = path.with_name(f".{path.name}.part")
-    # Variable bit rate, because LAME is half again as fast at it as at a constant one.
-    with soundfile.SoundFile(
-        partial,
-        "w",
-        RATE,
-        2,
-        format="MP3",
-        subtype="MPEG_LAYER_III",
-        bitrate_mode="VARIABLE",
-        compression_level=0.5,
-    ) as file:
-        for tag, text in tags.items():
-            setattr(file, tag, text)
-        for at in range(0, len(sound), 10 * RATE):
-            file.write(sound[at : at + 10 * RATE])
+    # What makes LAME fastest: half of the time of the demo is spent here.
+    fast = {"compression_level": "9", "abr": "1", "joint_stereo": "0"}
+    with av.open(str(partial), "w", format="mp3") as container:
+        container.metadata.update(tags)
+        stream = container.add_stream("libmp3lame", rate=RATE, layout="stereo", options=fast)
+        stream.bit_rate = 128_000
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(sound.T, np.float32), format="fltp", layout="stereo"
+        )
+        frame.rate = RATE
+        fifo = av.AudioFifo()
+        fifo.write(frame)
+        while part := fifo.read(stream.frame_size, partial=True):
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
     partial.replace(path)
