@@ -39,7 +39,9 @@ test: install  ## run the tests (both Keras backends)
 lab: install  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
 
-publish: run  ## put the results of the demo run into notebooks/ and README.md
+publish: install  ## put the results of a demo run into notebooks/ and README.md
+	rm -rf reports/demo
+	$(MAKE) run
 	cp reports/demo/notebooks/*.ipynb notebooks/
 	$(BIN)/python -m genrecls.readme README.md
 

@@ -23,7 +23,7 @@ def style() -> None:
     """The one look of all figures of the project: fonts, sizes, colours."""
     plt.rcParams.update(
         {
-            "figure.dpi": 80,
+            "figure.dpi": 70,
             "savefig.dpi": 120,
             "figure.constrained_layout.use": True,
             "font.size": 10,

@@ -19,6 +19,7 @@ import pandas as pd
 from .bundle import FORMAT, GenreClassifier, probability_columns, write_card
 from .config import FrontEnd, Recipe, hash_json, project_root
 from .corpus import Corpus, assign_splits, split_hash
+from .evaluation import accuracy, f1_scores
 from .explain import first_layer_activations
 from .features import Features, prepare
 
@@ -114,7 +115,7 @@ def _fit(features: Features, segments: pd.DataFrame, recipe: Recipe, *, progress
         model = build_inception_resnet_v2(
             x.shape[1:], len(genres), weights=recipe.weights, picture=picture
         )
-    net, inputs = model, x
+    net, trunk = model, None
     if recipe.trunk == "frozen":
         if recipe.weights is None:
             order = np.random.default_rng(recipe.random_seed).permutation(where["train"])
@@ -122,14 +123,23 @@ def _fit(features: Features, segments: pd.DataFrame, recipe: Recipe, *, progress
             calibrate_batch_norm(model, (x[part] for part in parts))
         trunk, net = split_trunk(model)
         trunk.trainable = False
-        inputs = _predict(trunk, x, progress=progress, what="frozen trunk")
-    history = _fit_net(
-        net, inputs, labels, where, recipe, progress=progress, callbacks=list(callbacks)
-    )
+
+    def inputs(split: str) -> np.ndarray:
+        """What the part that is trained takes: log-mels, or what a frozen trunk makes of them."""
+        rows = x[where[split]]
+        return _predict(trunk, rows, what=f"trunk, {split}", progress=progress) if trunk else rows
+
+    fit_on = {split: (inputs(split), labels[where[split]]) for split in ("train", "validation")}
+    history = _fit_net(net, fit_on, recipe, progress=progress, callbacks=list(callbacks))
     training_time_s = time.perf_counter() - start
 
     held_out = np.concatenate([where["validation"], where["test"]])
-    probabilities = net.predict(inputs[held_out], batch_size=32, verbose=0)
+    probabilities = np.concatenate(
+        [
+            net.predict(rows, batch_size=32, verbose=0)
+            for rows in (fit_on["validation"][0], inputs("test"))
+        ]
+    )
     predictions = segments.iloc[held_out].reset_index(drop=True)
     predictions[probability_columns(genres)] = probabilities
     predictions["predicted"] = np.array(genres)[probabilities.argmax(axis=1)]
@@ -143,6 +153,10 @@ def _fit(features: Features, segments: pd.DataFrame, recipe: Recipe, *, progress
         "epochs": len(history),
         "best_epoch": best,
         "validation_accuracy": float(history["val_accuracy"].iloc[best]),
+        "metrics": {
+            split: {"pieces": len(part), "accuracy": accuracy(part), "f1": f1_scores(part, genres)}
+            for split, part in predictions.groupby("split", sort=False)
+        },
         "inference_ms_per_piece": _median_inference_ms(model, x[held_out]),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {keras.backend.backend()}",
     }
@@ -162,7 +176,9 @@ def _fit(features: Features, segments: pd.DataFrame, recipe: Recipe, *, progress
     }
 
 
-def _fit_net(net, inputs, labels, where, recipe, *, progress, callbacks) -> pd.DataFrame:
+def _fit_net(
+    net, fit_on: dict[str, tuple], recipe: Recipe, *, progress: bool, callbacks: list
+) -> pd.DataFrame:
     from .backend import keras
 
     optimizer = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[recipe.optimizer]
@@ -181,16 +197,16 @@ def _fit_net(net, inputs, labels, where, recipe, *, progress, callbacks) -> pd.D
         )
     if progress:
         callbacks.append(_epoch_bar(recipe.epochs))
-    train, validation = where["train"], where["validation"]
-    counts = np.bincount(labels[train])
+    inputs, labels = fit_on["train"]
+    counts = np.bincount(labels)
     history = net.fit(
-        inputs[train],
-        labels[train],
-        validation_data=(inputs[validation], labels[validation]),
+        inputs,
+        labels,
+        validation_data=fit_on["validation"],
         batch_size=recipe.batch_size,
         epochs=recipe.epochs,
         class_weight=(
-            {i: len(train) / (len(counts) * n) for i, n in enumerate(counts)}
+            {i: len(labels) / (len(counts) * n) for i, n in enumerate(counts)}
             if recipe.class_weights
             else None
         ),

@@ -41,6 +41,9 @@ def test_the_card_says_what_the_run_is(run):
     assert Recipe.from_dict(card["recipe"]) == QUICK == run.recipe
     assert card["epochs"] == len(run.history) == 4
     assert card["training_time_s"] > 0 and card["inference_ms_per_piece"] > 0
+    test = run.predictions.query("split == 'test'")
+    assert card["metrics"]["test"]["accuracy"] == (test["predicted"] == test["genre"]).mean()
+    assert set(card["metrics"]["validation"]["f1"]) == {"classique", "rap", "macro"}
     assert card["versions"]["keras"] == keras.__version__
 
 
