@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 CORPUS ?= data/demo
+override CORPUS := $(CORPUS:/=)
 BIN := .venv/bin
 STAMP := .venv/installed
 
@@ -25,11 +26,11 @@ run: install  ## everything from music to report (CORPUS=path/to/folder for your
 ifeq ($(CORPUS),data/demo)
 	$(BIN)/genrecls demo
 endif
-	$(BIN)/genrecls prepare "$(CORPUS)"
-	$(BIN)/genrecls train "$(CORPUS)"
-	$(BIN)/genrecls notebooks "$(CORPUS)"
-	$(BIN)/genrecls evaluate "$(CORPUS)"
-	$(BIN)/genrecls report "$(CORPUS)"
+	$(BIN)/genrecls prepare -- "$(CORPUS)"
+	$(BIN)/genrecls train -- "$(CORPUS)"
+	$(BIN)/genrecls notebooks -- "$(CORPUS)"
+	$(BIN)/genrecls evaluate -- "$(CORPUS)"
+	$(BIN)/genrecls report -- "$(CORPUS)"
 
 test: install  ## run the tests (both Keras backends)
 	$(BIN)/python -m ruff check .
@@ -50,5 +51,5 @@ lock: install  ## pin requirements.txt anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --fork-strategy fewest --python-version 3.11 --all-extras \
 		--quiet --no-header --no-annotate pyproject.toml --output-file requirements.txt
 
-clean:  ## delete what the commands made, but for the environment
-	rm -rf data/demo data/features data/gallery models/* reports/*
+clean:  ## delete what the commands made, but for .venv and models/weights
+	git clean -fdXq --exclude=!models/weights data models reports

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+
+from .config import GenreclsError
 
 #: File name endings that are looked for in folders. Decoding goes by content, not by name.
 EXTENSIONS = frozenset(
@@ -22,9 +26,10 @@ _SHORTFALL_S = 0.5
 # Lossy codecs overshoot full scale by a few dB at most; 12 dB over it, the bits are damaged
 # (or a float file holds integers).
 _LOUDEST = 4.0
+_OVERSHOOT = 1.5
 
 
-class AudioError(ValueError):
+class AudioError(GenreclsError, ValueError):
     """A file that cannot be used, with the reason of every decoder that tried.
 
     Attributes
@@ -102,7 +107,8 @@ def load_audio(
     Warns
     -----
     AudioWarning
-        If less can be decoded than the header promises, or a decoder skipped damaged parts.
+        If less can be decoded than the header promises, a decoder skipped damaged parts, or so
+        much is beyond full scale that cutting it off is heard.
 
     Examples
     --------
@@ -161,6 +167,10 @@ def decode(path: str | PathLike) -> Decoded:
         if complaint := _complaint(decoded.samples):
             reasons[name] = complaint
             continue
+        peak = np.abs(decoded.samples).max()
+        if peak > _OVERSHOOT:
+            loud = f"samples reach {peak:.3g}; what is beyond full scale (1) is cut off"
+            decoded = dataclasses.replace(decoded, problems=(*decoded.problems, loud))
         return decoded
     raise AudioError(path, reasons, "Play it to hear whether it is whole; export it again.")
 
@@ -198,7 +208,21 @@ def _decode_soundfile(path: Path) -> Decoded:
 def _decode_av(path: Path) -> Decoded:
     import av
 
-    with av.open(str(path), metadata_errors="replace") as container:
+    try:
+        # As an open file, and with no protocol allowed: a name that looks like an address is no
+        # address, and a playlist cannot make FFmpeg open other files.
+        with open(path, "rb") as raw:
+            return _decode_av_file(raw)
+    except av.error.FFmpegError as error:
+        raise ValueError(error.strerror or repr(error)) from error
+
+
+def _decode_av_file(raw: BinaryIO) -> Decoded:
+    import av
+
+    with av.open(
+        raw, metadata_errors="replace", options={"protocol_whitelist": "none"}
+    ) as container:
         if not container.streams.audio:
             raise ValueError("no audio stream in the file")
         stream = container.streams.audio[0]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .config import FrontEnd, Recipe
+from .config import FrontEnd, GenreclsError, Recipe
 from .features import track_log_mels
 
 #: Version of the folder's layout.
@@ -20,7 +20,7 @@ FORMAT = 1
 CARD = "card.json"
 
 
-class BundleError(ValueError):
+class BundleError(GenreclsError, ValueError):
     """A folder that is no saved run, or one that this version cannot read."""
 
 

@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from .audio import AudioError, AudioWarning
-from .bundle import BundleError, GenreClassifier, Prediction
-from .config import MODELS, PRESETS, FrontEnd, Recipe, project_root
-from .corpus import Corpus, CorpusError, LeakError
+from .bundle import GenreClassifier, Prediction
+from .config import MODELS, PRESETS, FrontEnd, GenreclsError, Recipe, project_root, run_name
+from .corpus import Corpus, CorpusError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,7 +66,7 @@ def prepare(corpus: CorpusPath = None, preset: Preset = "all", jobs: Jobs = None
             typer.echo(f"  left out: {failure.reason}")
         for note in features.notes.itertuples():
             typer.echo(f"  warning: {note.note}")
-    make_gallery(music)
+    make_gallery(music, features)
 
 
 @app.command(**_example("genrecls train my_music --model cnn --preset default"))
@@ -80,7 +80,7 @@ def train(
     ] = None,
     full: Annotated[
         bool,
-        typer.Option(help="Train all of InceptionResNetV2 under preset seed (hours on a CPU)."),
+        typer.Option(help="Train all of InceptionResNetV2, trunk and head (hours on a CPU)."),
     ] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes.")] = None,
     jobs: Jobs = None,
@@ -94,10 +94,9 @@ def train(
             changes = {"epochs": epochs} if epochs else {}
             if model_name == "inception_resnet_v2":
                 changes["weights"] = weights
-                if not full:
-                    changes["trunk"] = "frozen"
+                changes["trunk"] = "trained" if full else "frozen"
             recipe = Recipe.preset(preset_name, model_name, **changes)
-            name = f"{model_name}-{preset_name}"
+            name = run_name(preset_name, recipe)
             typer.echo(f"{name} …")
             run = train_model(music, recipe, FrontEnd.preset(preset_name), name=name, jobs=jobs)
             typer.echo(
@@ -179,8 +178,13 @@ def notebooks(
     """Run the numbered notebooks on a corpus; the executed copies go to reports/."""
     from .notebooks import run_notebooks
 
-    values = dict(item.split("=", 1) for item in parameters or ())
-    values = {name: json.loads(value) for name, value in values.items()}
+    values = {}
+    for item in parameters or ():
+        name, _, value = item.partition("=")
+        try:
+            values[name] = json.loads(value)
+        except ValueError as error:
+            raise typer.BadParameter(f"--set {item}: no JSON after '=' ({error})") from error
     for notebook in run_notebooks(_path(corpus), **values):
         typer.echo(f"up to date: {notebook}")
 
@@ -236,7 +240,7 @@ def main() -> None:
     warnings.showwarning = _show_warning(warnings.showwarning)
     try:
         app()
-    except (AudioError, BundleError, CorpusError, LeakError) as error:
+    except (GenreclsError, ImportError, OSError) as error:
         typer.echo(f"genrecls: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:

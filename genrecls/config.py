@@ -19,6 +19,10 @@ PRESETS = ("seed", "default")
 MODELS = ("cnn", "inception_resnet_v2")
 
 
+class GenreclsError(Exception):
+    """Something about the input that the user can mend; the message says how."""
+
+
 class _Config:
     """Checks and hashes shared by the frozen dataclasses below."""
 
@@ -188,6 +192,21 @@ class Recipe(_Config):
         _look_up(dict.fromkeys(PRESETS), name)
         values = _look_up({m: _RECIPES[name, m] for m in MODELS}, model)
         return cls.from_dict({"model": model, **values, **changes})
+
+
+def run_name(preset: str, recipe: Recipe) -> str:
+    """Name of a run: model and preset, and what of the recipe is not as usual.
+
+    As usual means the preset, but with a frozen trunk: two CPU cores take hours for a whole
+    InceptionResNetV2. A run of another recipe thus never takes the place of the usual one.
+    """
+    frozen = {"trunk": "frozen"} if recipe.model == "inception_resnet_v2" else {}
+    usual = Recipe.preset(preset, recipe.model, **frozen).to_dict()
+    changed = {k: v for k, v in recipe.to_dict().items() if v != usual[k]}
+    if changed.get("weights"):
+        changed["weights"] = Path(changed["weights"]).stem
+    parts = [f"{recipe.model}-{preset}", *(f"{k}-{v}" for k, v in sorted(changed.items()))]
+    return "-".join(parts)
 
 
 # One bit of log2 power is 3.01 dB. The original fed log2 power to a colour map that takes

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,17 +13,21 @@ import numpy as np
 import pandas as pd
 
 from .audio import EXTENSIONS
+from .config import GenreclsError
 
 log = logging.getLogger(__name__)
 
 TEST_SUFFIX = "_test"
 
+# Columns that the segments table adds to those of the tracks.
+_RESERVED = {"track_id", "group", "sha256", "segment", "start_s", "end_s"}
 
-class CorpusError(ValueError):
+
+class CorpusError(GenreclsError, ValueError):
     """A folder or table that is no corpus; the message says what to change."""
 
 
-class LeakError(ValueError):
+class LeakError(GenreclsError, ValueError):
     """The same group, or the same file, stands on two sides of a split."""
 
 
@@ -56,9 +62,12 @@ class Corpus:
 
     @staticmethod
     def name_of(path: str | Path) -> str:
-        """Name of the corpus in a folder or ``tracks.csv``: the name of the folder."""
+        """Name of the corpus in a folder or table: that of the folder, and of the table if it
+        is not called ``tracks.csv``."""
         path = Path(path).resolve()
-        return path.parent.name if path.suffix == ".csv" else path.name
+        if not path.is_file():
+            return path.name
+        return path.parent.name + ("" if path.name == "tracks.csv" else f"-{path.stem}")
 
     @classmethod
     def read(cls, path: str | Path) -> Corpus:
@@ -82,23 +91,29 @@ class Corpus:
             If a column or a file is missing.
         """
         path = Path(path)
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        except (ValueError, OSError) as error:
+            raise CorpusError(f"{str(path)!r} is no table in UTF-8: {error}") from error
         missing = {"path", "genre"} - set(table.columns)
         if missing:
             raise CorpusError(f"{str(path)!r} has no column {sorted(missing)}; add it")
-        absent = [p for p in table["path"] if not (path.parent / p).exists()]
+        if taken := _RESERVED & set(table.columns):
+            raise CorpusError(f"{str(path)!r} has columns {sorted(taken)}; give them other names")
+        absent = [p for p in table["path"] if not (path.parent / p).is_file()]
         if absent:
             raise CorpusError(
                 f"{str(path)!r} names {len(absent)} files that are not there, first {absent[0]!r}"
             )
-        return cls._build(path.parent, table)
+        return cls._build(cls.name_of(path), path.parent, table)
 
     @classmethod
     def from_folder(cls, path: str | Path) -> Corpus:
         """Take each folder as a genre: ``genre/track`` or ``genre/artist/track``.
 
         Tracks in ``<genre>_test`` are the test tracks of ``<genre>``, as in the original.
-        Without a folder for it the artist is read from names like ``Artist - Title.mp3``.
+        Without a folder for it the artist is read from names like ``Artist - Title.mp3`` (a
+        number before the dash is that of the track).
 
         Raises
         ------
@@ -113,18 +128,22 @@ class Corpus:
             for folder in path.iterdir()
             if folder.is_dir() and not folder.name.startswith(".")
             for file in folder.rglob("*")
-            if file.suffix.lower() in EXTENSIONS and file.is_file()
+            if file.suffix.lower() in EXTENSIONS
+            and file.is_file()
+            and not file.name.startswith(".")
         )
         rows = []
         for file in files:
             folder, *between, _ = file.relative_to(path).parts
             by_name, dash, title = file.stem.partition(" - ")
+            if by_name.strip(" .").isdecimal():
+                by_name, dash, title = title.rpartition(" - ")
             rows.append(
                 {
                     "path": file.relative_to(path).as_posix(),
                     "genre": folder.removesuffix(TEST_SUFFIX),
                     "artist": between[0] if between else by_name if dash else "",
-                    "title": title if dash else file.stem,
+                    "title": title or file.stem,
                     "split": "test" if folder.endswith(TEST_SUFFIX) else "",
                 }
             )
@@ -132,11 +151,16 @@ class Corpus:
             raise CorpusError(
                 f"no audio files in the folders of {str(path)!r}; put each genre in its own folder"
             )
-        return cls._build(path, pd.DataFrame(rows))
+        return cls._build(cls.name_of(path), path, pd.DataFrame(rows))
 
     @classmethod
-    def _build(cls, root: Path, table: pd.DataFrame) -> Corpus:
+    def _build(cls, name: str, root: Path, table: pd.DataFrame) -> Corpus:
         tracks = table.copy()
+        if not len(tracks):
+            raise CorpusError(f"{str(root)!r}: the table has no rows")
+        for path in tracks["path"]:
+            if os.fsencode(path).decode("utf-8", "ignore") != path:
+                raise CorpusError(f"the name {path!r} is not valid UTF-8; rename the file")
         for column in ("artist", "title", "split"):
             if column not in tracks:
                 tracks[column] = ""
@@ -159,17 +183,22 @@ class Corpus:
             )
         # Titles may repeat: the path is what tells tracks apart.
         tracks["track_id"] = [hashlib.sha256(p.encode()).hexdigest()[:12] for p in tracks["path"]]
-        tracks["sha256"] = [_sha256(root / p) for p in tracks["path"]]
+        tracks["sha256"] = [sha256_of(root / p) for p in tracks["path"]]
         known = tracks["artist"] != ""
         tracks["group"] = np.where(known, "artist:" + tracks["artist"], "track:" + tracks["path"])
+        # The same recording under two names must not be torn apart.
+        for _, copies in tracks[tracks["sha256"].duplicated(keep=False)].groupby("sha256"):
+            together = tracks.loc[copies.index, "group"]
+            tracks.loc[tracks["group"].isin(together), "group"] = together.iloc[0]
         if not known.all():
             log.info("%d of %d tracks name no artist", (~known).sum(), len(tracks))
         first = ["track_id", "path", "genre", "artist", "title", "group", "split", "sha256"]
         rest = [column for column in tracks if column not in first]
-        return cls(cls.name_of(root), root, tracks[first + rest].reset_index(drop=True))
+        return cls(name, root, tracks[first + rest].reset_index(drop=True))
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Hash of the content of a file, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -198,7 +227,7 @@ def assign_splits(segments: pd.DataFrame, *, method: str, random_seed: int = 0) 
     Raises
     ------
     CorpusError
-        If a genre has too few groups to stand on every side.
+        If a genre does not stand on every side, or has too few groups for it.
     LeakError
         If a group or a file stands on two sides that must not share it.
     """
@@ -214,6 +243,11 @@ def assign_splits(segments: pd.DataFrame, *, method: str, random_seed: int = 0) 
         held_out = rest[_shuffled_fifth(segments["genre"].iloc[rest].to_numpy(), random_seed)]
     split[held_out] = "validation"
     segments["split"] = split.astype(str)
+    for genre, sides in segments.groupby("genre")["split"]:
+        if gone := {"train", "validation", "test"} - set(sides):
+            raise CorpusError(
+                f"genre {genre!r} has no tracks for {sorted(gone)}: add some (by other artists)"
+            )
     check_no_leak(segments, leaky_validation=method == "piece")
     return segments
 
@@ -228,21 +262,21 @@ def _grouped_fold(segments: pd.DataFrame, random_seed: int) -> np.ndarray:
             f"genre {groups.idxmin()!r} has too few artists left to hold one out: add tracks by "
             f"others, or name the test tracks ({TEST_SUFFIX} folders or a split column)"
         )
-    folds = StratifiedGroupKFold(
-        n_splits=min(5, groups.min()), shuffle=True, random_state=random_seed
-    )
     genre = segments["genre"].to_numpy()
-    share = pd.Series(genre).value_counts(normalize=True)
+    total = pd.Series(genre).value_counts()
     best, least = None, np.inf
-    for _, fold in folds.split(genre, genre, segments["group"]):
-        counts = pd.Series(genre[fold]).value_counts().reindex(share.index, fill_value=0)
-        # The wanted fold has a fifth of the pieces of every genre.
-        off = np.abs(counts / (share * len(genre)) - 0.2).max()
-        if counts.min() > 0 and off < least:
-            best, least = fold, off
-    if best is None:
-        raise CorpusError("no artist-wise split has every genre on both sides; add artists")
-    return best
+    # Fewer folds, and then other shuffles, where no fold has a part of every genre.
+    for n_splits, attempt in itertools.product(range(min(5, groups.min()), 1, -1), range(10)):
+        folds = StratifiedGroupKFold(n_splits, shuffle=True, random_state=random_seed + attempt)
+        for _, fold in folds.split(genre, genre, segments["group"]):
+            counts = pd.Series(genre[fold]).value_counts().reindex(total.index, fill_value=0)
+            # The wanted fold has a fifth of the pieces of every genre.
+            off = np.abs(counts / total - 0.2).max()
+            if counts.min() > 0 and (counts < total).all() and off < least:
+                best, least = fold, off
+        if best is not None:
+            return best
+    raise CorpusError("no artist-wise split has every genre on both sides; add artists")
 
 
 def _shuffled_fifth(genre: np.ndarray, random_seed: int) -> np.ndarray:
@@ -275,7 +309,9 @@ def check_no_leak(segments: pd.DataFrame, *, leaky_validation: bool = False) -> 
 
 def split_hash(segments: pd.DataFrame) -> str:
     """Sixteen hexadecimal digits that name who stands where, and the audio itself."""
-    rows = segments[["sha256", "genre", "segment", "split"]].astype(str).agg("|".join, axis=1)
+    known = "path artist title genre group sha256 segment split".split()
+    columns = [column for column in known if column in segments]
+    rows = segments[columns].astype(str).agg("|".join, axis=1)
     return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()[:16]
 
 

@@ -63,10 +63,22 @@ def confusion_matrix(table: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame
     return pd.DataFrame(counts, pd.Index(genres, name="genre"), pd.Index(genres, name="predicted"))
 
 
+def wilson_interval(right: int, n: int) -> tuple[float, float]:
+    """95 % interval of a proportion (Wilson 1927): what ``right`` of ``n`` tell at best.
+
+    At best, because tracks of one artist are not independent either.
+    """
+    z = 1.959964
+    centre = (right + z * z / 2) / (n + z * z)
+    half = z / (n + z * z) * (right * (n - right) / n + z * z / 4) ** 0.5
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
 def comparison_table(runs: Sequence[GenreClassifier]) -> pd.DataFrame:
     """One row a run: the original's columns first, then what one must know to read them.
 
-    ``test F1`` is the macro F1 over test pieces, ``test tracks right`` counts track verdicts,
+    ``test F1`` is the macro F1 over test pieces, ``test tracks right`` counts track verdicts and
+    ``95 % interval`` is the Wilson interval of their share,
     ``validation split`` says how validation was held out, and ``leaky`` marks that pieces of one
     track stood on both sides; ``inference (ms/piece)`` is the median time from log-mel to
     probabilities, one piece at a time, on the machine that trained the run.
@@ -93,6 +105,7 @@ def _comparison_row(run: GenreClassifier) -> dict:
         "test accuracy": round(accuracy(test), 3),
         "test pieces": len(test),
         "test tracks right": f"{right} of {len(tracks)}",
+        "95 % interval": "{:.2f}–{:.2f}".format(*wilson_interval(right, len(tracks))),
         "inference (ms/piece)": round(card["inference_ms_per_piece"], 1),
     }
 
@@ -123,23 +136,23 @@ def example_tracks(runs: Sequence[GenreClassifier]) -> dict[str, pd.DataFrame]:
     -------
     dict of str to pd.DataFrame
         Key: ``easy <genre>`` (most probable for the first run), ``hard`` and ``hardest`` (the
-        true genre least probable). Rows: ``songname`` (as in the original,
-        ``<file name>_<part>``), ``genre, y_test, part``, a prediction per run, and the first
-        run's probability per genre.
+        true genre least probable), as far as there are tracks for it. Rows: ``songname`` (as in
+        the original, ``<file name>_<part>``), ``genre, y_test, part``, a prediction per run, and
+        the first run's probability per genre.
     """
     first = runs[0]
     test = first.predictions.query("split == 'test'")
     verdicts = track_verdicts(test, first.genres)
     verdicts["true_prob"] = [row[f"prob_{row['genre']}"] for row in verdicts.to_dict("records")]
     verdicts = verdicts.sort_values("true_prob", kind="stable")
-    chosen = {"hardest": verdicts["track_id"].iloc[0], "hard": verdicts["track_id"].iloc[1]}
+    chosen = dict(zip(("hardest", "hard"), verdicts["track_id"], strict=False))
     for genre in first.genres:
         of_genre = verdicts[(verdicts["genre"] == genre) & ~verdicts["track_id"].isin(
             list(chosen.values()))]  # fmt: skip
         if len(of_genre):
             chosen[f"easy {genre}"] = of_genre["track_id"].iloc[-1]
-    order = [k for k in chosen if k.startswith("easy")] + ["hard", "hardest"]
-    return {key: _piece_table(runs, chosen[key]) for key in order}
+    easy_first = sorted(chosen, key=lambda kind: (not kind.startswith("easy"), kind))
+    return {kind: _piece_table(runs, chosen[kind]) for kind in easy_first}
 
 
 def _piece_table(runs: Sequence[GenreClassifier], track_id: str) -> pd.DataFrame:

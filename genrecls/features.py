@@ -1,4 +1,4 @@
-"""Tracks to cached log-mels and the segments table: in parallel, resumable, nothing in RAM."""
+"""Tracks to log-mels on disk and the segments table: in parallel, resumable."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 
 # Half precision is exact to 0.03 dB at -80 dB and to 0.001 dB around 0 dB.
 DTYPE = np.float16
+
+# Raise it when the same file and front end give other log-mels than before.
+_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def prepare(
     front_end : FrontEnd, optional
         By default ``FrontEnd.preset("default")``.
     jobs : int > 0, optional
-        Processes; by default one per core.
+        Processes, of up to 1 GB each; by default one per core, 8 at most.
     folder : path-like, optional
         Where to store; by default ``data/features/<front end uid>`` in the project.
     progress : bool
@@ -134,7 +137,7 @@ def prepare(
         If no track of some genre can be used. Single bad files only end up in ``failures``.
     """
     front_end = front_end or FrontEnd.preset("default")
-    folder = Path(folder or project_root() / "data" / "features" / front_end.uid())
+    folder = Path(folder or project_root() / "data" / "features" / f"{front_end.uid()}-{_VERSION}")
     folder.mkdir(parents=True, exist_ok=True)
     tracks = corpus.tracks
     todo = tracks.loc[[not _is_done(folder, s) for s in tracks["sha256"]]].drop_duplicates("sha256")
@@ -151,9 +154,9 @@ def prepare(
     )
     for failure in failures.itertuples():
         log.warning("left out: %s", failure.reason)
-    gone = set(corpus.genres) - set(usable["genre"])
-    if gone:
-        raise CorpusError(f"no track of {sorted(gone)} can be used: {failures['reason'].iloc[0]}")
+    for genre in sorted(set(corpus.genres) - set(usable["genre"])):
+        reason = failed[tracks.loc[tracks["genre"] == genre, "sha256"].iloc[0]]
+        raise CorpusError(f"no track of genre {genre!r} can be used; the first one: {reason}")
 
     stored = {s: json.loads((folder / f"{s}.json").read_text()) for s in usable["sha256"]}
     notes = pd.DataFrame(
@@ -176,21 +179,18 @@ def _is_done(folder: Path, sha256: str) -> bool:
 
 
 def _in_parallel(calls: list[tuple], *, jobs: int | None, progress: bool) -> Iterable:
-    from joblib import Parallel, delayed
+    from joblib import Parallel, cpu_count, delayed
     from tqdm.auto import tqdm
 
     if not calls:
         return []
-    run = Parallel(n_jobs=jobs or os.cpu_count(), return_as="generator_unordered")
+    run = Parallel(n_jobs=jobs or min(cpu_count(), 8), return_as="generator_unordered")
     done = run(delayed(_store_track)(*call) for call in calls)
     return list(tqdm(done, total=len(calls), desc="log-mels", unit="track", disable=not progress))
 
 
 def _store_track(path: Path, folder: Path, sha256: str, front_end: FrontEnd):
     """Compute and store one track; returns its hash and, if it failed, the reason."""
-    import torch
-
-    torch.set_num_threads(1)  # the parallelism is over tracks
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AudioWarning)
         try:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from .audio import load_audio
-from .config import FrontEnd, project_root
+from .config import FrontEnd, hash_json, project_root
 from .corpus import Corpus
-from .features import track_log_mels, write_atomically
+from .features import Features, track_log_mels, write_atomically
 from .spectrogram import mel_spectrogram
 
 #: Seconds of a track that the original looks at, and its numbers of mel bands.
@@ -41,13 +41,13 @@ def look_front_end(n_mels: int = LOOK_MELS) -> FrontEnd:
     return dataclasses.replace(FrontEnd.preset("seed"), n_mels=n_mels)
 
 
-def gallery_tracks(corpus: Corpus) -> dict[str, str]:
-    """Path of the first training track of every genre."""
-    training = corpus.tracks[corpus.tracks["split"] != "test"]
+def gallery_tracks(segments: pd.DataFrame) -> dict[str, str]:
+    """Path of the first usable training track of every genre."""
+    training = segments[segments["split"] != "test"]
     return training.groupby("genre")["path"].first().to_dict()
 
 
-def make_gallery(corpus: Corpus) -> Path:
+def make_gallery(corpus: Corpus, features: Features) -> Path:
     """Save what the report shows of the sound of a corpus, or find it saved.
 
     Per genre, of the first training track: the waveform as an envelope, the duration, and the
@@ -59,11 +59,11 @@ def make_gallery(corpus: Corpus) -> Path:
     Path
         Of the ``.npz``, in ``data/gallery/`` of the project.
     """
-    tracks = gallery_tracks(corpus)
-    names = corpus.tracks.set_index("path")["sha256"]
-    file = gallery_file(corpus.name)
+    tracks = gallery_tracks(features.segments)
+    hashes = corpus.tracks.set_index("path")["sha256"]
     default = FrontEnd.preset("default")
-    stamp = " ".join([default.uid(), *(names[path] for path in tracks.values())])
+    stamp = hash_json([default.to_dict(), [(*t, hashes[t[1]]) for t in tracks.items()]])
+    file = gallery_file(corpus.name)
     if file.exists():
         with np.load(file, allow_pickle=False) as stored:
             if stored["stamp"] == stamp:
@@ -88,4 +88,4 @@ def make_gallery(corpus: Corpus) -> Path:
 
 def gallery_file(corpus_name: str) -> Path:
     """Where the gallery of a corpus is saved."""
-    return project_root() / "data" / "gallery" / f"{os.path.basename(corpus_name)}.npz"
+    return project_root() / "data" / "gallery" / f"{corpus_name}.npz"

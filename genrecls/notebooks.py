@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from .config import hash_json, project_root
+from .config import GenreclsError, hash_json, project_root
 from .corpus import Corpus
 
 _STAMP = "genrecls"
@@ -29,12 +29,23 @@ def run_notebooks(corpus: str | Path, **parameters) -> list[Path]:
 
     Raises
     ------
+    GenreclsError
+        If there are no notebooks.
     papermill.PapermillExecutionError
         If a cell fails; the copy then shows how far it came.
     """
     import papermill
+    from jupyter_core.paths import jupyter_runtime_dir
     from traitlets.config import Config
 
+    notebooks = sorted((project_root() / "notebooks").glob("[0-9]*.ipynb"))
+    if not notebooks:
+        raise GenreclsError(
+            f"no notebooks in {str(project_root() / 'notebooks')!r}; run this in a checkout of "
+            f"genrecls, or set GENRECLS_HOME to one"
+        )
+    # Talk to the kernel through files rather than open ports, where their names are not too long.
+    files = os.name == "posix" and len(jupyter_runtime_dir()) < 50
     # Jupyter warns unless it is told whether to use the platform's folders.
     os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
     name = Corpus.name_of(corpus)
@@ -45,7 +56,7 @@ def run_notebooks(corpus: str | Path, **parameters) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     state = _runs_state(name)
     executed = []
-    for source in sorted(sources.glob("[0-9]*.ipynb")):
+    for source in notebooks:
         copy = folder / source.name
         stamp = hash_json([_code(source), state, parameters])
         if _stamp_of(copy) != stamp:
@@ -55,8 +66,7 @@ def run_notebooks(corpus: str | Path, **parameters) -> list[Path]:
                 parameters,
                 cwd=str(sources),
                 kernel_name="python3",
-                # The kernel is talked to through files, not through open ports.
-                config=Config(KernelManager={"transport": "ipc"}),
+                config=Config(KernelManager={"transport": "ipc" if files else "tcp"}),
             )
             _write_stamp(copy, stamp)
         executed.append(copy)

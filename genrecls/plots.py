@@ -18,6 +18,8 @@ from .spectrogram import hz_to_mel
 HZ_TICKS = (200, 500, 1000, 2000, 4000, 8000, 16000)
 COLORS = ("#3b6ea8", "#c8553d", "#588157", "#8a5a9e", "#c99a2e", "#4f9d9d", "#a33b6b", "#6b705c")
 
+_SOUND = {"origin": "lower", "aspect": "auto"}
+
 
 def style() -> None:
     """The one look of all figures of the project: fonts, sizes, colours."""
@@ -34,8 +36,8 @@ def style() -> None:
             "axes.prop_cycle": plt.cycler(color=COLORS),
             "legend.frameon": False,
             "image.cmap": "viridis",
-            "image.origin": "lower",
-            "image.aspect": "auto",
+            # A track may be called "Ca$h $tacks": that is no formula.
+            "text.parse_math": False,
         }
     )
 
@@ -72,7 +74,7 @@ def log_mel(
 ) -> Axes:
     """A log-mel [shape=(n_mels, frames)] in dB, with its colour bar."""
     ax = ax or plt.gca()
-    image = ax.imshow(levels, extent=_extent(levels, front_end), vmin=vmin)
+    image = ax.imshow(levels, extent=_extent(levels, front_end), vmin=vmin, **_SOUND)
     if colorbar:
         ax.figure.colorbar(image, ax=ax, format="%d dB", pad=0.01)
     return _label(ax, front_end)
@@ -88,7 +90,7 @@ def picture(
     ax = ax or plt.gca()
     frames = front_end.shape if image.ndim == 2 else image.shape[:2]
     extent = _extent(np.empty(frames), front_end)
-    ax.imshow(image, extent=extent, cmap=cmap, interpolation="nearest")
+    ax.imshow(image, extent=extent, cmap=cmap, interpolation="nearest", **_SOUND)
     return _label(ax, front_end)
 
 

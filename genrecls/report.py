@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 def saved_runs(corpus_name: str) -> list[GenreClassifier]:
     """The runs of a corpus in ``models/<corpus>/``, small nets first, preset ``seed`` first.
 
+    Runs from before the corpus changed are left out with a warning: their test is another.
+
     Raises
     ------
     BundleError
@@ -39,6 +41,11 @@ def saved_runs(corpus_name: str) -> list[GenreClassifier]:
     runs = [GenreClassifier.load(card.parent) for card in sorted(folder.glob(f"[!.]*/{CARD}"))]
     if not runs:
         raise BundleError(f"no trained models in {str(folder)!r}; run 'genrecls train' first")
+    now = max(runs, key=lambda run: run.card["created"]).card["corpus_hash"]
+    for run in runs:
+        if run.card["corpus_hash"] != now:
+            log.warning("%s is left out: the corpus has changed since; train it again", run.folder)
+    runs = [run for run in runs if run.card["corpus_hash"] == now]
     return sorted(runs, key=lambda r: (r.card["parameters"] > 5e6, r.recipe.split != "piece"))
 
 
@@ -122,27 +129,30 @@ def _flat(table: pd.DataFrame) -> pd.DataFrame:
 def _sound(folder: Path, corpus_name: str) -> list[str]:
     from matplotlib import pyplot as plt
 
-    with np.load(gallery_file(corpus_name), allow_pickle=False) as saved:
+    gallery = gallery_file(corpus_name)
+    if not gallery.exists():
+        raise BundleError(f"{str(gallery)!r} is missing; run 'genrecls prepare' first")
+    with np.load(gallery, allow_pickle=False) as saved:
         genres = [str(g) for g in saved["genres"]]
         front_end = FrontEnd.preset("default")
         figure, axes = plt.subplots(1, len(genres), figsize=(6 * len(genres), 3.2), squeeze=False)
         for i, genre in enumerate(genres):
             ax = plots.log_mel(saved[f"piece_{i}"].astype(float), front_end, ax=axes[0, i],
                                colorbar=i == len(genres) - 1)  # fmt: skip
-            ax.set_title(_plain(f"{genre}: {Path(str(saved[f'path_{i}'])).stem}"))
+            ax.set_title(f"{genre}: {Path(str(saved[f'path_{i}'])).stem}")
         parts = [_figure(folder, "pictures", figure, "Fifteen seconds of each genre as a picture")]
 
         figure, axes = plt.subplots(len(genres), 1, figsize=(10, 2 * len(genres)), squeeze=False)
         for i, genre in enumerate(genres):
             ax = plots.waveform(saved[f"envelope_{i}"], float(saved[f"duration_s_{i}"]),
                                 ax=axes[i, 0])  # fmt: skip
-            ax.set_title(_plain(f"{genre}: {saved[f'path_{i}']}"))
+            ax.set_title(f"{genre}: {saved[f'path_{i}']}")
         caption = "Waveforms; the red line stands at 30 s"
         parts.append(_figure(folder, "waveforms", figure, caption))
 
         figure, ax = plt.subplots(figsize=(10, 3.6))
         plots.log_mel(saved[f"mels_{LOOK_MELS}"].astype(float), look_front_end(), ax=ax, vmin=-60)
-        ax.set_title(_plain(f"{saved['path_0']}, {LOOK_MELS} mel bands"))
+        ax.set_title(f"{saved['path_0']}, {LOOK_MELS} mel bands")
         parts.append(_figure(folder, "log_mel", figure, "Log-mel spectrogram of 30 s"))
 
         figure, axes = plt.subplots(1, len(N_MELS), figsize=(12, 3.4))
@@ -160,21 +170,21 @@ def _run(folder: Path, run: GenreClassifier) -> list[str]:
     test = run.predictions.query("split == 'test'")
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
     plots.history(run.history, axes=axes)
-    axes[0].set_title(_plain(f"{run.name}: loss"))
-    axes[1].set_title(_plain(f"{run.name}: accuracy"))
+    axes[0].set_title(f"{run.name}: loss")
+    axes[1].set_title(f"{run.name}: accuracy")
     curves = _figure(folder, f"history_{run.name}", figure, "Training curves")
 
     matrix = confusion_matrix(test, run.genres)
     side = 2.2 + 0.7 * len(run.genres)
     figure, ax = plt.subplots(figsize=(side + 0.8, side))
-    plots.confusion(matrix, ax=ax).set_title(_plain(f"{run.name}, test pieces"))
+    plots.confusion(matrix, ax=ax).set_title(f"{run.name}, test pieces")
     _table(folder, f"confusion_{run.name}", matrix.reset_index())
     confusion = _figure(folder, f"confusion_{run.name}", figure, "Confusion matrix (test pieces)")
 
     piece, maps = run.first_layer
     image = to_image(piece["log_mel"], run.front_end)
     figure = plots.first_layer(image, maps, run.front_end, columns=5 if len(maps) <= 10 else 8)
-    figure.suptitle(_plain(f"{run.name}: {piece['path']}, piece {piece['segment']}"), fontsize=10)
+    figure.suptitle(f"{run.name}: {piece['path']}, piece {piece['segment']}", fontsize=10)
     layer = _figure(folder, f"first_layer_{run.name}", figure, "First convolution")
     return [f"### {_text(run.name)}\n", curves, confusion, layer]
 
@@ -183,10 +193,10 @@ def _examples(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
     parts = []
     for preset in dict.fromkeys(run.recipe.split for run in runs):
         group = [run for run in runs if run.recipe.split == preset]
-        for kind, table in example_tracks(group).items():
+        for i, (kind, table) in enumerate(example_tracks(group).items(), start=1):
             parts += [
                 f"### {_text(kind.capitalize())} ({_text(', '.join(r.name for r in group))})\n",
-                _table(folder, f"example_{kind}_by_{preset}".replace(" ", "_"), table),
+                _table(folder, f"example_{i}_{kind}_by_{preset}", table),
             ]
     return parts
 
@@ -235,13 +245,8 @@ def _cells(column: pd.Series) -> list[str]:
 
 def _text(text: str) -> str:
     """Text that Markdown and HTML show as it is."""
-    special = r"[\\`*|<>\[\]&#]|(?<!\w)_|_(?!\w)"
-    return re.sub(special, lambda m: f"&#{ord(m[0])};", text).replace("\n", " ")
-
-
-def _plain(text: str) -> str:
-    """Text that matplotlib shows as it is: no formula starts at a dollar sign."""
-    return text.replace("$", r"\$")
+    special = r"[\\`*|<>\[\]&#$~]|(?<!\w)_|_(?!\w)"
+    return re.sub(special, lambda m: f"&#{ord(m[0])};", " ".join(text.split()))
 
 
 def _safe_name(name: str) -> str:

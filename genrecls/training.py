@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,12 +17,15 @@ import pandas as pd
 
 from .bundle import FORMAT, GenreClassifier, probability_columns, write_card
 from .config import FrontEnd, Recipe, hash_json, project_root
-from .corpus import Corpus, assign_splits, split_hash
+from .corpus import Corpus, assign_splits, sha256_of, split_hash
 from .evaluation import accuracy, f1_scores
 from .explain import first_layer_activations
 from .features import Features, prepare
 
 log = logging.getLogger(__name__)
+
+# Raise it when the same recipe and data give another run than before.
+_VERSION = 1
 
 VERSIONS_OF = ("genrecls", "keras", "tensorflow", "torch", "torchaudio", "numpy", "librosa")
 
@@ -66,7 +68,11 @@ def train(
     folder = Path(folder or project_root() / "models" / corpus.name / name)
     features = prepare(corpus, front_end, jobs=jobs, progress=progress)
     segments = assign_splits(features.segments, method=recipe.split, random_seed=recipe.random_seed)
-    uid = hash_json([recipe.to_dict(), front_end.to_dict(), split_hash(segments), name])[:16]
+    split = split_hash(segments)
+    decides = [_VERSION, name, recipe.to_dict(), front_end.to_dict(), split]
+    if recipe.weights and Path(recipe.weights).is_file():
+        decides.append(sha256_of(Path(recipe.weights)))
+    uid = hash_json(decides)[:16]
     if GenreClassifier.uid_of(folder) == uid:
         log.info("%s is up to date", folder)
         return GenreClassifier.load(folder)
@@ -80,7 +86,8 @@ def train(
         "genres": corpus.genres,
         "front_end": front_end.to_dict(),
         "recipe": recipe.to_dict(),
-        "split_hash": split_hash(segments),
+        "split_hash": split,
+        "corpus_hash": split_hash(segments.drop(columns="split")),
         "left_out": features.failures.to_dict("records"),
         "notes": features.notes.to_dict("records"),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in VERSIONS_OF},
@@ -298,6 +305,12 @@ def _save(folder: Path, card: dict, fitted: dict, segments: pd.DataFrame) -> Non
         segments.to_parquet(new / "segments.parquet")
         np.savez_compressed(new / "first_layer.npz", **fitted["first_layer"])
         write_card(new, card)
+        old = Path(temporary) / "old"
         if folder.exists():
-            shutil.move(folder, Path(temporary) / "old")
-        os.replace(new, folder)
+            os.replace(folder, old)
+        try:
+            os.replace(new, folder)
+        except OSError:
+            if old.exists():
+                os.replace(old, folder)
+            raise

@@ -122,6 +122,23 @@ def test_a_truncated_file_gives_what_decodes_and_a_warning(tmp_path, rng, ending
     assert 9 < len(y) / RATE < 11
 
 
+def test_no_other_file_is_opened(tmp_path, tone, monkeypatch):
+    soundfile.write(tmp_path / "secret.wav", tone, RATE)
+    (tmp_path / "list.mp3").write_text("ffconcat version 1.0\nfile secret.wav\n")
+    with pytest.raises(AudioError):
+        load_audio(tmp_path / "list.mp3")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "http:x.m4a").write_text("not an address")
+    with pytest.raises(AudioError, match="Invalid data"):
+        load_audio("http:x.m4a")
+
+
+def test_what_is_far_beyond_full_scale_is_cut_off_with_a_warning(tmp_path, tone):
+    soundfile.write(tmp_path / "loud.wav", 6 * tone, RATE, subtype="FLOAT")
+    with pytest.warns(AudioWarning, match="cut off"):
+        assert np.abs(load_audio(tmp_path / "loud.wav")[0]).max() <= 1
+
+
 def test_content_counts_and_not_the_name(tmp_path, tone):
     soundfile.write(tmp_path / "tone.flac", tone, RATE)
     (tmp_path / "tone.flac").rename(tmp_path / "Имя с пробелами 🎹 & 'quotes', comma.mp3")

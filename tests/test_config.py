@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from genrecls import FrontEnd, Recipe
+from genrecls.config import run_name
 
 
 def test_seed_preset_is_the_original_front_end():
@@ -42,6 +43,16 @@ def test_unknown_keys_and_values_are_errors():
         Recipe(optimizer="lion")
     with pytest.raises(ValueError, match="f_max"):
         FrontEnd(f_max=20000.0)
+
+
+def test_a_run_of_another_recipe_has_another_name():
+    frozen = Recipe.preset("seed", "inception_resnet_v2", trunk="frozen")
+    assert run_name("seed", frozen) == "inception_resnet_v2-seed"
+    full = Recipe.preset("seed", "inception_resnet_v2")
+    assert run_name("seed", full) == "inception_resnet_v2-seed-trunk-trained"
+    own = Recipe.preset("default", "inception_resnet_v2", weights="/my/trunk.h5")
+    assert run_name("default", own) == "inception_resnet_v2-default-weights-trunk"
+    assert run_name("seed", Recipe.preset("seed", "cnn", epochs=2)) == "cnn-seed-epochs-2"
 
 
 def test_importing_the_package_loads_neither_tensorflow_nor_torch():

@@ -33,6 +33,12 @@ def pieces(path):
     return sound[: count * 15 * rate].reshape(count, 15 * rate, -1)
 
 
+def test_another_corpus_is_not_overwritten(tmp_path):
+    (tmp_path / "tracks.csv").write_text("path,genre\na.mp3,x\n")
+    with pytest.raises(FileExistsError, match="another corpus"):
+        demo.make_demo(tmp_path, **TINY)
+
+
 def folder(track):
     return track.path.split("/")[0]
 

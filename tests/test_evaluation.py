@@ -2,7 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genrecls.evaluation import accuracy, confusion_matrix, f1_scores, track_verdicts
+from genrecls.evaluation import (
+    accuracy,
+    confusion_matrix,
+    f1_scores,
+    track_verdicts,
+    wilson_interval,
+)
 
 GENRES = ["classique", "rap"]
 
@@ -50,6 +56,13 @@ def test_renaming_a_genre_renames_and_nothing_else(predictions):
     )
     before, after = f1_scores(predictions, GENRES), f1_scores(renamed, ["alpha", "zeta"])
     assert after["alpha"] == before["rap"] and after["zeta"] == before["classique"]
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"), [(119, 140, 0.78, 0.90), (9, 10, 0.60, 0.98), (0, 5, 0, 0.43)]
+)
+def test_wilson_interval_has_its_published_values(right, n, low, high):
+    assert wilson_interval(right, n) == pytest.approx((low, high), abs=0.006)
 
 
 def test_a_genre_never_seen_nor_predicted_scores_0(predictions):

@@ -25,7 +25,16 @@ def test_pictures_of_sound_are_in_seconds_and_hertz(ax):
     assert plots.log_mel(levels, DEFAULT, ax=ax) is ax
     assert labels(ax) == ("Time (s)", "Frequency (Hz)")
     assert ax.get_xlim()[1] == pytest.approx(15, abs=0.1)
-    assert ax.images[0].origin == "lower" or ax.get_ylim()[0] < ax.get_ylim()[1]
+
+
+def test_low_frequencies_are_at_the_bottom_whatever_the_style(ax):
+    levels = np.zeros(DEFAULT.shape)
+    levels[0] = 1  # the lowest band is the bright one
+    for draw in (plots.log_mel(levels, DEFAULT, ax=ax), plots.picture(levels, DEFAULT, ax=ax)):
+        image = draw.images[-1]
+        assert image.origin == "lower" and draw.get_ylim() == (0, DEFAULT.n_mels)
+        assert image.get_array()[0].min() == 1 and image.get_array()[1:].max() == 0
+        assert image.get_extent()[2:] == [0, DEFAULT.n_mels]
 
 
 def test_hertz_ticks_stand_at_the_bands_of_their_frequency(ax):

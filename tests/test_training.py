@@ -90,6 +90,17 @@ def test_an_up_to_date_run_is_not_trained_again_and_a_changed_recipe_is(
     assert not [f for f in tmp_path.iterdir() if f.name.startswith(".run")]
 
 
+def test_a_renamed_track_is_not_reported_under_its_old_name(run, small_corpus, tmp_path, home):
+    corpus = tmp_path / "small"
+    shutil.copytree(small_corpus, corpus)
+    folder = home / "run"
+    trained(corpus, folder)
+    file = corpus / "rap_test" / "rap 90 - Same Title.wav"
+    file.rename(file.with_name("rap 90 - New.wav"))
+    again = trained(corpus, folder)
+    assert "rap_test/rap 90 - New.wav" in set(again.predictions["path"])
+
+
 def test_the_same_seed_gives_the_same_split_and_history(run, small_corpus, home):
     again = trained(small_corpus, home / "again")
     pd.testing.assert_frame_equal(again.segments, run.segments)

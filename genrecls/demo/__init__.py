@@ -177,6 +177,8 @@ def make_demo(out, *, n_tracks=None, n_pieces=None, jobs=None, progress=True):
     ------
     ImportError
         If a package of the `demo` extra is missing.
+    FileExistsError
+        If `out` holds another corpus.
     """
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -185,6 +187,9 @@ def make_demo(out, *, n_tracks=None, n_pieces=None, jobs=None, progress=True):
     from tqdm import tqdm
 
     out = Path(out)
+    table = out / "tracks.csv"
+    if table.exists() and not table.read_text(encoding="utf-8").startswith(",".join(_COLUMNS)):
+        raise FileExistsError(f"{table} is of another corpus; name another folder")
     tracks = _chosen(n_tracks, n_pieces)
     for track in tracks:
         (out / track.path).parent.mkdir(parents=True, exist_ok=True)
@@ -197,7 +202,7 @@ def make_demo(out, *, n_tracks=None, n_pieces=None, jobs=None, progress=True):
     )
     for _ in tqdm(work, total=len(todo), desc="demo tracks", disable=not (progress and todo)):
         pass
-    _write_table(out / "tracks.csv", tracks)
+    _write_table(table, tracks)
     return out
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 from pathlib import Path
 
-from ..config import project_root
+from ..config import GenreclsError, project_root
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ SIZE = 219_055_592
 URL = f"https://storage.googleapis.com/tensorflow/keras-applications/inception_resnet_v2/{FILE}"
 
 
-class WeightsError(RuntimeError):
+class WeightsError(GenreclsError, RuntimeError):
     """The weights cannot be had; the message names the file, its md5 and where to put it."""
 
 
