@@ -42,7 +42,7 @@ lab: install  ## open JupyterLab on the notebooks
 
 publish: install  ## put the results of a demo run into notebooks/ and README.md
 	rm -rf reports/demo
-	$(MAKE) run
+	$(MAKE) run CORPUS=data/demo
 	cp reports/demo/notebooks/*.ipynb notebooks/
 	$(BIN)/python -m genrecls.readme README.md
 

@@ -61,7 +61,8 @@ def test_the_report_has_every_table_and_figure_of_the_original(project):
     for run in RUNS:
         assert {f"confusion_{run}.png", f"history_{run}.png", f"first_layer_{run}.png"} <= made
     assert {"comparison.csv", "comparison.md", "split_by_piece.csv", "split_by_artist.csv",
-            "waveforms.png", "log_mel.png", "n_mels.png", "pictures.png", "report.md"} <= made  # fmt: skip
+            "waveforms.png", "log_mel.png", "n_mels.png", "pictures.png",
+            "report.md"} <= made  # fmt: skip
     for kind in ("easy_", "hard_", "hardest_"):
         assert any(re.fullmatch(rf"example_\d_{kind}.*by_piece\.csv", name) for name in made)
     text = (project / "reports" / "small" / "report.md").read_text(encoding="utf-8")

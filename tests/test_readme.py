@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from genrecls.readme import with_included
+from genrecls.readme import copy_shown, with_included
 from genrecls.report import markdown
 
 PROJECT = Path(__file__).parents[1]
@@ -18,6 +18,29 @@ def test_every_file_that_the_readme_names_is_there():
     text = (PROJECT / "README.md").read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
     assert links and not [link for link in links if not (PROJECT / link).exists()]
+
+
+def test_the_first_code_block_of_the_readme_runs(tmp_path, monkeypatch):
+    import numpy as np
+    import soundfile
+
+    sound = np.random.default_rng(0).normal(0, 0.1, (32 * 44100, 2))
+    soundfile.write(tmp_path / "song.mp3", sound, 44100)
+    monkeypatch.chdir(tmp_path)
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    names = {}
+    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], names)
+    assert names["log_mels"].shape == (2, 128, 323)
+    assert names["pictures"].shape == (2, 128, 323, 3)
+
+
+def test_what_the_readme_shows_is_copied_from_where_it_is_made(tmp_path):
+    (tmp_path / "reports" / "demo").mkdir(parents=True)
+    (tmp_path / "reports" / "demo" / "t.md").write_text("| made |\n")
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- include: reports/shown/demo/t.md -->\n<!-- end -->")
+    copy_shown(readme)
+    assert "| made |" in with_included(readme)
 
 
 def test_included_files_replace_what_stood_there(tmp_path):
