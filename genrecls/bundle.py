@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .config import FrontEnd, GenreclsError, Recipe
+from .config import FrontEnd, GenreclsError, Recipe, project_root
 from .features import track_log_mels
 
 #: Version of the folder's layout.
@@ -65,12 +65,19 @@ class GenreClassifier:
     def load(cls, folder: str | os.PathLike) -> GenreClassifier:
         """Open a saved run.
 
+        Parameters
+        ----------
+        folder : path-like
+            Such as ``models/demo/cnn-default``: from here, or from the folder of the project.
+
         Raises
         ------
         BundleError
             If there is no run in the folder, or one of a later version of genrecls.
         """
         folder = Path(folder)
+        if not folder.exists():
+            folder = project_root() / folder
         try:
             card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         except FileNotFoundError as error:

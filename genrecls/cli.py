@@ -136,10 +136,13 @@ def predict(
         except AudioError as error:
             errors.append(error)
     if as_json:
-        typer.echo(json.dumps([_as_dict(p) for p in predictions], indent=2, ensure_ascii=False))
+        said_by = {"run": str(classifier.folder)}
+        answers = [said_by | _as_dict(prediction) for prediction in predictions]
+        typer.echo(json.dumps(answers, indent=2, ensure_ascii=False))
     elif as_csv:
         _echo_csv(predictions)
     else:
+        typer.echo(f"Model: {classifier.folder}\n")
         for prediction in predictions:
             _echo_prediction(prediction)
     for error in errors:

@@ -104,6 +104,10 @@ class FrontEnd(_Config):
             raise ValueError(f"reference is 'unit' or 'peak', not {self.reference!r}")
         if self.colormap not in ("viridis", "gray"):
             raise ValueError(f"colormap is 'viridis' or 'gray', not {self.colormap!r}")
+        for name in ("sample_rate", "n_fft", "hop_length", "n_mels"):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value > 0):
+                raise ValueError(f"{name} is a whole number above 0, not {value!r}")
         if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
             raise ValueError(
                 f"need 0 <= f_min < f_max <= sample_rate / 2, not f_min={self.f_min}, "
@@ -185,6 +189,9 @@ class Recipe(_Config):
         }.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is one of {allowed}, not {getattr(self, name)!r}")
+        for name in ("batch_size", "epochs"):
+            if not (isinstance(getattr(self, name), int) and getattr(self, name) > 0):
+                raise ValueError(f"{name} is a whole number above 0, not {getattr(self, name)!r}")
 
     @classmethod
     def preset(cls, name: str, model: str = "cnn", **changes: Any) -> Recipe:

@@ -94,7 +94,9 @@ class Corpus:
         try:
             table = pd.read_csv(path, dtype=str, keep_default_na=False)
         except (ValueError, OSError) as error:
-            raise CorpusError(f"{str(path)!r} is no table in UTF-8: {error}") from error
+            raise CorpusError(
+                f"{str(path)!r} is neither a folder nor a table in UTF-8: {error}"
+            ) from error
         missing = {"path", "genre"} - set(table.columns)
         if missing:
             raise CorpusError(f"{str(path)!r} has no column {sorted(missing)}; add it")

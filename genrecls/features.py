@@ -97,7 +97,9 @@ def track_log_mels(
     try:
         pieces, table = split_segments(y, sample_rate=rate, length_s=front_end.segment_s, pad=pad)
     except ValueError as error:
-        raise AudioError(path, {"length": str(error)}, "Use a longer recording.") from error
+        short = f"{len(y) / rate:.7g} s of sound is shorter than one piece of"
+        reasons = {"length": f"{short} {front_end.segment_s:g} s"}
+        raise AudioError(path, reasons, "Use a longer recording.") from error
     # Piece by piece: a window of 10,000 samples at every hop of a whole album fills the memory.
     return np.stack([mel_spectrogram(piece, front_end).astype(DTYPE) for piece in pieces]), table
 

@@ -40,7 +40,11 @@ def saved_runs(corpus_name: str) -> list[GenreClassifier]:
     folder = project_root() / "models" / corpus_name
     runs = [GenreClassifier.load(card.parent) for card in sorted(folder.glob(f"[!.]*/{CARD}"))]
     if not runs:
-        raise BundleError(f"no trained models in {str(folder)!r}; run 'genrecls train' first")
+        trained = sorted({card.parts[-3] for card in folder.parent.glob(f"*/*/{CARD}")})
+        raise BundleError(
+            f"no trained models of a corpus {corpus_name!r} (there are: {trained or 'none'}); "
+            f"check the name, or run 'genrecls train' first"
+        )
     now = max(runs, key=lambda run: run.card["created"]).card["corpus_hash"]
     for run in runs:
         if run.card["corpus_hash"] != now:
@@ -259,4 +263,4 @@ def _figure(folder: Path, name: str, figure, caption: str) -> str:
     file = folder / f"{_safe_name(name)}.png"
     figure.savefig(file, metadata={"Software": None})
     plt.close(figure)
-    return f"![{caption}]({file.name})\n"
+    return f"![{caption}]({file.name})\n\n*{caption}*\n"

@@ -41,6 +41,10 @@ def test_unknown_keys_and_values_are_errors():
         Recipe.preset("seed", "resnet")
     with pytest.raises(ValueError, match="optimizer"):
         Recipe(optimizer="lion")
+    with pytest.raises(ValueError, match="epochs"):
+        Recipe(epochs=0)
+    with pytest.raises(ValueError, match="n_mels"):
+        FrontEnd(n_mels="64")
     with pytest.raises(ValueError, match="f_max"):
         FrontEnd(f_max=20000.0)
 

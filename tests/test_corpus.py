@@ -72,7 +72,7 @@ def test_what_is_no_corpus_says_why(tmp_path):
     for text, why in [("path\na", "no column"), ("path,genre\ngone.mp3,x", "not there"),
                       ("path,genre,split\nrap/a.mp3,x,dev", "split is"),
                       ("path,genre\nrap/a.mp3,x\nrap/a.mp3,y", "twice"),
-                      ("path,genre\nrap,x", "not there"), ("", "no table"),
+                      ("path,genre\nrap,x", "not there"), ("", "nor a table"),
                       ("path,genre\n", "no rows"),
                       ("path,genre,segment\nrap/a.mp3,x,1", "other names"),
                       ("path,genre\nrap/\udce9.mp3,x", "UTF-8")]:  # fmt: skip
