@@ -1,6 +1,6 @@
 """Keras, imported without the pages that TensorFlow writes to the terminal and to notebooks.
 
-Errors are unharmed: they come as exceptions. Set ``TF_CPP_MIN_LOG_LEVEL`` to see the rest.
+Errors are unharmed: they come as exceptions. ``TF_CPP_MIN_LOG_LEVEL=0`` shows the rest.
 """
 
 import contextlib
@@ -24,10 +24,9 @@ def _without_stderr():
         os.close(saved)
 
 
-if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
     import keras
 else:
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     # What TensorFlow says before it reads that variable goes to the stream itself.
     with _without_stderr():
         import keras
