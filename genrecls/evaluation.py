@@ -79,11 +79,11 @@ def comparison_table(runs: Sequence[GenreClassifier]) -> pd.DataFrame:
 
     The first row is no model: it always says the commonest genre of the training pieces.
 
-    ``test F1`` is the macro F1 over test pieces, ``test tracks right`` counts track verdicts and
-    ``95 % interval`` is the Wilson interval of their share,
-    ``validation split`` says how validation was held out, and ``leaky`` marks that pieces of one
-    track stood on both sides; ``inference (ms/piece)`` is the median time from log-mel to
-    probabilities, one piece at a time, on the machine that trained the run.
+    ``test F1`` is the macro F1 over test pieces; ``test tracks right`` counts track verdicts and
+    ``95 % interval`` is the Wilson interval of their share; ``validation split`` says how
+    validation was held out, and ``leaky`` marks that pieces of one track stood on both sides;
+    ``inference (ms/piece)`` is the median time from log-mel to probabilities, one piece at a
+    time, on the machine that trained the run.
     """
     return pd.DataFrame([_majority_row(runs[-1]), *map(_comparison_row, runs)])
 

@@ -125,7 +125,7 @@ def prepare(
     jobs : int > 0, optional
         Processes, of up to 1 GB each; by default one per core, 8 at most.
     folder : path-like, optional
-        Where to store; by default ``data/features/<front end uid>`` in the project.
+        Where to store; by default ``data/features/<front end uid>-<version>`` in the project.
     progress : bool
         Show a progress bar.
 

@@ -38,18 +38,18 @@ def run_notebooks(corpus: str | Path, **parameters) -> list[Path]:
     from jupyter_core.paths import jupyter_runtime_dir
     from traitlets.config import Config
 
-    notebooks = sorted((project_root() / "notebooks").glob("[0-9]*.ipynb"))
+    sources = project_root() / "notebooks"
+    notebooks = sorted(sources.glob("[0-9]*.ipynb"))
     if not notebooks:
         raise GenreclsError(
-            f"no notebooks in {str(project_root() / 'notebooks')!r}; run this in a checkout of "
-            f"genrecls, or set GENRECLS_HOME to one"
+            f"no notebooks in {str(sources)!r}; run this in a checkout of genrecls, "
+            f"or set GENRECLS_HOME to one"
         )
     # Talk to the kernel through files rather than open ports, where their names are not too long.
     files = os.name == "posix" and len(jupyter_runtime_dir()) < 50
     # Jupyter warns unless it is told whether to use the platform's folders.
     os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
     name = Corpus.name_of(corpus)
-    sources = project_root() / "notebooks"
     if Path(corpus).resolve() != (project_root() / "data" / "demo").resolve():
         parameters["CORPUS"] = os.path.relpath(corpus, sources)
     folder = project_root() / "reports" / name / "notebooks"
