@@ -17,7 +17,7 @@ import pandas as pd
 from genrecls import Corpus, FrontEnd, Recipe, assign_splits, prepare, train
 from genrecls.config import project_root
 from genrecls.evaluation import f1_scores
-from genrecls.report import markdown
+from genrecls.render import markdown
 
 SEEDS = range(5)
 DEFAULT = FrontEnd.preset("default")

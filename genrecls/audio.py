@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -65,12 +65,15 @@ class Decoded:
     decoder : {'soundfile', 'PyAV'}
     problems : tuple of str
         What the decoders complained about on the way.
+    refused : dict of str to str
+        Decoders that could not read the file before this one did, and why.
     """
 
     samples: np.ndarray
     sample_rate: int
     decoder: str
     problems: tuple[str, ...] = ()
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def load_audio(
@@ -126,6 +129,35 @@ def load_audio(
     return np.clip(y, -1.0, 1.0), rate
 
 
+def read_tags(path: str | PathLike) -> dict[str, str]:
+    """What a file says of itself (ID3, Vorbis comments, MP4 atoms).
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    dict of str to str
+        ``artist``, ``album`` and ``title`` where they are given; empty for what is no sound file.
+    """
+    import av
+
+    try:
+        # FFmpeg writes a traceback of a file of no bytes to stderr.
+        if not Path(path).stat().st_size:
+            return {}
+        with _open_av(path) as container:
+            tags = dict(container.metadata)
+            # Ogg keeps them in the stream.
+            for stream in container.streams.audio[:1]:
+                tags = {**stream.metadata, **tags}
+    except (av.error.FFmpegError, OSError, RuntimeError, ValueError):
+        return {}
+    known = {name.lower(): text.strip() for name, text in tags.items()}
+    return {name: known[name] for name in ("artist", "album", "title") if known.get(name)}
+
+
 def resample(y: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     """Change the sample rate with a band-limited filter (SoX resampler, high quality).
 
@@ -171,7 +203,7 @@ def decode(path: str | PathLike) -> Decoded:
         if peak > _OVERSHOOT:
             loud = f"samples reach {peak:.3g}; what is beyond full scale (1) is cut off"
             decoded = dataclasses.replace(decoded, problems=(*decoded.problems, loud))
-        return decoded
+        return dataclasses.replace(decoded, refused=reasons)
     raise AudioError(path, reasons, "Play it to hear whether it is whole; export it again.")
 
 
@@ -209,35 +241,46 @@ def _decode_av(path: Path) -> Decoded:
     import av
 
     try:
-        # As an open file, and with no protocol allowed: a name that looks like an address is no
-        # address, and a playlist cannot make FFmpeg open other files.
-        with open(path, "rb") as raw:
-            return _decode_av_file(raw)
+        with _open_av(path) as container:
+            return _decode_av_stream(container)
     except av.error.FFmpegError as error:
         raise ValueError(error.strerror or repr(error)) from error
 
 
-def _decode_av_file(raw: BinaryIO) -> Decoded:
+@contextmanager
+def _open_av(path: str | PathLike):
+    """FFmpeg's view of a file, opened so that it can reach nothing else."""
     import av
 
-    with av.open(
-        raw, metadata_errors="replace", options={"protocol_whitelist": "none"}
-    ) as container:
-        if not container.streams.audio:
-            raise ValueError("no audio stream in the file")
-        stream = container.streams.audio[0]
-        rate = stream.rate
-        promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
-        to_float = av.AudioResampler(format="fltp", rate=rate)
-        blocks, damaged = [], 0
-        for packet in container.demux(stream):
-            try:
-                frames = packet.decode()
-            except av.error.InvalidDataError:
-                damaged += 1
-                continue
-            for frame in frames:
-                blocks += [part.to_ndarray() for part in to_float.resample(frame)]
+    # As an open file, and with no protocol allowed: a name that looks like an address is no
+    # address, and a playlist cannot make FFmpeg open other files.
+    with (
+        open(path, "rb") as raw,
+        av.open(
+            raw, metadata_errors="replace", options={"protocol_whitelist": "none"}
+        ) as container,
+    ):
+        yield container
+
+
+def _decode_av_stream(container) -> Decoded:
+    import av
+
+    if not container.streams.audio:
+        raise ValueError("no audio stream in the file")
+    stream = container.streams.audio[0]
+    rate = stream.rate
+    promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
+    to_float = av.AudioResampler(format="fltp", rate=rate)
+    blocks, damaged = [], 0
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            damaged += 1
+            continue
+        for frame in frames:
+            blocks += [part.to_ndarray() for part in to_float.resample(frame)]
     samples = np.concatenate(blocks, axis=1) if blocks else np.zeros((1, 0), np.float32)
     problems = _shortfall(promised, samples.shape[1] / rate)
     if damaged:

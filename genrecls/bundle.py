@@ -12,21 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .audio import AudioError
+from .calibration import probability_columns, scale
 from .config import FrontEnd, GenreclsError, Recipe, project_root
 from .features import track_log_mels
 
 #: Version of the folder's layout.
-FORMAT = 1
+FORMAT = 2
 CARD = "card.json"
 
 
 class BundleError(GenreclsError, ValueError):
     """A folder that is no saved run, or one that this version cannot read."""
-
-
-def probability_columns(genres: list[str]) -> list[str]:
-    """Names of the columns that hold the probability of each genre."""
-    return [f"prob_{genre}" for genre in genres]
 
 
 @dataclass(frozen=True)
@@ -37,11 +34,13 @@ class Prediction:
     ----------
     path : str
     genre : str
-        The verdict: the genre with the highest mean probability over the pieces.
+        The verdict: the genre with the highest mean probability over the pieces (silent ones
+        count only where the front end does not skip them).
     probabilities : dict of str to float
-        Mean over the pieces, per genre.
+        Mean over the pieces, per genre, calibrated.
     pieces : pd.DataFrame
-        One row a piece: ``segment, start_s, end_s, prob_<genre>..., predicted``.
+        One row a piece: ``segment, start_s, end_s, silent, prob_<genre>...`` (calibrated),
+        ``predicted``.
     """
 
     path: str
@@ -110,6 +109,11 @@ class GenreClassifier:
         """Genres in the order of the model's outputs."""
         return self.card["genres"]
 
+    @property
+    def temperature(self) -> float:
+        """What calibrates the model's probabilities. See :mod:`genrecls.calibration`."""
+        return self.card["temperature"]
+
     @cached_property
     def front_end(self) -> FrontEnd:
         return FrontEnd.from_dict(self.card["front_end"])
@@ -133,7 +137,8 @@ class GenreClassifier:
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """One row a validation or test piece: segments table, ``prob_<genre>``, ``predicted``."""
+        """One row a validation or test piece: segments table, ``prob_<genre>`` (as the model
+        gives them, not calibrated), ``predicted``, ``temperature``."""
         return pd.read_parquet(self.folder / "predictions.parquet")
 
     @property
@@ -153,7 +158,7 @@ class GenreClassifier:
             return piece, saved["maps"]
 
     def predict_log_mels(self, log_mels: np.ndarray) -> np.ndarray:
-        """Probabilities of pieces.
+        """Probabilities of pieces as the model gives them, not calibrated.
 
         Parameters
         ----------
@@ -181,13 +186,18 @@ class GenreClassifier:
         Raises
         ------
         AudioError
-            If the file cannot be decoded or is too short.
+            If the file cannot be decoded, is too short, or silent throughout (where the front
+            end skips silence).
         """
         log_mels, pieces = track_log_mels(path, self.front_end)
         probabilities = self.predict_log_mels(log_mels)
-        pieces[probability_columns(self.genres)] = probabilities
+        pieces[probability_columns(self.genres)] = scale(probabilities, self.temperature)
         pieces["predicted"] = np.array(self.genres)[probabilities.argmax(axis=1)]
-        mean = probabilities.mean(axis=0)
+        heard = ~pieces["silent"] if self.front_end.skip_silence else np.ones(len(pieces), bool)
+        if not heard.any():
+            raise AudioError(path, {"sound": "all of it is silent"}, "There is no genre to hear.")
+        # First the mean, then the temperature: in this order it never changes a verdict.
+        mean = scale(probabilities[heard].mean(axis=0), self.temperature)
         return Prediction(
             str(path),
             self.genres[int(mean.argmax())],

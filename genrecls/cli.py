@@ -69,6 +69,23 @@ def prepare(corpus: CorpusPath = None, preset: Preset = "all", jobs: Jobs = None
     make_gallery(music, features)
 
 
+@app.command(**_example("genrecls audit my_music"))
+def audit(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
+    """Look for damage, duplicates and what tells the genres apart without being music."""
+    from .audit import audit as look_at
+    from .audit import write_audit
+
+    music = _read(corpus)
+    found = look_at(music, jobs=jobs)
+    typer.echo("What tells the genres apart, worst first (AUC: 0.5 is chance, 1 perfect):\n")
+    typer.echo(found.confounds.round(3).set_index("confound").T.to_string(na_rep="–"))
+    typer.echo("\nTracks:\n\n" + found.genres.round(2).to_string(index=False))
+    typer.echo("\nWarnings:" if found.warnings else "\nNo warnings.")
+    for warning in found.warnings:
+        typer.echo(f"  {warning}")
+    typer.echo(f"\nWritten: {write_audit(found, project_root() / 'reports' / music.name)}")
+
+
 @app.command(**_example("genrecls train my_music --model cnn --preset default"))
 def train(
     corpus: CorpusPath = None,
@@ -91,6 +108,8 @@ def train(
     music = _read(corpus)
     for model_name in _chosen(model, MODELS, "model"):
         for preset_name in _chosen(preset, PRESETS, "preset"):
+            if model_name not in Recipe.models_of(preset_name) and "all" in (model, preset):
+                continue
             changes = {"epochs": epochs} if epochs else {}
             if model_name == "inception_resnet_v2":
                 changes["weights"] = weights
@@ -190,6 +209,61 @@ def notebooks(
             raise typer.BadParameter(f"--set {item}: no JSON after '=' ({error})") from error
     for notebook in run_notebooks(_path(corpus), **values):
         typer.echo(f"up to date: {notebook}")
+
+
+Repeats = Annotated[
+    int, typer.Option(min=1, help="How often, with other folds and another random seed.")
+]
+
+
+@app.command(**_example("genrecls crossval my_music --model mfcc_svm --model compact_cnn-default"))
+def crossval(
+    corpus: CorpusPath = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Name of a model; by default all that are compared.")
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Parts, each held out once.")] = 5,
+    repeats: Repeats = 3,
+    validation: Annotated[
+        str | None,
+        typer.Option(help="Hold out a validation too: by artist, track, piece, or all of these."),
+    ] = None,
+    jobs: Jobs = None,
+) -> None:
+    """Cross-validate models by whole artists, beside simple rivals: scores with intervals."""
+    from .baselines import contenders
+    from .crossval import VALIDATIONS, cross_validate, read_predictions
+    from .evaluation import cross_validated_scores, headline_table, leak_headline, leak_table
+
+    music = _read(corpus)
+    known = contenders(music, jobs=jobs)
+    for name in model or known:
+        if name not in known:
+            raise typer.BadParameter(f"--model is one of {', '.join(known)}, not {name!r}")
+        ways = _chosen(validation, VALIDATIONS, "validation") if validation else (None,)
+        for way in ways:
+            cross_validate(music, known[name], folds=folds, repeats=repeats, validation=way,
+                           jobs=jobs)  # fmt: skip
+    predictions, cards = read_predictions(music.name)
+    if validation:
+        typer.echo(leak_headline(leak_table(predictions, cards)).to_string(index=False))
+    else:
+        tested = predictions[predictions["run"].map(lambda run: cards[run]["validation"] is None)]
+        scores = cross_validated_scores(tested, music.genres)
+        for level in ("track", "piece"):
+            table = headline_table(scores, level).set_index("run").T
+            typer.echo(f"\n{level}s\n{table.to_string()}")
+
+
+@app.command(**_example("genrecls horses my_music"))
+def horses(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
+    """Change what must not matter in the test tracks, and count how many verdicts flip."""
+    from .horses import flip_table, ride
+    from .report import saved_runs
+
+    runs = saved_runs(Corpus.name_of(_path(corpus)))
+    ride(runs, _read(corpus), jobs=jobs)
+    typer.echo(flip_table(runs).to_string())
 
 
 def _path(corpus: Path | None) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 PRESETS = ("seed", "default")
-MODELS = ("cnn", "inception_resnet_v2")
+MODELS = ("cnn", "compact_cnn", "inception_resnet_v2")
 
 
 class GenreclsError(Exception):
@@ -77,6 +77,8 @@ class FrontEnd(_Config):
         What 0 dB is: a power of 1, or the loudest value of each piece (which takes loudness out).
     floor_db : float (in dB)
         Smallest value kept, relative to the reference.
+    skip_silence : bool
+        Leave pieces without sound out of training, tests and verdicts.
     picture_db : tuple of two floats (in dB)
         Levels drawn as the darkest and the brightest colour.
     colormap : {'viridis', 'gray'}
@@ -90,9 +92,10 @@ class FrontEnd(_Config):
     hop_length: int = 1024
     n_mels: int = 128
     f_min: float = 30.0
-    f_max: float = 10000.0
+    f_max: float = 8000.0
     reference: Literal["unit", "peak"] = "peak"
     floor_db: float = -80.0
+    skip_silence: bool = True
     picture_db: tuple[float, float] = (-80.0, 0.0)
     colormap: Literal["viridis", "gray"] = "gray"
 
@@ -138,23 +141,29 @@ class Recipe(_Config):
 
     Attributes
     ----------
-    model : {'cnn', 'inception_resnet_v2'}
+    model : {'cnn', 'compact_cnn', 'inception_resnet_v2'}
         Which builder.
-    split : {'piece', 'artist'}
+    split : {'piece', 'track', 'artist'}
         How validation is held out: shuffled pieces (leaky: pieces of one track stand on both
-        sides), or whole artists.
+        sides), whole tracks (leaky: an artist stands on both sides), or whole artists.
     optimizer : {'sgd', 'adam'}
         Update rule.
     learning_rate : float > 0
         Initial rate.
     halve_every : int > 0, optional
         Halve the rate at every epoch divisible by this number, epoch 0 included.
+    warm_up : int > 0, optional
+        Let the rate rise in a line over so many epochs, then fall to 0 in half a cosine.
     batch_size, epochs : int > 0
         Pieces an update, and the most passes over the data.
     patience : int > 0, optional
         Stop after so many epochs without a lower validation loss, and restore the best weights.
     class_weights : bool
         Weigh the genres by the inverse of their number of pieces.
+    crop : int > 0, optional (in frames)
+        Train on a stretch of each piece, at a random time; for nets that take any length.
+    mixup : float in [0, 1]
+        Mix each training piece with another one, up to this share.
     trunk : {'trained', 'frozen'}
         Of InceptionResNetV2: train the whole net, or only the layers put on top of it.
     weights : str, optional
@@ -165,15 +174,18 @@ class Recipe(_Config):
         Seed of the split, the initial weights, dropout and the order of batches.
     """
 
-    model: Literal["cnn", "inception_resnet_v2"] = "cnn"
-    split: Literal["piece", "artist"] = "artist"
+    model: Literal["cnn", "compact_cnn", "inception_resnet_v2"] = "cnn"
+    split: Literal["piece", "track", "artist"] = "artist"
     optimizer: Literal["sgd", "adam"] = "adam"
     learning_rate: float = 3e-4
     halve_every: int | None = None
+    warm_up: int | None = 4
     batch_size: int = 16
-    epochs: int = 80
-    patience: int | None = 20
+    epochs: int = 40
+    patience: int | None = None
     class_weights: bool = True
+    crop: int | None = None
+    mixup: float = 0.0
     trunk: Literal["trained", "frozen"] = "trained"
     weights: str | None = None
     input_range: tuple[float, float] = (0.0, 1.0)
@@ -183,7 +195,7 @@ class Recipe(_Config):
         object.__setattr__(self, "input_range", tuple(self.input_range))
         for name, allowed in {
             "model": MODELS,
-            "split": ("piece", "artist"),
+            "split": ("piece", "track", "artist"),
             "optimizer": ("sgd", "adam"),
             "trunk": ("trained", "frozen"),
         }.items():
@@ -192,13 +204,23 @@ class Recipe(_Config):
         for name in ("batch_size", "epochs"):
             if not (isinstance(getattr(self, name), int) and getattr(self, name) > 0):
                 raise ValueError(f"{name} is a whole number above 0, not {getattr(self, name)!r}")
+        if self.crop and self.model != "compact_cnn":
+            raise ValueError(f"crop is for nets that take any length; {self.model!r} does not")
+        if not 0 <= self.mixup <= 1:
+            raise ValueError(f"mixup is a share from 0 to 1, not {self.mixup!r}")
+        if self.halve_every and self.warm_up:
+            raise ValueError("halve_every and warm_up are two plans for the rate; set one to None")
 
     @classmethod
     def preset(cls, name: str, model: str = "cnn", **changes: Any) -> Recipe:
         """The recipe called ``seed`` or ``default`` for a model, with changes if any."""
-        _look_up(dict.fromkeys(PRESETS), name)
-        values = _look_up({m: _RECIPES[name, m] for m in MODELS}, model)
+        values = _look_up(_look_up(_RECIPES, name), model)
         return cls.from_dict({"model": model, **values, **changes})
+
+    @staticmethod
+    def models_of(preset: str) -> tuple[str, ...]:
+        """Models that a preset has a recipe for: the compact CNN is none of the original's."""
+        return tuple(_look_up(_RECIPES, preset))
 
 
 def run_name(preset: str, recipe: Recipe) -> str:
@@ -229,6 +251,7 @@ _FRONT_ENDS: dict[str, dict[str, Any]] = {
         f_max=22050.0,
         reference="unit",
         floor_db=-100.0,
+        skip_silence=False,
         picture_db=(0.0, 10 * math.log10(2)),
         colormap="viridis",
     ),
@@ -239,15 +262,27 @@ _SEED_RECIPE = dict(
     split="piece",
     optimizer="sgd",
     learning_rate=1e-3,
+    warm_up=None,
     batch_size=10,
-    patience=None,
     class_weights=False,
 )
-_RECIPES: dict[tuple[str, str], dict[str, Any]] = {
-    ("seed", "cnn"): dict(_SEED_RECIPE, epochs=150, halve_every=10),
-    ("seed", "inception_resnet_v2"): dict(_SEED_RECIPE, epochs=50),
-    ("default", "cnn"): {},
-    ("default", "inception_resnet_v2"): dict(trunk="frozen", input_range=(-1.0, 1.0)),
+_RECIPES: dict[str, dict[str, dict[str, Any]]] = {
+    "seed": {
+        "cnn": dict(_SEED_RECIPE, epochs=150, halve_every=10),
+        "inception_resnet_v2": dict(_SEED_RECIPE, epochs=50),
+    },
+    "default": {
+        "cnn": {},
+        "compact_cnn": dict(
+            learning_rate=1e-3,
+            epochs=60,
+            class_weights=False,
+            crop=128,
+            mixup=0.5,
+            input_range=(-1.0, 1.0),
+        ),
+        "inception_resnet_v2": dict(trunk="frozen", input_range=(-1.0, 1.0)),
+    },
 }
 
 

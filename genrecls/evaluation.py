@@ -7,7 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from .bundle import GenreClassifier, probability_columns
+from .bundle import GenreClassifier
+from .calibration import probability_columns
+from .intervals import (
+    LOSSES,
+    mcnemar,
+    paired_difference,
+    score_intervals,
+    scores,
+    wilson_interval,
+)
 
 
 def track_verdicts(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
@@ -16,19 +25,20 @@ def track_verdicts(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataF
     Parameters
     ----------
     predictions : pd.DataFrame
-        The predictions table of one model.
+        The predictions table of one model; of a cross-validation, with ``repeat``.
     genres : sequence of str
         In the order of the classes.
 
     Returns
     -------
     pd.DataFrame
-        ``track_id, path, title, artist, genre, pieces, wrong_pieces, prob_<genre>...,
-        predicted``.
+        ``track_id, path, title, artist, genre, group`` (and ``repeat``), ``temperature, pieces,
+        wrong_pieces, prob_<genre>..., predicted``. The probabilities are not calibrated.
     """
     columns = probability_columns(genres)
+    keys = "track_id path title artist genre group repeat fold temperature".split()
     by = predictions.assign(wrong=predictions["predicted"] != predictions["genre"]).groupby(
-        ["track_id", "path", "title", "artist", "genre"], sort=False
+        [key for key in keys if key in predictions], sort=False
     )
     verdicts = by[columns].mean()
     verdicts.insert(0, "pieces", by.size())
@@ -61,17 +71,6 @@ def confusion_matrix(table: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame
 
     counts = count(table["genre"], table["predicted"], labels=list(genres))
     return pd.DataFrame(counts, pd.Index(genres, name="genre"), pd.Index(genres, name="predicted"))
-
-
-def wilson_interval(right: int, n: int) -> tuple[float, float]:
-    """95 % interval of a proportion (Wilson 1927): what ``right`` of ``n`` tell at best.
-
-    At best, because tracks of one artist are not independent either.
-    """
-    z = 1.959964
-    centre = (right + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * (right * (n - right) / n + z * z / 4) ** 0.5
-    return max(centre - half, 0.0), min(centre + half, 1.0)
 
 
 def comparison_table(runs: Sequence[GenreClassifier]) -> pd.DataFrame:
@@ -121,7 +120,7 @@ def _scores(test: pd.DataFrame, genres: Sequence[str], card: dict, *, by: str) -
         "test F1": round(f1_scores(test, genres)["macro"], 3),
         "test tracks right": f"{right} of {len(tracks)}",
         "95 % interval": "{:.2f}–{:.2f}".format(*wilson_interval(right, len(tracks))),
-        "validation split": f"by {by}" + (" (leaky)" if by == "piece" else ""),
+        "validation split": f"by {by}" + ("" if by == "artist" else " (leaky)"),
         "test accuracy": round(accuracy(test), 3),
         "test pieces": len(test),
         "inference (ms/piece)": round(card["inference_ms_per_piece"], 1),
@@ -193,3 +192,187 @@ def _piece_table(runs: Sequence[GenreClassifier], track_id: str) -> pd.DataFrame
     for genre in first.genres:
         table[f"{genre}_prob"] = pieces[f"prob_{genre}"].round(2).to_numpy()
     return table
+
+
+def cross_validated_scores(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
+    """Scores of cross-validated models with their intervals, of tracks and of pieces.
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+        See :func:`genrecls.crossval.read_predictions`; test pieces only are used.
+    genres : sequence of str
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a run, level (``track`` or ``piece``) and score: ``run, level, score, value, low,
+        high, groups, fewest groups`` (of any genre), ``tracks, pieces, repeats``. Sorted by the
+        balanced accuracy over tracks.
+    """
+    rows = []
+    for run, pieces in predictions.query("split == 'test'").groupby("run", sort=False):
+        sizes = {
+            "groups": pieces["group"].nunique(),
+            "fewest groups": int(pieces.groupby("genre")["group"].nunique().min()),
+            "tracks": pieces["track_id"].nunique(),
+            "pieces": len(pieces[["track_id", "segment"]].drop_duplicates()),
+            "repeats": pieces["repeat"].nunique(),
+        }
+        for level, table in (("track", track_verdicts(pieces, genres)), ("piece", pieces)):
+            found = score_intervals(table, genres).reset_index()
+            rows.append(found.assign(run=run, level=level, **sizes))
+    table = pd.concat(rows, ignore_index=True)
+    headline = table.query("level == 'track' and score == 'balanced accuracy'")
+    order = headline.sort_values("value", kind="stable")["run"].tolist()
+    table = table.sort_values("run", key=lambda r: r.map(order.index), kind="stable")
+    first = ["run", "level", "score", "value", "low", "high"]
+    return table[first + list(sizes)].reset_index(drop=True)
+
+
+def headline_table(tidy: pd.DataFrame, level: str) -> pd.DataFrame:
+    """The scores of one level as a table to read: a row a run, a column a score."""
+    rows = []
+    shown = tidy[(tidy["level"] == level) & ~tidy["score"].isin(LOSSES)]
+    for run, of_run in shown.groupby("run", sort=False):
+        values = {s.score: _value(s.value, s.low, s.high) for s in of_run.itertuples()}
+        sizes = of_run[["groups", "fewest groups", "tracks", "pieces"]].iloc[0].to_dict()
+        rows.append({"run": run, **values, **sizes})
+    return pd.DataFrame(rows)
+
+
+def _value(value: float, low: float, high: float) -> str:
+    return f"{value:.3f} ({low:.2f}–{high:.2f})"
+
+
+def _signed(value: float, low: float, high: float) -> str:
+    return f"{value:+.3f} ({low:+.2f} to {high:+.2f})"
+
+
+def paired_table(predictions: pd.DataFrame, genres: Sequence[str], against: str) -> pd.DataFrame:
+    """Every cross-validated run against one of them, on the same tracks.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a run: differences ``against`` minus run in balanced accuracy and macro F1 over
+        tracks and in macro F1 over pieces, with 95 % intervals of the paired bootstrap; tracks
+        that only one of both gets right, and the exact McNemar p.
+    """
+    runs = dict(list(predictions.query("split == 'test'").groupby("run", sort=False)))
+    rows = []
+    for run, pieces in runs.items():
+        if run == against:
+            continue
+        ours, theirs = (track_verdicts(p, genres) for p in (runs[against], pieces))
+        tracks = paired_difference(ours, theirs, genres)
+        of_pieces = paired_difference(runs[against], pieces, genres)
+        test = mcnemar(ours, theirs)
+        rows.append(
+            {
+                f"{against} minus": run,
+                "balanced accuracy, tracks": _signed(*tracks.loc["balanced accuracy"]),
+                "macro F1, tracks": _signed(*tracks.loc["macro F1"]),
+                "macro F1, pieces": _signed(*of_pieces.loc["macro F1"]),
+                f"only {against} right": test["only first"],
+                "only the other right": test["only second"],
+                "McNemar p": round(test["p"], 3),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def calibration_table(
+    predictions: pd.DataFrame, genres: Sequence[str], *, of: str = "run"
+) -> pd.DataFrame:
+    """NLL, Brier score and ECE of test pieces and tracks, before and after temperature scaling."""
+    rows = []
+    for run, pieces in predictions.query("split == 'test'").groupby(of, sort=False):
+        for level, table in (("track", track_verdicts(pieces, genres)), ("piece", pieces)):
+            row = {of: run, "level": level, "n": len(table)}
+            for when, part in (("before", table.assign(temperature=1.0)), ("after", table)):
+                found = scores(part, genres)
+                row |= {f"{name} {when}": round(float(found[name][0]), 3) for name in LOSSES}
+            low, high = table["temperature"].min(), table["temperature"].max()
+            spread = f"{low:.2f}–{high:.2f}" if low < high else f"{low:.2f}"
+            rows.append(row | {"temperature": spread})
+    order = [f"{name} {when}" for name in LOSSES for when in ("before", "after")]
+    return pd.DataFrame(rows)[[of, "level", "n", *order, "temperature"]]
+
+
+def leak_table(predictions: pd.DataFrame, cards: dict[str, dict]) -> pd.DataFrame:
+    """What a validation promises, and what the test by whole artists keeps.
+
+    Parameters
+    ----------
+    predictions : pd.DataFrame
+    cards : dict of str to dict
+        See :func:`genrecls.crossval.read_predictions`; runs without a validation are left out.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a model, way of holding out validation, level and score (accuracy, macro F1):
+        ``validation`` and ``test``, and ``optimism``, their difference; each with the 95 %
+        interval of the bootstrap over artists, in columns ``... low`` and ``... high``.
+    """
+    rows = []
+    for name, card in cards.items():
+        if not card["validation"]:
+            continue
+        pieces = predictions[predictions["run"] == name]
+        sides = dict(list(pieces.groupby("split")))
+        for level in ("piece", "track"):
+            two = [
+                sides[s] if level == "piece" else track_verdicts(sides[s], card["genres"])
+                for s in ("validation", "test")
+            ]
+            found = {
+                "validation": score_intervals(two[0], card["genres"]),
+                "test": score_intervals(two[1], card["genres"]),
+                "optimism": paired_difference(*two, card["genres"]),
+            }
+            for score in ("accuracy", "macro F1"):
+                row = {
+                    "model": card["name"],
+                    "validation by": card["validation"],
+                    "level": level,
+                    "score": score,
+                    "groups": pieces["group"].nunique(),
+                    "tracks": pieces["track_id"].nunique(),
+                    "repeats": card["repeats"],
+                }
+                for what, table in found.items():
+                    value, low, high = table.loc[score]
+                    row |= {what: value, f"{what} low": low, f"{what} high": high}
+                rows.append(row)
+    if not rows:
+        return pd.DataFrame()
+    table = pd.DataFrame(rows)
+    order = ["piece", "track", "artist"]
+    table["order"] = table["validation by"].map(order.index)
+    return table.sort_values(["model", "level", "score", "order"], ignore_index=True).drop(
+        columns="order"
+    )
+
+
+def leak_headline(table: pd.DataFrame) -> pd.DataFrame:
+    """The leak table to read: accuracy over pieces, intervals in brackets."""
+    shown = table[(table["level"] == "piece") & (table["score"] == "accuracy")]
+    out = shown[["model", "validation by"]].copy()
+    for what, write in (("validation", _value), ("test", _value), ("optimism", _signed)):
+        columns = shown[[what, f"{what} low", f"{what} high"]].to_numpy()
+        out[f"{what} accuracy" if what != "optimism" else what] = [write(*c) for c in columns]
+    return out.join(shown[["groups", "tracks", "repeats"]]).reset_index(drop=True)
+
+
+def leak_lines(table: pd.DataFrame) -> pd.DataFrame:
+    """The leak table as :func:`genrecls.plots.intervals` takes it."""
+    shown = table[(table["level"] == "piece") & (table["score"] == "accuracy")]
+    label = shown["model"] + ", validation by " + shown["validation by"]
+    parts = [
+        pd.DataFrame({"label": label, "group": what, "value": shown[what],
+                      "low": shown[f"{what} low"], "high": shown[f"{what} high"]})
+        for what in ("validation", "test")
+    ]  # fmt: skip
+    return pd.concat(parts, ignore_index=True)

@@ -38,10 +38,11 @@ def first_layer_activations(model, piece: np.ndarray) -> np.ndarray:
         raise ValueError(f"model {model.name!r} has no 2-D convolution")
     piece = np.asarray(piece, np.float32)
     piece = piece[..., None] if piece.ndim == 2 else piece
-    if piece.shape != tuple(model.input_shape[1:]):
-        raise ValueError(
-            f"the model takes pieces of shape {model.input_shape[1:]}, not {piece.shape}"
-        )
+    wanted = model.input_shape[1:]
+    if len(wanted) != piece.ndim or any(
+        size not in (None, n) for size, n in zip(wanted, piece.shape, strict=True)
+    ):
+        raise ValueError(f"the model takes pieces of shape {wanted}, not {piece.shape}")
     upto = keras.Model(model.inputs[0], first.output)
     return np.moveaxis(upto.predict_on_batch(piece[None])[0], -1, 0)
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .audio import AudioError, AudioWarning, load_audio
+from .audio import AudioError, AudioWarning, load_audio, resample
 from .config import FrontEnd, project_root
-from .corpus import Corpus, CorpusError
-from .spectrogram import mel_spectrogram, split_segments
+from .corpus import Corpus, CorpusError, merged_groups
+from .fingerprint import find_near_duplicates, fingerprint, fingerprint_file
+from .spectrogram import is_silent, mel_spectrogram, split_segments
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 DTYPE = np.float16
 
 # Raise it when the same file and front end give other log-mels than before.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Features:
     front_end : FrontEnd
     segments : pd.DataFrame
         One row a piece: ``track_id, path, genre, artist, segment, start_s, end_s, split`` and the
-        other columns of the tracks table.
+        other columns of the tracks table, and ``recording``: equal for tracks that sound the same
+        over 5 s or more, as copies in another format do. These share a ``group`` too.
     failures : pd.DataFrame
         One row a track that could not be used: ``path, reason``.
     notes : pd.DataFrame
@@ -85,15 +87,22 @@ def track_log_mels(
         In the precision in which they are stored, so that a model is always given what it was
         trained on.
     table : pd.DataFrame
-        ``segment, start_s, end_s`` as of :func:`genrecls.split_segments`.
+        ``segment, start_s, end_s`` as of :func:`genrecls.split_segments`, and ``silent``.
 
     Raises
     ------
     AudioError
         If the file cannot be decoded or is shorter than one piece.
     """
-    y, rate = load_audio(path, sample_rate=front_end.sample_rate, mono=front_end.channel == "mix")
-    y = y if y.ndim == 1 else y[0]
+    return _log_mels(path, *load_audio(path, mono=False), front_end, pad=pad)
+
+
+def _log_mels(path, y: np.ndarray, rate: int, front_end: FrontEnd, *, pad: bool):
+    """The same of samples [shape=(channels, n)] that have been decoded."""
+    y = y.mean(axis=0) if front_end.channel == "mix" else y[0]
+    if rate != front_end.sample_rate:
+        y = np.clip(resample(y, rate, front_end.sample_rate), -1, 1)
+        rate = front_end.sample_rate
     try:
         pieces, table = split_segments(y, sample_rate=rate, length_s=front_end.segment_s, pad=pad)
     except ValueError as error:
@@ -101,7 +110,8 @@ def track_log_mels(
         reasons = {"length": f"{short} {front_end.segment_s:g} s"}
         raise AudioError(path, reasons, "Use a longer recording.") from error
     # Piece by piece: a window of 10,000 samples at every hop of a whole album fills the memory.
-    return np.stack([mel_spectrogram(piece, front_end).astype(DTYPE) for piece in pieces]), table
+    log_mels = np.stack([mel_spectrogram(piece, front_end).astype(DTYPE) for piece in pieces])
+    return log_mels, table.assign(silent=is_silent(log_mels, front_end))
 
 
 def prepare(
@@ -144,10 +154,11 @@ def prepare(
     tracks = corpus.tracks
     todo = tracks.loc[[not _is_done(folder, s) for s in tracks["sha256"]]].drop_duplicates("sha256")
     results = _in_parallel(
-        [(corpus.file(t.path), folder, t.sha256, front_end) for t in todo.itertuples()],
+        [(corpus.file(t.path), folder / t.sha256, fingerprint_file(t.sha256), front_end)
+         for t in todo.itertuples()],
         jobs=jobs,
         progress=progress,
-    )
+    )  # fmt: skip
     failed = {sha256: reason for sha256, reason in results if reason}
     usable = tracks.loc[~tracks["sha256"].isin(list(failed))]
     failures = pd.DataFrame(
@@ -165,6 +176,8 @@ def prepare(
         [(t.path, note) for t in usable.itertuples() for note in stored[t.sha256]["notes"]],
         columns=["path", "note"],
     )
+    usable, alike = _with_recordings(usable)
+    notes = pd.concat([notes, alike], ignore_index=True)
     pieces = pd.concat(
         [pd.DataFrame(stored[t.sha256]["pieces"]).assign(track_id=t.track_id)
          for t in usable.itertuples()],
@@ -176,8 +189,25 @@ def prepare(
     return Features(front_end, merged, failures, notes, folder)
 
 
+def _with_recordings(tracks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Tracks with ``recording``, groups that hold recordings together, and a note on each pair."""
+    prints = [np.load(fingerprint_file(s), allow_pickle=False) for s in tracks["sha256"]]
+    pairs = find_near_duplicates(prints)
+    paths, ids = tracks["path"].to_numpy(), tracks["track_id"].to_numpy()
+    edges = pd.DataFrame({"recording": [*ids, *ids[pairs["a"]]], "with": [*ids, *ids[pairs["b"]]]})
+    recording = merged_groups(edges["recording"], edges["with"])[: len(tracks)]
+    tracks = tracks.assign(recording=recording)
+    tracks["group"] = merged_groups(tracks["group"], tracks["recording"])
+    notes = [
+        (paths[p.b], f"{paths[p.b]!r} and {paths[p.a]!r} have {p.overlap_s:.0f} s in common")
+        for p in pairs.itertuples()
+    ]
+    return tracks, pd.DataFrame(notes, columns=["path", "note"])
+
+
 def _is_done(folder: Path, sha256: str) -> bool:
-    return (folder / f"{sha256}.json").exists() and (folder / f"{sha256}.npy").exists()
+    stored = (folder / f"{sha256}.json", folder / f"{sha256}.npy", fingerprint_file(sha256))
+    return all(file.exists() for file in stored)
 
 
 def _in_parallel(calls: list[tuple], *, jobs: int | None, progress: bool) -> Iterable:
@@ -191,18 +221,30 @@ def _in_parallel(calls: list[tuple], *, jobs: int | None, progress: bool) -> Ite
     return list(tqdm(done, total=len(calls), desc="log-mels", unit="track", disable=not progress))
 
 
-def _store_track(path: Path, folder: Path, sha256: str, front_end: FrontEnd):
+def _store_track(path: Path, stored: Path, print_file: Path, front_end: FrontEnd):
     """Compute and store one track; returns its hash and, if it failed, the reason."""
+    sha256 = stored.name
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AudioWarning)
         try:
-            log_mels, table = track_log_mels(path, front_end)
+            y, rate = load_audio(path, mono=False)
+            log_mels, table = _log_mels(path, y, rate, front_end, pad=False)
         except AudioError as error:
             return sha256, str(error)
     notes = [str(w.message) for w in caught if issubclass(w.category, AudioWarning)]
+    if not print_file.exists():
+        print_file.parent.mkdir(parents=True, exist_ok=True)
+        prints = fingerprint(y.mean(axis=0), rate)
+        write_atomically(print_file, lambda f: np.save(f, prints))
+    if front_end.skip_silence:
+        if table["silent"].all():
+            return sha256, f"{str(path)!r} cannot be used: all of it is silent"
+        if silent := int(table["silent"].sum()):
+            notes.append(f"{str(path)!r}: {silent} silent pieces of {len(table)} are left out")
+            table = table[~table["silent"]]
     meta = {"pieces": table.to_dict("list"), "notes": notes}
-    write_atomically(folder / f"{sha256}.npy", lambda f: np.save(f, log_mels))
-    write_atomically(folder / f"{sha256}.json", lambda f: f.write(json.dumps(meta).encode()))
+    write_atomically(stored.with_suffix(".npy"), lambda f: np.save(f, log_mels))
+    write_atomically(stored.with_suffix(".json"), lambda f: f.write(json.dumps(meta).encode()))
     return sha256, None
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from . import plots
+from . import evidence, plots
 from .bundle import CARD, BundleError, GenreClassifier
 from .config import FrontEnd, project_root
 from .corpus import split_table
@@ -22,6 +21,7 @@ from .evaluation import (
     track_verdicts,
 )
 from .gallery import LOOK_MELS, N_MELS, gallery_file, look_front_end
+from .render import escape, save_figure, save_table
 from .spectrogram import to_image
 
 log = logging.getLogger(__name__)
@@ -66,17 +66,22 @@ def write_report(corpus_name: str) -> Path:
     plots.style()
     runs = saved_runs(corpus_name)
     sections = [
-        f"# Report on the corpus *{_text(corpus_name)}*\n",
+        f"# Report on the corpus *{escape(corpus_name)}*\n",
         *_synthetic_note(runs),
         "## Comparison\n",
-        _table(folder, "comparison", comparison_table(runs)),
+        save_table(folder, "comparison", comparison_table(runs)),
         "`test F1` is the macro F1 over pieces. A split marked leaky has pieces of one track on "
         "both sides of training and validation: its validation accuracy says little.\n",
         "## Splits\n",
         *_splits(folder, runs),
         *_sources(folder, runs[0].segments),
         "## Scores\n",
-        _table(folder, "scores", score_table(runs)),
+        save_table(folder, "scores", score_table(runs)),
+        *evidence.cross_validation(folder, corpus_name),
+        *evidence.leak(folder, corpus_name),
+        *evidence.calibration(folder, runs),
+        *evidence.horses(folder, runs),
+        *evidence.audit(folder),
         "## Looking at the sound\n",
         *_sound(folder, corpus_name),
         "## Models\n",
@@ -108,7 +113,7 @@ def _splits(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
         leaky = " (leaky: preset `seed`)" if method == "piece" else " (preset `default`)"
         parts += [
             f"Validation held out by {method}{leaky}:\n",
-            _table(folder, f"split_by_{method}", _flat(split_table(run.segments))),
+            save_table(folder, f"split_by_{method}", _flat(split_table(run.segments))),
         ]
     return parts
 
@@ -120,7 +125,7 @@ def _sources(folder: Path, segments: pd.DataFrame) -> list[str]:
         return []
     tracks = segments.drop_duplicates("track_id").groupby(known, sort=False)
     table = tracks.size().rename("tracks").reset_index()
-    return ["## Sources\n", _table(folder, "sources", table)]
+    return ["## Sources\n", save_table(folder, "sources", table)]
 
 
 def _flat(table: pd.DataFrame) -> pd.DataFrame:
@@ -144,7 +149,9 @@ def _sound(folder: Path, corpus_name: str) -> list[str]:
             ax = plots.log_mel(saved[f"piece_{i}"].astype(float), front_end, ax=axes[0, i],
                                colorbar=i == len(genres) - 1)  # fmt: skip
             ax.set_title(f"{genre}: {Path(str(saved[f'path_{i}'])).stem}")
-        parts = [_figure(folder, "pictures", figure, "Fifteen seconds of each genre as a picture")]
+        parts = [
+            save_figure(folder, "pictures", figure, "Fifteen seconds of each genre as a picture")
+        ]
 
         figure, axes = plt.subplots(len(genres), 1, figsize=(10, 2 * len(genres)), squeeze=False)
         for i, genre in enumerate(genres):
@@ -152,19 +159,19 @@ def _sound(folder: Path, corpus_name: str) -> list[str]:
                                 ax=axes[i, 0])  # fmt: skip
             ax.set_title(f"{genre}: {saved[f'path_{i}']}")
         caption = "Waveforms; the red line stands at 30 s"
-        parts.append(_figure(folder, "waveforms", figure, caption))
+        parts.append(save_figure(folder, "waveforms", figure, caption))
 
         figure, ax = plt.subplots(figsize=(10, 3.6))
         plots.log_mel(saved[f"mels_{LOOK_MELS}"].astype(float), look_front_end(), ax=ax, vmin=-60)
         ax.set_title(f"{saved['path_0']}, {LOOK_MELS} mel bands")
-        parts.append(_figure(folder, "log_mel", figure, "Log-mel spectrogram of 30 s"))
+        parts.append(save_figure(folder, "log_mel", figure, "Log-mel spectrogram of 30 s"))
 
         figure, axes = plt.subplots(1, len(N_MELS), figsize=(12, 3.4))
         for ax, n_mels in zip(axes, N_MELS, strict=True):
             levels = saved[f"mels_{n_mels}"].astype(float)
             plots.log_mel(levels, look_front_end(n_mels), ax=ax, vmin=-60, colorbar=False)
             ax.set_title(f"n_mels = {n_mels}")
-        parts.append(_figure(folder, "n_mels", figure, "The same 30 s with 10, 100, 500 bands"))
+        parts.append(save_figure(folder, "n_mels", figure, "The same 30 s with 10, 100, 500 bands"))
     return parts
 
 
@@ -176,21 +183,23 @@ def _run(folder: Path, run: GenreClassifier) -> list[str]:
     plots.history(run.history, axes=axes)
     axes[0].set_title(f"{run.name}: loss")
     axes[1].set_title(f"{run.name}: accuracy")
-    curves = _figure(folder, f"history_{run.name}", figure, "Training curves")
+    curves = save_figure(folder, f"history_{run.name}", figure, "Training curves")
 
     matrix = confusion_matrix(test, run.genres)
     side = 2.2 + 0.7 * len(run.genres)
     figure, ax = plt.subplots(figsize=(side + 0.8, side))
     plots.confusion(matrix, ax=ax).set_title(f"{run.name}, test pieces")
-    _table(folder, f"confusion_{run.name}", matrix.reset_index())
-    confusion = _figure(folder, f"confusion_{run.name}", figure, "Confusion matrix (test pieces)")
+    save_table(folder, f"confusion_{run.name}", matrix.reset_index())
+    confusion = save_figure(
+        folder, f"confusion_{run.name}", figure, "Confusion matrix (test pieces)"
+    )
 
     piece, maps = run.first_layer
     image = to_image(piece["log_mel"], run.front_end)
     figure = plots.first_layer(image, maps, run.front_end, columns=5 if len(maps) <= 10 else 8)
     figure.suptitle(f"{run.name}: {piece['path']}, piece {piece['segment']}", fontsize=10)
-    layer = _figure(folder, f"first_layer_{run.name}", figure, "First convolution")
-    return [f"### {_text(run.name)}\n", curves, confusion, layer]
+    layer = save_figure(folder, f"first_layer_{run.name}", figure, "First convolution")
+    return [f"### {escape(run.name)}\n", curves, confusion, layer]
 
 
 def _examples(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
@@ -199,8 +208,8 @@ def _examples(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
         group = [run for run in runs if run.recipe.split == preset]
         for i, (kind, table) in enumerate(example_tracks(group).items(), start=1):
             parts += [
-                f"### {_text(kind.capitalize())} ({_text(', '.join(r.name for r in group))})\n",
-                _table(folder, f"example_{i}_{kind}_by_{preset}", table),
+                f"### {escape(kind.capitalize())} ({escape(', '.join(r.name for r in group))})\n",
+                save_table(folder, f"example_{i}_{kind}_by_{preset}", table),
             ]
     return parts
 
@@ -208,7 +217,7 @@ def _examples(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
 def _verdicts(folder: Path, run: GenreClassifier) -> list[str]:
     test = run.predictions.query("split == 'test'")
     table = track_verdicts(test, run.genres).drop(columns=["track_id"]).round(3)
-    return [f"### {_text(run.name)}\n", _table(folder, f"tracks_{run.name}", table)]
+    return [f"### {escape(run.name)}\n", save_table(folder, f"tracks_{run.name}", table)]
 
 
 def _left_out(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
@@ -216,51 +225,5 @@ def _left_out(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
     for what, title in (("left_out", "Left out"), ("notes", "Warnings")):
         rows = {tuple(row.values()): row for run in runs for row in run.card[what]}
         table = pd.DataFrame(list(rows.values()))
-        parts.append(_table(folder, what, table) if len(table) else f"{title}: none.\n")
+        parts.append(save_table(folder, what, table) if len(table) else f"{title}: none.\n")
     return parts
-
-
-def _table(folder: Path, name: str, table: pd.DataFrame) -> str:
-    """Save a table as CSV and Markdown; returns the latter."""
-    safe = _safe_name(name)
-    table.to_csv(folder / f"{safe}.csv", index=False, encoding="utf-8")
-    text = markdown(table)
-    (folder / f"{safe}.md").write_text(text, encoding="utf-8")
-    return text
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A table in Markdown, numbers to the right, whatever the cells contain."""
-    columns = [_cells(table[name]) for name in table]
-    rule = ["---:" if pd.api.types.is_numeric_dtype(table[name]) else "---" for name in table]
-    lines = [[_text(str(name)) for name in table], rule, *zip(*columns, strict=True)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def _cells(column: pd.Series) -> list[str]:
-    """Text of a column: the same number of decimals all the way down, at most three."""
-    if pd.api.types.is_integer_dtype(column):
-        return [f"{value:,}" for value in column]
-    if pd.api.types.is_float_dtype(column):
-        digits = max((len(f"{v:.3f}".rstrip("0").partition(".")[2]) for v in column), default=0)
-        return [f"{value:,.{digits}f}" for value in column]
-    return [_text(str(value)) for value in column]
-
-
-def _text(text: str) -> str:
-    """Text that Markdown and HTML show as it is."""
-    special = r"[\\`*|<>\[\]&#$~]|(?<!\w)_|_(?!\w)"
-    return re.sub(special, lambda m: f"&#{ord(m[0])};", " ".join(text.split()))
-
-
-def _safe_name(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", name)
-
-
-def _figure(folder: Path, name: str, figure, caption: str) -> str:
-    from matplotlib import pyplot as plt
-
-    file = folder / f"{_safe_name(name)}.png"
-    figure.savefig(file, metadata={"Software": None})
-    plt.close(figure)
-    return f"![{caption}]({file.name})\n\n*{caption}*\n"

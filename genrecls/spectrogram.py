@@ -125,6 +125,24 @@ def mel_spectrogram(y: np.ndarray, front_end: FrontEnd | None = None) -> np.ndar
     return np.maximum(db, front_end.floor_db)
 
 
+def is_silent(log_mel: np.ndarray, front_end: FrontEnd) -> np.ndarray:
+    """Whether a piece is as good as silent: nothing to tell a genre by.
+
+    Parameters
+    ----------
+    log_mel : np.ndarray [shape=(..., n_mels, frames)] (in dB)
+        Of :func:`mel_spectrogram`.
+    front_end : FrontEnd
+
+    Returns
+    -------
+    np.ndarray [shape=(...), dtype=bool]
+    """
+    loudest = np.max(log_mel, axis=(-2, -1))
+    # The peak of all others is at 0 dB.
+    return loudest < (0 if front_end.reference == "peak" else _SILENCE_DB)
+
+
 def mel_power(y: np.ndarray, front_end: FrontEnd) -> np.ndarray:
     """Mel-spectrogram as power, before the logarithm. See :func:`mel_spectrogram`.
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import platform
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .bundle import FORMAT, GenreClassifier, probability_columns, write_card
+from .bundle import FORMAT, GenreClassifier, write_card
+from .calibration import fit_temperature, probability_columns
 from .config import FrontEnd, Recipe, hash_json, project_root
-from .corpus import Corpus, assign_splits, sha256_of, split_hash
+from .corpus import Corpus, assign_splits, check_no_leak, sha256_of, split_hash
 from .evaluation import accuracy, f1_scores
 from .explain import first_layer_activations
 from .features import Features, prepare
@@ -25,7 +29,7 @@ from .features import Features, prepare
 log = logging.getLogger(__name__)
 
 # Raise it when the same recipe and data give another run than before.
-_VERSION = 1
+_VERSION = 2
 
 VERSIONS_OF = ("genrecls", "keras", "tensorflow", "torch", "torchaudio", "numpy", "librosa")
 
@@ -77,7 +81,8 @@ def train(
         log.info("%s is up to date", folder)
         return GenreClassifier.load(folder)
 
-    fitted = _fit(features, segments, recipe, progress=progress, callbacks=callbacks)
+    fitted = fit(features, segments, recipe, progress=progress, callbacks=callbacks)
+    predictions = _predictions(segments, fitted, leaky=recipe.split != "artist")
     card = {
         "format": FORMAT,
         "name": name,
@@ -86,117 +91,184 @@ def train(
         "genres": corpus.genres,
         "front_end": front_end.to_dict(),
         "recipe": recipe.to_dict(),
+        "temperature": float(predictions["temperature"].iloc[0]),
         "split_hash": split,
-        "corpus_hash": split_hash(segments.drop(columns="split")),
+        "corpus_hash": split_hash(corpus.tracks),
         "left_out": features.failures.to_dict("records"),
         "notes": features.notes.to_dict("records"),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in VERSIONS_OF},
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        **fitted["card"],
+        **_measured(features, segments, fitted, predictions),
     }
-    _save(folder, card, fitted, segments)
+    shown = segments[segments["split"] == "test"].iloc[[0]]
+    log_mel = features.log_mels(shown)[0]
+    first_layer = {
+        "path": np.array(shown["path"].iloc[0]),
+        "segment": np.array(shown["segment"].iloc[0]),
+        "log_mel": log_mel[..., 0],
+        "maps": first_layer_activations(fitted.model, log_mel),
+    }
+    _save(folder, card, fitted, segments, predictions, first_layer)
     return GenreClassifier.load(folder)
 
 
-def _fit(features: Features, segments: pd.DataFrame, recipe: Recipe, *, progress, callbacks):
-    from .backend import keras
-    from .models import (
-        Picture,
-        build_cnn,
-        build_inception_resnet_v2,
-        calibrate_batch_norm,
-        split_trunk,
-    )
+@dataclass(frozen=True)
+class Fitted:
+    """A trained net and what it says of the pieces that it was not trained on.
 
+    Attributes
+    ----------
+    model : keras.Model
+        Log-mels [shape=(batch, n_mels, frames, 1)] in dB to probabilities.
+    probabilities : np.ndarray [shape=(held-out pieces, genres)]
+        Of the pieces whose split is not ``'train'``, in their order.
+    history : pd.DataFrame
+        One row an epoch: ``epoch, loss, accuracy``, and ``val_loss, val_accuracy`` if there is a
+        validation.
+    best_epoch : int
+        The epoch whose weights are kept: the last one, but with ``patience``.
+    weights : str
+        What the net started from: ``'random'``, ``'imagenet'``, or the path of a file.
+    training_time_s : float
+    """
+
+    model: Any
+    probabilities: np.ndarray
+    history: pd.DataFrame
+    best_epoch: int
+    weights: str
+    training_time_s: float
+
+
+def fit(
+    features: Features,
+    segments: pd.DataFrame,
+    recipe: Recipe,
+    *,
+    progress: bool = True,
+    callbacks: Sequence = (),
+) -> Fitted:
+    """Train a net on the pieces whose split is ``'train'``; predict all others.
+
+    Pieces whose split is ``'validation'``, if there are any, are watched during training.
+    """
+    from .backend import keras
+    from .models import BUILDERS, Picture, calibrate_batch_norm, split_trunk
+
+    # How strict the validation is has been judged where it was held out.
+    check_no_leak(segments, leaky_validation=True)
     keras.utils.set_random_seed(recipe.random_seed)
     genres = sorted(segments["genre"].unique())
     labels = segments["genre"].map(genres.index).to_numpy()
     x = features.log_mels(segments)
-    where = {s: np.flatnonzero(segments["split"] == s) for s in ("train", "validation", "test")}
+    train, validation, held_out = (
+        np.flatnonzero(mask)
+        for mask in (
+            segments["split"] == "train",
+            segments["split"] == "validation",
+            segments["split"] != "train",
+        )
+    )
 
     picture = Picture.of(features.front_end, recipe.input_range)
     start = time.perf_counter()
-    if recipe.model == "cnn":
-        model = build_cnn(x.shape[1:], len(genres), picture=picture)
-    else:
-        model = build_inception_resnet_v2(
-            x.shape[1:], len(genres), weights=recipe.weights, picture=picture
-        )
-    net, trunk = model, None
+    options = {"weights": recipe.weights} if recipe.model == "inception_resnet_v2" else {}
+    model = BUILDERS[recipe.model](x.shape[1:], len(genres), picture=picture, **options)
+    net, inputs = model, x
     if recipe.trunk == "frozen":
         if recipe.weights is None:
-            order = np.random.default_rng(recipe.random_seed).permutation(where["train"])
+            order = np.random.default_rng(recipe.random_seed).permutation(train)
             parts = _bar(_batches(order, 16), "batch norm", progress=progress)
             calibrate_batch_norm(model, (x[part] for part in parts))
         trunk, net = split_trunk(model)
         trunk.trainable = False
+        # What a frozen trunk makes of the pieces is computed once.
+        inputs = _predict(trunk, x, what="trunk", progress=progress)
 
-    def inputs(split: str) -> np.ndarray:
-        """What the part that is trained takes: log-mels, or what a frozen trunk makes of them."""
-        rows = x[where[split]]
-        return _predict(trunk, rows, what=f"trunk, {split}", progress=progress) if trunk else rows
-
-    fit_on = {split: (inputs(split), labels[where[split]]) for split in ("train", "validation")}
-    history = _fit_net(net, fit_on, recipe, progress=progress, callbacks=list(callbacks))
+    history = _fit_net(
+        net,
+        {"train": (inputs[train], labels[train]), "validation": (inputs[validation],
+         labels[validation])},
+        len(genres),
+        recipe,
+        progress=progress,
+        callbacks=list(callbacks),
+    )  # fmt: skip
     training_time_s = time.perf_counter() - start
-
-    held_out = np.concatenate([where["validation"], where["test"]])
-    probabilities = np.concatenate(
-        [
-            net.predict(rows, batch_size=32, verbose=0)
-            for rows in (fit_on["validation"][0], inputs("test"))
-        ]
+    best = history["val_loss"].argmin() if recipe.patience and len(validation) else -1
+    return Fitted(
+        model=model,
+        probabilities=net.predict(inputs[held_out], batch_size=32, verbose=0),
+        history=history,
+        best_epoch=int(history["epoch"].iloc[best]),
+        weights=recipe.weights or "random",
+        training_time_s=training_time_s,
     )
-    predictions = segments.iloc[held_out].reset_index(drop=True)
-    predictions[probability_columns(genres)] = probabilities
-    predictions["predicted"] = np.array(genres)[probabilities.argmax(axis=1)]
-    best = int(history["val_loss"].argmin()) if recipe.patience else len(history) - 1
-    card = {
-        "architecture": model.name,
-        "parameters": int(model.count_params()),
-        "trained_parameters": int(sum(np.prod(w.shape) for w in model.trainable_weights)),
-        "weights": recipe.weights or "random",
-        "training_time_s": training_time_s,
-        "epochs": len(history),
-        "best_epoch": best,
-        "validation_accuracy": float(history["val_accuracy"].iloc[best]),
+
+
+def _predictions(segments: pd.DataFrame, fitted: Fitted, *, leaky: bool) -> pd.DataFrame:
+    """Validation and test pieces with raw probabilities, and the temperature that suits them.
+
+    A leaky validation says nothing about how sure the model may be: there the temperature is 1.
+    """
+    genres = sorted(segments["genre"].unique())
+    out = segments[segments["split"] != "train"].reset_index(drop=True)
+    out[probability_columns(genres)] = fitted.probabilities
+    out["predicted"] = np.array(genres)[fitted.probabilities.argmax(axis=1)]
+    validation = out[out["split"] == "validation"]
+    out["temperature"] = 1.0 if leaky else fit_temperature(
+        validation[probability_columns(genres)].to_numpy(),
+        validation["genre"].map(genres.index).to_numpy(),
+        independent=validation["group"].nunique(),
+    )  # fmt: skip
+    return out
+
+
+def _measured(
+    features: Features, segments: pd.DataFrame, fitted: Fitted, predictions: pd.DataFrame
+) -> dict:
+    """What the card says of the training and its outcome."""
+    from .backend import keras
+
+    genres = sorted(segments["genre"].unique())
+    some = features.log_mels(segments[segments["split"] == "test"].head(16))
+    by_split = predictions.groupby("split", sort=False)
+    return {
+        "architecture": fitted.model.name,
+        "parameters": int(fitted.model.count_params()),
+        "trained_parameters": int(sum(np.prod(w.shape) for w in fitted.model.trainable_weights)),
+        "weights": fitted.weights,
+        "training_time_s": fitted.training_time_s,
+        "epochs": len(fitted.history),
+        "best_epoch": fitted.best_epoch,
+        "validation_accuracy": float(fitted.history["val_accuracy"].iloc[fitted.best_epoch]),
         "metrics": {
             split: {"pieces": len(part), "accuracy": accuracy(part), "f1": f1_scores(part, genres)}
-            for split, part in predictions.groupby("split", sort=False)
+            for split, part in by_split
         },
-        "inference_ms_per_piece": _median_inference_ms(model, x[held_out]),
+        "inference_ms_per_piece": _median_inference_ms(fitted.model, some),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {keras.backend.backend()}",
-    }
-    shown = where["test"][0]
-    first_layer = {
-        "path": np.array(segments["path"].iloc[shown]),
-        "segment": np.array(segments["segment"].iloc[shown]),
-        "log_mel": x[shown, ..., 0],
-        "maps": first_layer_activations(model, x[shown]),
-    }
-    return {
-        "model": model,
-        "history": history,
-        "predictions": predictions,
-        "first_layer": first_layer,
-        "card": card,
     }
 
 
 def _fit_net(
-    net, fit_on: dict[str, tuple], recipe: Recipe, *, progress: bool, callbacks: list
+    net, fit_on: dict[str, tuple], n_genres: int, recipe: Recipe, *, progress: bool, callbacks: list
 ) -> pd.DataFrame:
+    from .augment import AugmentedBatches
     from .backend import keras
 
     optimizer = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[recipe.optimizer]
     net.compile(
         optimizer=optimizer(learning_rate=recipe.learning_rate),
-        loss="sparse_categorical_crossentropy",
+        loss="categorical_crossentropy",
         metrics=["accuracy"],
     )
     if recipe.halve_every:
         callbacks.append(keras.callbacks.LearningRateScheduler(halving(recipe)))
-    if recipe.patience:
+    if recipe.warm_up:
+        callbacks.append(keras.callbacks.LearningRateScheduler(warm_up_and_cosine(recipe)))
+    watched = len(fit_on["validation"][1]) > 0
+    if recipe.patience and watched:
         callbacks.append(
             keras.callbacks.EarlyStopping(
                 "val_loss", patience=recipe.patience, restore_best_weights=True
@@ -205,18 +277,19 @@ def _fit_net(
     if progress:
         callbacks.append(_epoch_bar(recipe.epochs))
     inputs, labels = fit_on["train"]
+    targets = {split: np.eye(n_genres)[of] for split, (_, of) in fit_on.items()}
     counts = np.bincount(labels)
+    weights = len(labels) / (n_genres * counts) if recipe.class_weights else np.ones(n_genres)
+    if recipe.crop or recipe.mixup:
+        batches = AugmentedBatches(inputs, targets["train"], weights[labels], recipe)
+        data = {"x": batches}
+    else:
+        data = {"x": inputs, "y": targets["train"], "sample_weight": weights[labels],
+                "batch_size": recipe.batch_size}  # fmt: skip
     history = net.fit(
-        inputs,
-        labels,
-        validation_data=fit_on["validation"],
-        batch_size=recipe.batch_size,
+        **data,
+        validation_data=(fit_on["validation"][0], targets["validation"]) if watched else None,
         epochs=recipe.epochs,
-        class_weight=(
-            {i: len(labels) / (len(counts) * n) for i, n in enumerate(counts)}
-            if recipe.class_weights
-            else None
-        ),
         callbacks=callbacks,
         verbose=0,
     )
@@ -226,6 +299,18 @@ def _fit_net(
 def halving(recipe: Recipe):
     """The rate of an epoch: halved at every epoch divisible by ``halve_every``, 0 included."""
     return lambda epoch, *_: recipe.learning_rate * 0.5 ** (epoch // recipe.halve_every + 1)
+
+
+def warm_up_and_cosine(recipe: Recipe):
+    """The rate of an epoch: up in a line for ``warm_up`` epochs, then half a cosine to 0."""
+    rise, fall = recipe.warm_up, max(recipe.epochs - recipe.warm_up, 1)
+
+    def rate(epoch: int, *_) -> float:
+        if epoch < rise:
+            return recipe.learning_rate * (epoch + 1) / rise
+        return recipe.learning_rate * (1 + math.cos(math.pi * (epoch - rise) / fall)) / 2
+
+    return rate
 
 
 def live_plot():
@@ -261,7 +346,8 @@ def _epoch_bar(epochs: int):
     bar = tqdm(total=epochs, desc="training", unit="epoch")
 
     def advance(_, logs):
-        bar.set_postfix_str(f"loss {logs['loss']:.3f}, val_accuracy {logs['val_accuracy']:.2f}")
+        bar.set_postfix_str(", ".join(f"{k} {logs[k]:.3f}" for k in ("loss", "val_accuracy")
+                                      if k in logs))  # fmt: skip
         bar.update()
 
     return keras.callbacks.LambdaCallback(on_epoch_end=advance, on_train_end=lambda *_: bar.close())
@@ -293,17 +379,24 @@ def _median_inference_ms(model, x: np.ndarray, repeats: int = 21) -> float:
     return 1000 * float(np.median(times[3:]))
 
 
-def _save(folder: Path, card: dict, fitted: dict, segments: pd.DataFrame) -> None:
+def _save(
+    folder: Path,
+    card: dict,
+    fitted: Fitted,
+    segments: pd.DataFrame,
+    predictions: pd.DataFrame,
+    first_layer: dict,
+) -> None:
     """Write the run beside its place and move it there when it is whole."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         new = Path(temporary) / "new"
         new.mkdir()
-        fitted["model"].save(new / "model.keras")
-        fitted["history"].to_parquet(new / "history.parquet")
-        fitted["predictions"].to_parquet(new / "predictions.parquet")
+        fitted.model.save(new / "model.keras")
+        fitted.history.to_parquet(new / "history.parquet")
+        predictions.to_parquet(new / "predictions.parquet")
         segments.to_parquet(new / "segments.parquet")
-        np.savez_compressed(new / "first_layer.npz", **fitted["first_layer"])
+        np.savez_compressed(new / "first_layer.npz", **first_layer)
         write_card(new, card)
         old = Path(temporary) / "old"
         if folder.exists():

@@ -16,11 +16,15 @@ HOSTILE = Path(__file__).parents[2] / "shared" / "corpora" / "hostile"
 
 
 def chord(rng: np.random.Generator, seconds: float) -> np.ndarray:
-    """Slowly beating harmonics: stands in for classical music."""
-    t = np.arange(round(seconds * RATE)) / RATE
-    tones = rng.choice([220.0, 261.6, 329.6, 392.0], 3, replace=False)
-    y = sum(np.sin(2 * np.pi * f * h * t) / h for f in tones for h in (1, 2, 3))
-    return 0.05 * y * (1 + 0.3 * np.sin(2 * np.pi * rng.uniform(0.1, 0.3) * t))
+    """Slowly beating harmonics of a new chord every second: stands in for classical music.
+
+    No two tracks have 5 s in common, or they would be one recording.
+    """
+    n = round(seconds * RATE)
+    tones = rng.uniform(220, 440, (3, int(seconds) + 1)).repeat(RATE, axis=1)[:, :n]
+    phase = 2 * np.pi * np.cumsum(tones, axis=1) / RATE
+    y = sum(np.sin(h * phase).sum(axis=0) / h for h in (1, 2, 3))
+    return 0.05 * y * (1 + 0.3 * np.sin(2 * np.pi * rng.uniform(0.1, 0.3) * np.arange(n) / RATE))
 
 
 def beat(rng: np.random.Generator, seconds: float) -> np.ndarray:

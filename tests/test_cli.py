@@ -16,7 +16,7 @@ import soundfile
 PROJECT = Path(__file__).parents[1]
 RUNS = [f"{m}-epochs-2" for m in ("cnn-seed", "cnn-default", "inception_resnet_v2-default",
                                   "inception_resnet_v2-seed")]  # fmt: skip
-VERBS = ("demo", "prepare", "train", "evaluate", "predict", "report", "notebooks")
+VERBS = tuple("demo prepare audit train crossval horses evaluate predict report notebooks".split())
 
 
 def genrecls(*words, home, **environment):

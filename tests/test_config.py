@@ -15,8 +15,8 @@ def test_seed_preset_is_the_original_front_end():
     assert seed.picture_db == (0.0, pytest.approx(3.0103, abs=1e-4))
 
 
-def test_default_front_end_stops_at_10_khz():
-    assert FrontEnd.preset("default").f_max <= 10000
+def test_default_front_end_stops_below_any_common_low_pass():
+    assert FrontEnd.preset("default").f_max <= 8000
 
 
 def test_seed_recipes_are_the_originals():

@@ -1,11 +1,19 @@
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genrecls import Corpus, assign_splits, split_table
-from genrecls.corpus import CorpusError, LeakError, check_no_leak, split_hash
+from genrecls.corpus import (
+    CorpusError,
+    LeakError,
+    assign_folds,
+    check_no_leak,
+    merged_groups,
+    split_hash,
+)
 
 
 def make_files(root, *names):
@@ -22,7 +30,75 @@ def test_folders_are_genres_and_test_folders_their_test_tracks(tmp_path):
     assert tracks["genre"].to_dict() == dict(One="rap", Two="rap", Three="rap", Four="classique")
     assert tracks["artist"].to_dict() == dict(One="MC", Two="Crew", Three="", Four="")
     assert tracks["split"].to_dict() == dict(One="train", Two="train", Three="test", Four="train")
-    assert tracks["group"]["One"] == "artist:MC" and tracks["group"]["Four"].startswith("track:")
+    assert tracks["group"]["One"] == "artist:mc" and tracks["group"]["Four"].startswith("track:")
+
+
+def test_folders_are_genre_artist_album_track(tmp_path):
+    make_files(tmp_path, "rap/MC/First/1 - One.mp3", "rap/MC/Second/Two.mp3", "rap/Crew/Three.mp3",
+               "rap/MC - Four.mp3", "classique/Five.mp3")  # fmt: skip
+    tracks = Corpus.read(tmp_path).tracks.set_index("title")
+    assert tracks["artist"].to_dict() == dict(One="MC", Two="MC", Three="Crew", Four="MC", Five="")
+    assert tracks["album"].to_dict() == dict(One="First", Two="Second", Three="", Four="", Five="")
+    assert (tracks["genre"] == "rap").sum() == 4
+    # Albums do not part an artist.
+    assert tracks.loc[["One", "Two", "Four"], "group"].unique().tolist() == ["artist:mc"]
+
+
+def test_spellings_that_differ_in_case_and_spaces_are_one_artist(tmp_path):
+    make_files(tmp_path, "rap/MC  Six - a.mp3", "rap/mc six - b.mp3", "classique/É - c.mp3",
+               "classique/é - d.mp3")  # fmt: skip
+    tracks = Corpus.read(tmp_path).tracks.set_index("title")
+    assert tracks["group"]["a"] == tracks["group"]["b"] != tracks["group"]["c"]
+    assert tracks["group"]["c"] == tracks["group"]["d"]
+    assert tracks["artist"]["a"] != tracks["artist"]["b"]
+
+
+def test_without_an_artist_the_album_is_the_group_and_without_that_the_track(tmp_path):
+    make_files(tmp_path, *"abcde")
+    rows = ["a,x,MC,Hits", "b,x,,Hits", "c,y,,HITS", "d,y,,", "e,y,  ,"]
+    (tmp_path / "tracks.csv").write_text("\n".join(["path,genre,artist,album", *rows]))
+    tracks = Corpus.read(tmp_path).tracks.set_index("path")
+    assert tracks["grouped_by"].tolist() == ["artist", "album", "album", "track", "track"]
+    assert tracks["group"].tolist() == ["artist:mc", "album:hits", "album:hits", "track:d",
+                                        "track:e"]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["flac", "ogg", "mp3"])
+def test_tags_name_the_artist_where_folder_and_name_do_not(tmp_path, kind):
+    make_files(tmp_path, "rap/MC/other.wav", "classique/untagged.wav")
+    for i, name in enumerate(["rap/tagged", "rap/Somebody - Else", "rap/Folder/tagged"]):
+        path = tmp_path / f"{name}.{kind}"
+        path.parent.mkdir(exist_ok=True)
+        with soundfile.SoundFile(path, "w", 22050, 1) as file:
+            file.artist, file.album, file.title = "Émile Ünal", "Œuvres", "Named in the tags"
+            file.write(np.zeros(4000 + 4000 * i))
+    tracks = Corpus.read(tmp_path).tracks.set_index("path")
+    artists = tracks["artist"].rename(lambda path: path.removesuffix(f".{kind}"))
+    assert artists.to_dict() == {
+        "rap/tagged": "Émile Ünal",
+        "rap/Somebody - Else": "Somebody",
+        "rap/Folder/tagged": "Folder",
+        "rap/MC/other.wav": "MC",
+        "classique/untagged.wav": "",
+    }
+    assert tracks.loc[f"rap/tagged.{kind}", ["album", "group", "grouped_by"]].tolist() == [
+        "Œuvres", "artist:émile ünal", "artist"
+    ]  # fmt: skip
+
+
+def test_a_table_may_leave_the_artist_to_the_tags(tmp_path):
+    for i, name in enumerate(["a.flac", "b.flac", "c.flac"]):
+        with soundfile.SoundFile(tmp_path / name, "w", 22050, 1) as file:
+            if name != "c.flac":
+                file.artist = "Tagged"
+            file.album = "Tagged Album"
+            file.write(np.zeros(100 + i))
+    rows = ["a.flac,x,Given,", "b.flac,y,,Given Album", "c.flac,y,,"]
+    (tmp_path / "tracks.csv").write_text("\n".join(["path,genre,artist,album", *rows]))
+    tracks = Corpus.read(tmp_path).tracks
+    assert tracks["artist"].tolist() == ["Given", "Tagged", ""]
+    assert tracks["album"].tolist() == ["", "Given Album", "Tagged Album"]
+    assert tracks["grouped_by"].tolist() == ["artist", "artist", "album"]
 
 
 def test_a_csv_names_tracks_and_its_other_columns_are_kept(tmp_path):
@@ -55,6 +131,33 @@ def test_copies_of_a_file_are_one_group(tmp_path):
     assert groups["a"] == groups["b"] != groups["c"]
 
 
+def union_find(groups, same):
+    """The closure by the book: unite rows that share a group or a key until nothing changes."""
+    parent = list(range(len(groups)))
+    for i in range(len(groups)):
+        for j in range(i):
+            if groups[i] == groups[j] or same[i] == same[j]:
+                a, b = (next(p for p in walk(parent, x)) for x in (i, j))
+                parent[a] = b
+    roots = [next(p for p in walk(parent, i)) for i in range(len(groups))]
+    return [min(g for g, r in zip(groups, roots, strict=True) if r == root) for root in roots]
+
+
+def walk(parent, i):
+    while parent[i] != i:
+        i = parent[i]
+    yield i
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=40))
+def test_groups_are_merged_through_all_that_link_them(rows):
+    groups, same = [f"g{a:02}" for a, _ in rows], [f"s{b:02}" for _, b in rows]
+    merged = merged_groups(pd.Series(groups), pd.Series(same))
+    assert merged == union_find(groups, same)
+    assert merged_groups(pd.Series(merged), pd.Series(same)) == merged
+
+
 def test_a_table_of_another_name_is_another_corpus(tmp_path):
     make_files(tmp_path, "a.mp3", "b.mp3")
     (tmp_path / "half.csv").write_text("path,genre\na.mp3,x\nb.mp3,y")
@@ -75,6 +178,7 @@ def test_what_is_no_corpus_says_why(tmp_path):
                       ("path,genre\nrap,x", "not there"), ("", "nor a table"),
                       ("path,genre\n", "no rows"),
                       ("path,genre,segment\nrap/a.mp3,x,1", "other names"),
+                      ("path,genre,recording\nrap/a.mp3,x,1", "other names"),
                       ("path,genre\nrap/\udce9.mp3,x", "UTF-8")]:  # fmt: skip
         (tmp_path / "tracks.csv").write_text(text, encoding="utf-8", errors="surrogateescape")
         with pytest.raises(CorpusError, match=why):
@@ -85,26 +189,23 @@ def segments_of(tracks):
     """A segments table from (genre, group, pieces, split) per track."""
     rows = [
         dict(track_id=f"t{i}", path=f"{i}.mp3", genre=genre, group=group, sha256=f"s{i}",
-             segment=piece + 1, split=split)
+             recording=f"r{i}", segment=piece + 1, split=split)
         for i, (genre, group, pieces, split) in enumerate(tracks)
         for piece in range(pieces)
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
-@settings(deadline=None, max_examples=60)
-@given(
-    tracks=st.lists(
-        st.tuples(
-            st.sampled_from(["rap", "classique", "jazz"]),
-            st.integers(0, 12),
-            st.integers(1, 9),
-        ),
-        min_size=6,
-        max_size=40,
-    ),
-    seed=st.integers(0, 5),
+#: (genre, artist, pieces) of every track.
+ANY_TRACKS = st.lists(
+    st.tuples(st.sampled_from(["rap", "classique", "jazz"]), st.integers(0, 12), st.integers(1, 9)),
+    min_size=6,
+    max_size=40,
 )
+
+
+@settings(deadline=None, max_examples=60)
+@given(tracks=ANY_TRACKS, seed=st.integers(0, 5))
 def test_no_artist_split_of_any_corpus_leaks(tracks, seed):
     segments = segments_of([(genre, f"{genre}{a}", n, "") for genre, a, n in tracks])
     if segments.groupby("genre")["group"].nunique().min() < 3:
@@ -117,9 +218,63 @@ def test_no_artist_split_of_any_corpus_leaks(tracks, seed):
     assert len(split) == len(segments)
 
 
+@settings(deadline=None, max_examples=60)
+@given(tracks=ANY_TRACKS, folds=st.integers(2, 6), seed=st.integers(0, 5), crossover=st.booleans())
+def test_no_fold_of_any_corpus_leaks(tracks, folds, seed, crossover):
+    """With ``crossover`` artists make music of every genre."""
+    rows = [(genre, f"{'' if crossover else genre}{a}", n, "") for genre, a, n in tracks]
+    segments = segments_of(rows).set_index(np.arange(sum(n for *_, n in tracks))[::-1])
+    fewest = segments.groupby("genre")["group"].nunique().min()
+    try:
+        fold = assign_folds(segments, folds=folds, random_seed=seed)
+    except CorpusError:
+        assert crossover or fewest < 2
+        return
+    assert fold.index.equals(segments.index)
+    assert fold.groupby(segments["group"]).nunique().max() == 1
+    used = set(range(fold.max() + 1))
+    assert 2 <= len(used) <= min(folds, fewest) and set(fold) == used
+    # Every genre is tested in every fold, and so trained on in every other one.
+    assert all(set(of_genre) == used for _, of_genre in fold.groupby(segments["genre"]))
+    for i in used:
+        check_no_leak(segments.assign(split=np.where(fold == i, "test", "train")))
+
+
+def test_a_genre_with_few_artists_has_fewer_folds_and_one_with_one_has_none():
+    many = [("a", f"a{i}", 4, "") for i in range(9)]
+    assert assign_folds(segments_of([*many, *[("b", f"b{i}", 4, "") for i in range(9)]])).max() == 4
+    assert assign_folds(segments_of([*many, *[("b", f"b{i}", 4, "") for i in range(3)]])).max() == 2
+    with pytest.raises(CorpusError, match="genre 'b' has one artist.*Add tracks by others"):
+        assign_folds(segments_of([*many, *[("b", "b0", 4, "")] * 5]))
+
+
+def test_folds_are_the_same_for_a_seed_and_others_for_another():
+    segments = segments_of([(g, f"{g}{i}", 3, "") for g in "ab" for i in range(12)])
+    first = assign_folds(segments)
+    assert assign_folds(segments).equals(first)
+    others = [assign_folds(segments, random_seed=seed) for seed in (1, 2)]
+    assert not first.equals(others[0]) and not others[0].equals(others[1])
+    # Named test tracks are not set aside.
+    named = assign_folds(segments.assign(split=np.where(segments["group"] == "a1", "test", "")))
+    assert named.equals(first)
+
+
+def test_a_split_by_tracks_keeps_tracks_whole_and_parts_artists():
+    segments = segments_of([(g, f"{g}{i}", 3, "") for g in "ab" for i in range(5)] * 4)
+    split = assign_splits(segments, method="track")
+    assert split.groupby("track_id")["split"].nunique().max() == 1
+    assert split.groupby("genre")["split"].nunique().min() == 3
+    on_both = split[split["split"] != "test"].groupby("group")["split"].nunique()
+    assert (on_both == 2).any()
+    tested = split["split"] == "test"
+    assert not set(split.loc[tested, "group"]) & set(split.loc[~tested, "group"])
+    share = split["split"].value_counts(normalize=True)
+    assert share["test"] == pytest.approx(0.2) and 0.12 < share["validation"] < 0.2
+
+
 def test_named_test_tracks_stay_the_test():
     tracks = [(g, f"{g}{i}", 5, "train" if i < 5 else "test") for g in "ab" for i in range(7)]
-    for method in ("artist", "piece"):
+    for method in ("artist", "track", "piece"):
         split = assign_splits(segments_of(tracks), method=method)
         assert set(split.loc[split["split"] == "test", "group"]) == {"a5", "a6", "b5", "b6"}
 
@@ -143,6 +298,12 @@ def test_a_leak_is_an_error_that_names_the_pair():
     with pytest.raises(LeakError, match="file content"):
         check_no_leak(shared_file)
     check_no_leak(shared_file, leaky_validation=True)
+    shared_sound = segments_of([("a", "x", 1, "train"), ("b", "y", 1, "test")])
+    shared_sound["recording"] = "same"
+    for leaky in (False, True):
+        with pytest.raises(LeakError, match=r"recording .*: '1.mp3' and '0.mp3'. Move"):
+            check_no_leak(shared_sound, leaky_validation=leaky)
+    check_no_leak(shared_sound.assign(split="train"))
 
 
 def test_an_artist_on_both_given_sides_stops_the_split():

@@ -2,13 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genrecls.evaluation import (
-    accuracy,
-    confusion_matrix,
-    f1_scores,
-    track_verdicts,
-    wilson_interval,
-)
+from genrecls.evaluation import accuracy, confusion_matrix, f1_scores, track_verdicts
 
 GENRES = ["classique", "rap"]
 
@@ -58,11 +52,14 @@ def test_renaming_a_genre_renames_and_nothing_else(predictions):
     assert after["alpha"] == before["rap"] and after["zeta"] == before["classique"]
 
 
-@pytest.mark.parametrize(
-    ("right", "n", "low", "high"), [(119, 140, 0.78, 0.90), (9, 10, 0.60, 0.98), (0, 5, 0, 0.43)]
-)
-def test_wilson_interval_has_its_published_values(right, n, low, high):
-    assert wilson_interval(right, n) == pytest.approx((low, high), abs=0.006)
+def test_repeats_of_a_track_are_judged_apart(predictions):
+    again = predictions.assign(prob_rap=1 - predictions["prob_rap"], repeat=1, temperature=2.0)
+    again["prob_classique"] = 1 - again["prob_rap"]
+    both = pd.concat([predictions.assign(repeat=0, temperature=1.5), again])
+    verdicts = track_verdicts(both, GENRES)
+    assert verdicts["repeat"].tolist() == [0, 0, 1, 1]
+    assert verdicts["temperature"].tolist() == [1.5, 1.5, 2, 2]
+    assert verdicts["predicted"].tolist() == ["rap", "classique", "classique", "rap"]
 
 
 def test_a_genre_never_seen_nor_predicted_scores_0(predictions):

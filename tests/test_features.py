@@ -1,16 +1,20 @@
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from conftest import RATE, write_corpus
 
-from genrecls import AudioError, Corpus, FrontEnd, mel_spectrogram, prepare, to_image
-from genrecls.corpus import CorpusError
+from genrecls import AudioError, Corpus, FrontEnd, assign_splits, mel_spectrogram, prepare, to_image
+from genrecls.corpus import CorpusError, LeakError
 from genrecls.features import track_log_mels, write_atomically
 from genrecls.spectrogram import color_table
 
 DEFAULT = FrontEnd.preset("default")
+
+# Fingerprints are kept in the project.
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture
@@ -54,10 +58,14 @@ def test_half_precision_costs_nothing_that_a_picture_shows(preset, rng):
 def test_what_is_stored_is_not_made_again_and_survives_renaming(corpus, tmp_path):
     folder = tmp_path / "f"
     prepared(corpus, folder)
-    before = {f: f.stat().st_mtime_ns for f in folder.iterdir()}
+    prints = tmp_path / "data" / "fingerprints-1"
+    stored = [*folder.iterdir(), *prints.iterdir()]
+    assert len(stored) == 3 * 8  # log-mels, their pieces and a fingerprint of every track
+    before = {f: f.stat().st_mtime_ns for f in stored}
     shutil.move(corpus / "rap" / "rap 0 - Same Title.wav", corpus / "rap" / "rap 0 - New.wav")
     features = prepared(corpus, folder)
-    assert {f: f.stat().st_mtime_ns for f in folder.iterdir()} == before
+    after = {f: f.stat().st_mtime_ns for f in [*folder.iterdir(), *prints.iterdir()]}
+    assert after == before
     assert "rap/rap 0 - New.wav" in set(features.segments["path"])
 
 
@@ -67,6 +75,53 @@ def test_a_changed_file_is_made_again(corpus, tmp_path):
     soundfile.write(file, soundfile.read(file)[0] * 0.5, RATE)
     second = prepared(corpus, tmp_path / "f").segments
     assert set(second["sha256"]) - set(first["sha256"])
+
+
+def test_lost_fingerprints_are_made_again(corpus, tmp_path):
+    first = prepared(corpus, tmp_path / "f").segments
+    shutil.rmtree(tmp_path / "data")
+    pd.testing.assert_frame_equal(prepared(corpus, tmp_path / "f").segments, first)
+
+
+def copy_of(file, copy, *, gain=1.0, start_s=0.0):
+    """The same recording in the format of the name of the copy."""
+    copy.parent.mkdir(exist_ok=True)
+    soundfile.write(copy, gain * soundfile.read(file)[0][round(start_s * RATE) :], RATE)
+
+
+def test_a_copy_in_another_format_shares_recording_and_group(corpus, tmp_path):
+    original = corpus / "rap" / "rap 0 - Same Title.wav"
+    copy_of(original, corpus / "rap" / "Pirate - Copy.mp3")
+    copy_of(original, corpus / "rap" / "Late - Quiet.ogg", gain=0.3, start_s=7.3)
+    features = prepared(corpus, tmp_path / "f")
+    tracks = features.segments.drop_duplicates("track_id").set_index("path")
+    copies = tracks.loc[["rap/rap 0 - Same Title.wav", "rap/Pirate - Copy.mp3",
+                         "rap/Late - Quiet.ogg"]]  # fmt: skip
+    assert copies["recording"].nunique() == copies["group"].nunique() == 1
+    assert copies["sha256"].nunique() == copies["artist"].nunique() == 3
+    others = tracks.drop(copies.index)
+    assert len(others) == others["recording"].nunique() == others["group"].nunique() == 7
+    assert not set(others["group"]) & set(copies["group"])
+    pairs = {frozenset(note.split("'")[1::2]) for note in features.notes["note"]}
+    assert pairs == {frozenset([a, b]) for a in copies.index for b in copies.index if a < b}
+
+
+def test_all_tracks_of_artists_that_share_a_recording_are_one_group(corpus, tmp_path):
+    """A compilation by others links them."""
+    copy_of(corpus / "rap/rap 0 - Same Title.wav", corpus / "rap" / "rap 1 - Feature.mp3")
+    groups = prepared(corpus, tmp_path / "f").segments.groupby("path")["group"].first()
+    linked = groups[[f"rap/rap {i} - {t}" for i, t in ((0, "Same Title.wav"), (1, "Feature.mp3"),
+                                                       (1, "Same Title.wav"))]]  # fmt: skip
+    assert linked.nunique() == 1 and groups.nunique() == 7
+
+
+@pytest.mark.parametrize("method", ["artist", "track", "piece"])
+def test_a_corpus_that_names_a_copy_for_the_test_is_refused_with_the_pair(corpus, tmp_path, method):
+    copy_of(corpus / "rap/rap 0 - Same Title.wav", corpus / "rap_test" / "Pirate - Copy.mp3")
+    segments = prepared(corpus, tmp_path / "f").segments
+    pair = "'rap_test/Pirate - Copy.mp3' and 'rap/rap 0 - Same Title.wav'"
+    with pytest.raises(LeakError, match=f"recording .* in test and (train|validation): {pair}"):
+        assign_splits(segments, method=method)
 
 
 def test_bad_files_are_listed_with_their_reasons_and_do_not_stop_the_rest(corpus, tmp_path):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from genrecls.readme import copy_shown, with_included
-from genrecls.report import markdown
+from genrecls.render import markdown
 
 PROJECT = Path(__file__).parents[1]
 

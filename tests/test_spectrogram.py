@@ -116,7 +116,7 @@ def relative_error(ours, reference):
 
 
 @PRESETS
-@pytest.mark.parametrize("hz", [220.0, 1000.0, 5000.0, 9000.0])
+@pytest.mark.parametrize("hz", [220.0, 1000.0, 5000.0, 7500.0])
 def test_a_sine_lands_in_the_band_around_its_frequency(front_end, hz):
     levels = mel_spectrogram(sine(hz, front_end), front_end)
     band = np.bincount(levels.argmax(axis=0)).argmax()

@@ -1,0 +1,378 @@
+"""What is wrong with a corpus before any model sees it: damage, duplicates, confounds."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .audio import AudioError
+from .config import PRESETS, FrontEnd, project_root
+from .confounds import confound_table, one_number_classifier, visible
+from .corpus import Corpus, merged_groups
+from .features import write_atomically
+from .fingerprint import find_near_duplicates, fingerprint_file
+from .measures import measure_track
+
+__all__ = [
+    "Audit",
+    "audit",
+    "confound_table",
+    "fingerprints",
+    "measure_track",
+    "measures",
+    "one_number_classifier",
+    "visible",
+    "write_audit",
+]
+
+# Raise it when the same file gives other measures than before.
+_VERSION = 1
+
+_MEASURES = (
+    "decoder codec sample_rate channels duration_s pieces remainder_s peak dc clipped silent "
+    "silent_s longest_silence_s loudness_lufs bandwidth_hz".split()
+)
+_REFUSAL = ["path", "decoder", "reason", "outcome"]
+_STYLE = (
+    "body{font:15px sans-serif;margin:2em}table{border-collapse:collapse}"
+    "td,th{padding:.2em .7em;text-align:left;border-bottom:1px solid #ccc}"
+)
+
+_LONG_SILENCE_S = 10.0
+_DC = 0.01  # of full scale: -40 dB
+_CLIPPED = 1e-4  # share of the samples; masters of loud music reach a tenth of it
+_IMBALANCE = 3.0
+_FEW_GROUPS = 5  # with fewer the test of a genre is a single artist
+_TELLING = 0.75  # AUC worth a warning; noise reaches 0.7 where a genre has four artists
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found, as tables.
+
+    Attributes
+    ----------
+    corpus : str
+        Name.
+    warnings : tuple of str
+        The gist in sentences, gravest first.
+    confounds : pd.DataFrame
+        See :func:`confound_table`.
+    genres : pd.DataFrame
+        A row a genre: tracks, those that can be decoded, groups, the share of the largest group,
+        tracks without artist, pieces and minutes.
+    duplicates : pd.DataFrame
+        A row a pair of tracks with the same content (``exact``) or sound (``near``); see
+        :func:`genrecls.fingerprint.find_near_duplicates`.
+    problems : pd.DataFrame
+        A row for everything about a single track: ``path, problem, detail``.
+    decoders : pd.DataFrame
+        A row for every decoder that failed at a track: ``path, decoder, reason, outcome``.
+    tracks : pd.DataFrame
+        A row a track that can be decoded, with its measures (:func:`measure_track`).
+    """
+
+    corpus: str
+    warnings: tuple[str, ...]
+    confounds: pd.DataFrame
+    genres: pd.DataFrame
+    duplicates: pd.DataFrame
+    problems: pd.DataFrame
+    decoders: pd.DataFrame
+    tracks: pd.DataFrame
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All tables by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)[2:]}
+
+    def to_json(self) -> str:
+        """All of it as strict JSON: a list of rows a table, what is not known as null."""
+        rows = {
+            name: table.astype(object).where(table.notna(), None).to_dict("records")
+            for name, table in self.tables.items()
+        }
+        what = {"corpus": self.corpus, "warnings": self.warnings, **rows}
+        return json.dumps(what, ensure_ascii=False, allow_nan=False, indent=1)
+
+    def to_html(self) -> str:
+        """A page of its own, without scripts."""
+        title = html.escape(f"Audit of the corpus {self.corpus}")
+        parts = [f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"]
+        parts += [f"<style>{_STYLE}</style><h1>{title}</h1><ul>"]
+        parts += [f"<li>{html.escape(warning)}</li>" for warning in self.warnings]
+        parts += ["</ul>"]
+        for name, table in self.tables.items():
+            shown = table.to_html(index=False, border=0, na_rep="–", float_format="{:.4g}".format)
+            parts += [f"<h2>{name.capitalize()}</h2>", shown if len(table) else "<p>None.</p>"]
+        return "\n".join([*parts, "</html>\n"])
+
+
+def audit(
+    corpus: Corpus,
+    *,
+    front_ends: Mapping[str, FrontEnd] | None = None,
+    jobs: int | None = None,
+    progress: bool = True,
+) -> Audit:
+    """Look for what is wrong with a corpus.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    front_ends : mapping of str to FrontEnd, optional
+        Of which to say what confounds they hide; by default all presets.
+    jobs : int > 0, optional
+        Processes; by default one per core, 8 at most.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Audit
+    """
+    front_ends = front_ends or {name: FrontEnd.preset(name) for name in PRESETS}
+    found = measures(corpus, jobs=jobs, progress=progress)
+    bad = [sha256 for sha256, values in found.items() if "error" in values]
+    spine = corpus.tracks[["path", "genre", "artist", "group", "split", "sha256"]]
+    usable = spine[~spine["sha256"].isin(bad)]
+    values = pd.DataFrame([found[s] for s in usable["sha256"]], usable.index, columns=_MEASURES)
+    for name in set(_MEASURES) - {"decoder", "codec"}:
+        values[name] = pd.to_numeric(values[name])
+    tracks = usable.drop(columns="sha256").join(values)
+    genres = _genre_table(spine, tracks)
+    duplicates = _duplicate_table(usable, corpus, jobs)
+    problems = pd.DataFrame(_problems(spine, found), columns=["path", "problem", "detail"])
+    decoders = pd.DataFrame(_refusals(spine, found), columns=_REFUSAL)
+    confounds, reason = confound_table(tracks, front_ends)
+    warnings = (
+        *_confound_warnings(confounds, reason, list(front_ends)),
+        *_genre_warnings(genres),
+        *_duplicate_warnings(duplicates),
+        *_problem_warnings(problems),
+    )
+    return Audit(corpus.name, warnings, confounds, genres, duplicates, problems, decoders, tracks)
+
+
+def write_audit(found: Audit, folder: str | os.PathLike) -> Path:
+    """Write ``audit.json``, ``audit.html`` and every table as ``audit_<name>.csv`` and ``.md``.
+
+    Returns
+    -------
+    Path
+        Of ``audit.html``.
+    """
+    from .render import markdown
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "audit.json").write_text(found.to_json(), encoding="utf-8")
+    (folder / "audit.html").write_text(found.to_html(), encoding="utf-8")
+    for name, table in found.tables.items():
+        table.to_csv(folder / f"audit_{name}.csv", index=False, encoding="utf-8")
+        (folder / f"audit_{name}.md").write_text(markdown(_shown(table)), encoding="utf-8")
+    return folder / "audit.html"
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """Gaps as dashes: no number is called nan."""
+    gaps = [name for name in table if table[name].isna().any()]
+    as_text = {
+        name: table[name].map(lambda v: "–" if pd.isna(v) else f"{v:.3f}").astype(object)
+        for name in gaps
+    }
+    return table.assign(**as_text)
+
+
+def measures(corpus: Corpus, *, jobs: int | None = None, progress: bool = True) -> dict[str, dict]:
+    """Measures of every file of a corpus by content hash, kept in ``data/audit-<version>``.
+
+    Of a file that cannot be used there is the ``error`` (what to tell the user) and ``refused``,
+    the reason of each decoder. The fingerprints are stored on the way.
+    """
+    from joblib import Parallel, cpu_count, delayed
+    from tqdm.auto import tqdm
+
+    folder = project_root() / "data" / f"audit-{_VERSION}"
+    files = corpus.tracks.drop_duplicates("sha256").set_index("sha256")["path"].map(corpus.file)
+    todo = {
+        sha256: path
+        for sha256, path in files.items()
+        if not ((folder / f"{sha256}.json").exists() and fingerprint_file(sha256).exists())
+    }
+    found = {
+        sha256: json.loads((folder / f"{sha256}.json").read_text("utf-8"))
+        for sha256 in files.index
+        if sha256 not in todo
+    }
+    if todo:
+        for needed in (folder, fingerprint_file("").parent):
+            needed.mkdir(parents=True, exist_ok=True)
+        run = Parallel(n_jobs=jobs or min(cpu_count(), 8), return_as="generator_unordered")
+        # Workers may outlive a change of the project folder: they are told where to store.
+        done = run(
+            delayed(_measure_and_store)(path, sha256, folder, fingerprint_file(sha256))
+            for sha256, path in todo.items()
+        )
+        bar = tqdm(done, total=len(todo), desc="audit", unit="track", disable=not progress)
+        found.update(bar)
+    return found
+
+
+def _measure_and_store(
+    path: Path, sha256: str, folder: Path, for_fingerprint: Path
+) -> tuple[str, dict]:
+    try:
+        found = measure_track(path)
+    except AudioError as error:
+        return sha256, {"error": str(error), "refused": error.reasons}
+    bits = found.pop("fingerprint")
+    text = json.dumps(found, ensure_ascii=False, allow_nan=False)
+    write_atomically(for_fingerprint, lambda f: np.save(f, bits, allow_pickle=False))
+    write_atomically(folder / f"{sha256}.json", lambda f: f.write(text.encode()))
+    return sha256, found
+
+
+def fingerprints(
+    corpus: Corpus, *, jobs: int | None = None, progress: bool = True
+) -> dict[str, np.ndarray]:
+    """Fingerprints of the files that can be decoded, by content hash."""
+    found = measures(corpus, jobs=jobs, progress=progress)
+    usable = [sha256 for sha256 in corpus.tracks["sha256"].unique() if "error" not in found[sha256]]
+    return {s: np.load(fingerprint_file(s), allow_pickle=False) for s in usable}
+
+
+def _genre_table(all_tracks: pd.DataFrame, usable: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for genre, tracks in all_tracks.groupby("genre"):
+        heard = usable[usable["genre"] == genre]
+        rows.append(
+            {
+                "genre": genre,
+                "tracks": len(tracks),
+                "decoded": len(heard),
+                "artists": tracks.loc[tracks["artist"] != "", "artist"].nunique(),
+                "without artist": int((tracks["artist"] == "").sum()),
+                "groups": tracks["group"].nunique(),
+                "largest group": tracks["group"].value_counts(normalize=True).max(),
+                "pieces": int(heard["pieces"].sum()),
+                "minutes": heard["duration_s"].sum() / 60,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _duplicate_table(tracks: pd.DataFrame, corpus: Corpus, jobs: int | None) -> pd.DataFrame:
+    """Pairs with the same content or sound; of several equal files the first stands for all."""
+    rows = []
+    first = tracks.drop_duplicates("sha256").set_index("sha256")
+    for copy in tracks[tracks["sha256"].duplicated()].itertuples():
+        rows.append(("exact", first.loc[copy.sha256], copy, np.nan, np.nan, np.nan))
+    known = fingerprints(corpus, jobs=jobs, progress=False)
+    for pair in find_near_duplicates(list(known.values())).itertuples():
+        a, b = (first.loc[list(known)[i]] for i in (pair.a, pair.b))
+        rows.append(("near", a, b, pair.offset_s, pair.overlap_s, pair.bit_error_rate))
+    return pd.DataFrame(
+        [(kind, *(getattr(t, what) for what in ("path", "genre", "split") for t in (a, b)), *rest)
+         for kind, a, b, *rest in rows],
+        columns=["kind", "a", "b", "genre of a", "genre of b", "split of a", "split of b",
+                 "offset_s", "overlap_s", "bit_error_rate"],
+    )  # fmt: skip
+
+
+def _problems(tracks: pd.DataFrame, found: dict[str, dict]) -> Iterator[tuple[str, str, str]]:
+    for track in tracks.itertuples():
+        of = found[track.sha256]
+        if "error" in of:
+            said = "; ".join(f"{who}: {why}" for who, why in of["refused"].items())
+            yield track.path, "undecodable", said
+            continue
+        for note in of["notes"]:
+            yield track.path, "damage", note
+        for problem, applies, detail in (
+            ("too short", not of["pieces"], f"{of['duration_s']:.7g} s, less than a piece"),
+            ("silent", of["silent"], f"all {of['duration_s']:.0f} s"),
+            ("silence", not of["silent"] and of["longest_silence_s"] >= _LONG_SILENCE_S,
+             f"{of['longest_silence_s']:.0f} s at a stretch, {of['silent_s']:.0f} s in all"),
+            ("DC", of["dc"] > _DC, f"mean of {of['dc']:.3f} of full scale"),
+            ("clipping", not of["silent"] and of["clipped"] > _CLIPPED,
+             f"{of['clipped']:.2%} of the samples"),
+        ):  # fmt: skip
+            if applies:
+                yield track.path, problem, detail
+
+
+def _refusals(tracks: pd.DataFrame, found: dict[str, dict]) -> Iterator[tuple[str, ...]]:
+    for track in tracks.itertuples():
+        of = found[track.sha256]
+        outcome = f"decoded by {of['decoder']}" if "decoder" in of else "left out"
+        for decoder, reason in of["refused"].items():
+            yield track.path, decoder, reason, outcome
+
+
+def _confound_warnings(table: pd.DataFrame, reason: str, front_ends: list[str]) -> Iterator[str]:
+    if reason:
+        yield f"what tells the genres apart cannot be measured: {reason}"
+    for row in table[table["auc alone"] >= _TELLING].to_dict("records"):
+        seen = [name for name in front_ends if row[f"under {name}"] == "visible"]
+        yield (
+            f"{row['confound']} alone tells the genres apart (AUC {row['auc alone']:.2f}); "
+            + (f"visible under {', '.join(seen)}" if seen else "no front end shows it")
+        )
+
+
+def _genre_warnings(table: pd.DataFrame) -> Iterator[str]:
+    if len(table) < 2:
+        yield "there is only one genre"
+    most, least = (table.loc[at] for at in (table["pieces"].idxmax(), table["pieces"].idxmin()))
+    if most["pieces"] > _IMBALANCE * least["pieces"]:
+        yield (
+            f"{most['genre']!r} has {most['pieces']} pieces, {least['genre']!r} only "
+            f"{least['pieces']}"
+        )
+    for row in table.to_dict("records"):
+        genre, groups = f"genre {row['genre']!r}", row["groups"]
+        if groups == 1:
+            yield f"{genre} is a single artist: genre and artist cannot be told apart"
+        elif groups < _FEW_GROUPS:
+            yield f"{genre} has {groups} artists: each split rests on one or two of them"
+        if groups > 1 and row["largest group"] > 0.5:
+            yield f"more than half of {genre} is by one artist ({row['largest group']:.0%})"
+        if row["without artist"] > row["tracks"] / 2:
+            yield (
+                f"{row['without artist']} of {row['tracks']} tracks of {genre} name no artist: "
+                f"some may be by the same one, and stand on two sides of a split"
+            )
+
+
+def _duplicate_warnings(table: pd.DataFrame) -> Iterator[str]:
+    """A sentence for all tracks that hang together, not for every pair of them."""
+    if not len(table):
+        return
+    ends, pair = pd.concat([table["a"], table["b"]]), np.tile(np.arange(len(table)), 2)
+    for _, pairs in table.groupby(merged_groups(ends, pair)[: len(table)]):
+        paths = sorted({*pairs["a"], *pairs["b"]})
+        exact = (pairs["kind"] == "exact").all()
+        apart = [w for w in ("genre", "split") if (pairs[f"{w} of a"] != pairs[f"{w} of b"]).any()]
+        yield (
+            f"{_listed(paths)} {'are the same file' if exact else 'sound the same'}"
+            + (f" for {pairs['overlap_s'].max():.0f} s" if len(paths) == 2 and not exact else "")
+            + (f", in different {' and '.join(f'{w}s' for w in apart)}" if apart else "")
+        )
+
+
+def _problem_warnings(table: pd.DataFrame) -> Iterator[str]:
+    for problem, rows in table.groupby("problem", sort=False):
+        yield f"{problem}: {_listed(rows['path'].unique())}"
+
+
+def _listed(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return ", ".join(map(repr, paths[:3])) + more

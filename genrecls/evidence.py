@@ -1,0 +1,167 @@
+"""What a reviewer asks for: the sections of the report on how far its numbers can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from . import plots
+from .bundle import GenreClassifier
+from .calibration import calibrated, reliability
+from .crossval import has_predictions, read_predictions
+from .evaluation import (
+    calibration_table,
+    confusion_matrix,
+    cross_validated_scores,
+    headline_table,
+    leak_headline,
+    leak_lines,
+    leak_table,
+    paired_table,
+    track_verdicts,
+)
+from .horses import ALL, flip_rates, flip_table
+from .horses import FILE as HORSES
+from .intervals import RANDOM_SEED, RESAMPLES
+from .render import escape, save_figure, save_table
+
+
+def cross_validation(folder: Path, corpus_name: str) -> list[str]:
+    """Every track predicted by models that never heard its artist: scores with intervals."""
+    if not has_predictions(corpus_name):
+        return []
+    predictions, cards = read_predictions(corpus_name)
+    cards = {name: card for name, card in cards.items() if card["validation"] is None}
+    predictions = predictions[predictions["run"].isin(list(cards))]
+    if not len(predictions):
+        return []
+    from matplotlib import pyplot as plt
+
+    genres = next(iter(cards.values()))["genres"]
+    tidy = cross_validated_scores(predictions, genres)
+    tidy.to_csv(folder / "cross_validation_scores.csv", index=False)
+    shown = tidy[tidy["score"] == "balanced accuracy"].rename(columns={"run": "label"})
+    shown = shown.assign(group=shown["level"] + "s")
+    figure, ax = plt.subplots(figsize=(9, 1.2 + 0.45 * len(cards)))
+    plots.intervals(shown, ax=ax).set(xlabel="Balanced accuracy, 95 % interval", xlim=(0, 1.02))
+    parts = [
+        "## Cross-validation\n",
+        protocol(tidy, cards),
+        "Tracks (the headline):\n",
+        save_table(folder, "cross_validation_tracks", headline_table(tidy, "track")),
+        "Pieces of 15 s:\n",
+        save_table(folder, "cross_validation_pieces", headline_table(tidy, "piece")),
+        save_figure(folder, "cross_validation", figure, "Balanced accuracy with its interval"),
+    ]
+    best = tidy["run"].iloc[-1]
+    against = "compact_cnn-default" if "compact_cnn-default" in cards else best
+    if len(cards) > 1:
+        title = f"{escape(against)} against each of the others, on the same tracks:\n"
+        table = save_table(folder, "paired", paired_table(predictions, genres, against))
+        parts += [title, table]
+    parts += ["Confusions, tracks (counts over all repeats):\n"]
+    for run in cards:
+        verdicts = track_verdicts(predictions[predictions["run"] == run], genres)
+        matrix = confusion_matrix(verdicts, genres).reset_index()
+        parts += [f"{escape(run)}\n", save_table(folder, f"cv_confusion_{run}", matrix)]
+    parts += [
+        "Calibration, before and after temperature scaling (the temperature of a fold is fitted "
+        "on the others):\n",
+        save_table(folder, "cv_calibration", calibration_table(predictions, genres)),
+    ]
+    return parts
+
+
+def protocol(tidy: pd.DataFrame, cards: dict[str, dict]) -> str:
+    """How the numbers of a cross-validation came about, in words."""
+    row, card = tidy.iloc[0], next(iter(cards.values()))
+    fewer = ""
+    if card["folds_used"] < card["folds"]:
+        fewer = (
+            f" ({card['folds']} were asked for, but some genre has only {row['fewest groups']} "
+            f"artists, and every fold is to test every genre)"
+        )
+    return (
+        f"Every track is predicted by models that never heard its artist: {card['folds_used']} "
+        f"folds{fewer}, {row['repeats']} repeats with other folds and random seeds. In brackets "
+        f"the 95 % percentile interval of {RESAMPLES:,} bootstrap resamples of whole groups "
+        f"(artists) within each genre, random seed {RANDOM_SEED}. The smallest genre has "
+        f"{row['fewest groups']} groups"
+        + (
+            ": so few that the intervals are wide and still too narrow.\n"
+            if row["fewest groups"] < 10
+            else ".\n"
+        )
+    )
+
+
+def leak(folder: Path, corpus_name: str) -> list[str]:
+    from matplotlib import pyplot as plt
+
+    table = pd.DataFrame()
+    if has_predictions(corpus_name):
+        table = leak_table(*read_predictions(corpus_name))
+    if not len(table):
+        return []
+    table.to_csv(folder / "leak_scores.csv", index=False)
+    figure, ax = plt.subplots(figsize=(9, 1 + 0.4 * len(leak_headline(table))))
+    plots.intervals(leak_lines(table), ax=ax).set(xlabel="Accuracy over pieces, 95 % interval")
+    return [
+        "## The leak\n",
+        "The same model, tested on the same held-out artists, with its validation held out by "
+        "piece, by track or by artist. *Optimism* is what the validation promises more than the "
+        "test keeps.\n",
+        save_table(folder, "leak", leak_headline(table)),
+        save_figure(folder, "leak", figure, "What validation promises and what the test keeps"),
+    ]
+
+
+def calibration(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
+    from matplotlib import pyplot as plt
+
+    genres = runs[0].genres
+    predictions = pd.concat([run.predictions.assign(run=run.name) for run in runs])
+    figure, axes = plt.subplots(1, len(runs), figsize=(3.4 * len(runs), 3.4), squeeze=False)
+    for ax, run in zip(axes[0], runs, strict=True):
+        test = run.predictions.query("split == 'test'")
+        tables = {
+            "before": reliability(test, genres),
+            f"after (T = {run.temperature:.2f})": reliability(calibrated(test, genres), genres),
+        }
+        plots.reliability(tables, ax=ax).set_title(run.name)
+    return [
+        "## Calibration\n",
+        "Temperatures are fitted on the validation side; after a leaky validation there is "
+        "nothing to fit on, and the temperature stays 1.\n",
+        save_table(folder, "calibration", calibration_table(predictions, genres)),
+        save_figure(folder, "reliability", figure, "Reliability of test pieces"),
+    ]
+
+
+def horses(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
+    from matplotlib import pyplot as plt
+
+    ridden = [run for run in runs if (run.folder / HORSES).is_file()]
+    if not ridden:
+        return []
+    rates, table = flip_rates(ridden), flip_table(ridden)
+    table.columns = [f"{run}: {genre}" for run, genre in table.columns]
+    figure, ax = plt.subplots(figsize=(3.5 + 1.3 * len(ridden), 7))
+    plots.horses(rates[rates["genre"] == ALL], ax=ax)
+    return [
+        "## Horses\n",
+        "Verdicts on test tracks that flip when something changes that must not matter.\n",
+        save_table(folder, "horses", table.reset_index()),
+        save_figure(folder, "horses", figure, "Share of verdicts that flip"),
+    ]
+
+
+def audit(folder: Path) -> list[str]:
+    """The tables that ``genrecls audit`` has put here."""
+    parts = []
+    for name, title in (("confounds", "Confounds"), ("genres", "Genres"), ("problems", "Problems")):
+        if (file := folder / f"audit_{name}.md").is_file():
+            parts += [f"### {title}\n", file.read_text(encoding="utf-8")]
+    return ["## Audit\n", *parts] if parts else []

@@ -1,0 +1,185 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.special import softmax
+
+from genrecls.calibration import (
+    calibrated,
+    confidence_bins,
+    fit_temperature,
+    probability_columns,
+    reliability,
+    scale,
+)
+from genrecls.evaluation import track_verdicts
+
+TEMPERATURES = st.floats(0.05, 20)
+
+
+@st.composite
+def outputs(draw, dtype=None, limit=120):
+    """What a net says of some pieces: rows of a softmax, up to certainty in single precision."""
+    shape = draw(st.tuples(st.integers(1, 12), st.integers(2, 10)))
+    logits = draw(arrays(np.float32, shape, elements=st.floats(-limit, limit, width=32)))
+    dtype = dtype or draw(st.sampled_from([np.float32, np.float64]))
+    return softmax(logits.astype(float), axis=1).astype(dtype)
+
+
+def predictions_of(probabilities, **columns):
+    genres = [f"genre{i}" for i in range(probabilities.shape[1])]
+    table = pd.DataFrame(probabilities, columns=probability_columns(genres))
+    table["genre"] = genres[0]
+    table["predicted"] = np.array(genres)[probabilities.argmax(axis=1)]
+    return table.assign(**columns), genres
+
+
+@settings(deadline=None)
+@given(p=outputs(np.float32), temperature=TEMPERATURES)
+def test_no_temperature_changes_the_verdict_on_a_piece(p, temperature):
+    scaled = scale(p, temperature)
+    np.testing.assert_allclose(scaled.sum(axis=1), 1, atol=1e-12)
+    assert (scaled >= 0).all() and np.isfinite(scaled).all()
+    np.testing.assert_array_equal(scaled.argmax(axis=1), p.argmax(axis=1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("temperature", [0.05, 0.3, 1, 20])
+def test_certainty_stays_on_its_side(dtype, temperature):
+    p = np.array([[1, 0, 0], [0, 0, 1], [1 - 1e-7, 1e-7, 0], [0.5, 0, 0.5]], dtype)
+    scaled = scale(p, temperature)
+    np.testing.assert_array_equal(scaled.argmax(axis=1), [0, 2, 0, 0])
+    np.testing.assert_allclose(scaled.sum(axis=1), 1)
+    assert scaled[3, 0] == scaled[3, 2]
+
+
+@settings(deadline=None)
+@given(p=outputs(), temperature=TEMPERATURES)
+def test_no_temperature_changes_the_verdict_on_a_track(p, temperature):
+    """First the mean over the pieces, then the temperature."""
+    columns = {"track_id": np.arange(len(p)) // 3, "temperature": temperature}
+    table, genres = predictions_of(p, **columns)
+    verdicts = track_verdicts(table, genres)
+    after = calibrated(verdicts, genres)[probability_columns(genres)].to_numpy()
+    said = verdicts["predicted"].map(genres.index).to_numpy()
+    # Means that differ by rounding only may become equal, but never change places.
+    np.testing.assert_allclose(after[np.arange(len(after)), said], after.max(axis=1), rtol=1e-12)
+
+
+@settings(deadline=None)
+@given(p=outputs(np.float64, limit=6), a=st.floats(0.5, 2), b=st.floats(0.5, 2))
+def test_a_temperature_of_1_changes_nothing_and_two_in_a_row_multiply(p, a, b):
+    assert p.min() > 1e-7  # above the clip
+    np.testing.assert_allclose(scale(p, 1), p, rtol=1e-9)
+    if scale(p, a).min() > 1e-7:
+        np.testing.assert_allclose(scale(scale(p, a), b), scale(p, a * b), rtol=1e-9)
+
+
+@settings(deadline=None)
+@given(p=outputs(np.float64), temperature=st.floats(1, 20))
+def test_more_than_1_softens_and_less_sharpens(p, temperature):
+    confidence = scale(p, 1).max(axis=1)
+    assert (scale(p, temperature).max(axis=1) <= confidence + 1e-12).all()
+    assert (scale(p, 1 / temperature).max(axis=1) >= confidence - 1e-12).all()
+
+
+def test_every_row_has_its_own_temperature():
+    p = softmax(np.random.default_rng(0).normal(size=(5, 3)), axis=1)
+    temperatures = np.array([0.1, 0.5, 1, 2, 10])
+    table, genres = predictions_of(p, temperature=temperatures)
+    found = calibrated(table, genres)[probability_columns(genres)].to_numpy()
+    for row, raw, temperature in zip(found, p, temperatures, strict=True):
+        np.testing.assert_allclose(row, raw ** (1 / temperature) / (raw ** (1 / temperature)).sum())
+
+
+# -- fitting -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [2, 5])
+@pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
+def test_a_known_temperature_is_found_again(k, true, rng):
+    """Labels are drawn with the probabilities that the right temperature gives."""
+    logits = rng.normal(0, 2, (20_000, k))
+    right = softmax(logits / true, axis=1)
+    labels = (right.cumsum(axis=1) < rng.random((len(right), 1))).sum(axis=1)
+    found = fit_temperature(softmax(logits, axis=1), labels, independent=len(labels))
+    assert found == pytest.approx(true, rel=0.05)
+
+
+@pytest.mark.parametrize("k", [2, 3, 10])
+@pytest.mark.parametrize("independent", [3, 8, 100])
+def test_where_all_is_right_the_certainty_is_that_of_platts_targets(k, independent):
+    """The true genre becomes as probable as if every genre had been seen once more."""
+    labels = np.arange(30) % k
+    p = np.where(np.eye(k)[labels] == 1, 0.8, 0.2 / (k - 1))
+    temperature = fit_temperature(p, labels, independent=independent)
+    scaled = scale(p, temperature)[np.arange(30), labels]
+    np.testing.assert_allclose(scaled, (independent + 1) / (independent + k), rtol=1e-3)
+
+
+def test_more_independent_observations_allow_more_certainty(rng):
+    labels = rng.integers(0, 3, 60)
+    p = softmax(3 * np.eye(3)[labels] + 0.3 * rng.normal(size=(60, 3)), axis=1)
+    assert (p.argmax(axis=1) == labels).all()
+    found = [fit_temperature(p, labels, independent=n) for n in (3, 10, 60, 10_000)]
+    assert found == sorted(found, reverse=True) and len(set(found)) == 4
+    # Sixty pieces by three artists make nobody sure.
+    assert scale(p, found[0])[np.arange(60), labels].mean() < 0.75
+
+
+def nll(p, labels):
+    return -np.log(p[np.arange(len(p)), labels]).mean()
+
+
+@settings(deadline=None)
+@given(p=outputs(np.float64, limit=4), seed=st.integers(0, 99), n=st.integers(1, 500))
+def test_the_likelihood_gets_no_worse_than_the_regularisation_allows(p, seed, n):
+    """With n observations the targets add 1/n of the cross-entropy of each genre."""
+    labels = np.random.default_rng(seed).integers(0, p.shape[1], len(p))
+    after = scale(p, fit_temperature(p, labels, independent=n))
+    allowed = (np.log(after).sum(axis=1).mean() - np.log(p).sum(axis=1).mean()) / n
+    assert nll(after, labels) <= nll(p, labels) + allowed + 1e-6
+    many = scale(p, fit_temperature(p, labels, independent=10**9))
+    assert nll(many, labels) <= nll(p, labels) + 1e-6
+
+
+def test_the_temperature_stays_within_its_bounds():
+    p = np.tile([0.6, 0.4], (20, 1))
+    assert fit_temperature(p, np.ones(20, int), independent=20) == pytest.approx(20, rel=1e-3)
+    p = np.tile([0.501, 0.499], (20, 1))
+    assert fit_temperature(p, np.zeros(20, int), independent=20) == pytest.approx(0.05, rel=1e-3)
+
+
+# -- reliability -------------------------------------------------------------------------------
+
+
+def test_a_model_that_is_right_as_often_as_it_says_lies_on_the_diagonal(rng):
+    p = rng.dirichlet([1, 1, 1], 40_000)
+    table, genres = predictions_of(p)
+    drawn = (p.cumsum(axis=1) < rng.random((len(p), 1))).sum(axis=1)
+    found = reliability(table.assign(genre=np.array(genres)[drawn]), genres)
+    off = (found["accuracy"] - found["confidence"]).abs()
+    assert (off < 4 * 0.5 / found["n"] ** 0.5).all()
+    assert found["n"].sum() == len(p)
+    # A model of three genres is never less than a third sure.
+    assert found["low"].min() == pytest.approx(0.3) and found["high"].max() == 1
+
+
+@settings(deadline=None)
+@given(p=outputs(), bins=st.integers(1, 20), seed=st.integers(0, 99))
+def test_every_piece_is_in_the_one_bin_that_holds_its_confidence(p, bins, seed):
+    table, genres = predictions_of(p)
+    table["genre"] = np.random.default_rng(seed).choice(genres, len(p))
+    found = reliability(table.set_index(np.arange(len(p))[::-1]), genres, bins=bins)
+    assert found["n"].sum() == len(p)
+    rights = (found["accuracy"] * found["n"]).sum()
+    assert rights == pytest.approx((table["predicted"] == table["genre"]).sum())
+    assert (found["low"] <= found["confidence"] + 1e-6).all()
+    assert (found["confidence"] <= found["high"] + 1e-6).all()
+    np.testing.assert_allclose(found["high"] - found["low"], 1 / bins)
+
+
+def test_certainty_is_in_the_last_bin():
+    assert confidence_bins([0.0, 0.0999, 0.1, 0.95, 1.0], 10).tolist() == [0, 0, 1, 9, 9]
