@@ -27,7 +27,11 @@ ifeq ($(CORPUS),data/demo)
 	$(BIN)/genrecls demo
 endif
 	$(BIN)/genrecls prepare -- "$(CORPUS)"
+	$(BIN)/genrecls audit -- "$(CORPUS)"
 	$(BIN)/genrecls train -- "$(CORPUS)"
+	$(BIN)/genrecls crossval --repeats 1 --model majority --model mfcc_svm \
+		--model compact_cnn-default -- "$(CORPUS)"
+	$(BIN)/genrecls horses -- "$(CORPUS)"
 	$(BIN)/genrecls notebooks -- "$(CORPUS)"
 	$(BIN)/genrecls evaluate -- "$(CORPUS)"
 	$(BIN)/genrecls report -- "$(CORPUS)"
