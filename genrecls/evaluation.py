@@ -78,9 +78,10 @@ def comparison_table(runs: Sequence[GenreClassifier]) -> pd.DataFrame:
 
     The first row is no model: it always says the commonest genre of the training pieces.
 
-    ``test F1`` is the macro F1 over test pieces; ``test tracks right`` counts track verdicts and
-    ``95 % interval`` is the Wilson interval of their share; ``validation split`` says how
-    validation was held out, and ``leaky`` marks that pieces of one track stood on both sides;
+    ``test F1`` is the macro F1 over test pieces, ``F1 interval`` that of a bootstrap over groups;
+    ``test tracks right`` counts track verdicts and ``share interval`` is the Wilson interval of
+    their share (95 % both); ``validation split`` says how validation was held out, and ``leaky``
+    marks that tracks or artists stood on both sides;
     ``inference (ms/piece)`` is the median time from log-mel to probabilities, one piece at a
     time, on the machine that trained the run.
     """
@@ -112,33 +113,46 @@ def _comparison_row(run: GenreClassifier) -> dict:
 def _scores(test: pd.DataFrame, genres: Sequence[str], card: dict, *, by: str) -> dict:
     tracks = track_verdicts(test, genres)
     right = int((tracks["predicted"] == tracks["genre"]).sum())
+    f1 = score_intervals(test, genres).loc["macro F1"]
     return {
         "architecture": card["architecture"],
         "parameters": card["parameters"],
         "training time (s)": round(card["training_time_s"], 1),
         "validation accuracy": round(card["validation_accuracy"], 3),
-        "test F1": round(f1_scores(test, genres)["macro"], 3),
+        "test F1": round(f1["value"], 3),
+        "F1 interval": f"{f1['low']:.2f}–{f1['high']:.2f}",
         "test tracks right": f"{right} of {len(tracks)}",
-        "95 % interval": "{:.2f}–{:.2f}".format(*wilson_interval(right, len(tracks))),
+        "share interval": "{:.2f}–{:.2f}".format(*wilson_interval(right, len(tracks))),
         "validation split": f"by {by}" + ("" if by == "artist" else " (leaky)"),
         "test accuracy": round(accuracy(test), 3),
+        "test groups": test["group"].nunique(),
         "test pieces": len(test),
         "inference (ms/piece)": round(card["inference_ms_per_piece"], 1),
     }
 
 
 def score_table(runs: Sequence[GenreClassifier]) -> pd.DataFrame:
-    """One row a run and split: number of pieces, accuracy, F1 per genre and macro."""
+    """One row a run and split: sizes, and scores of pieces with their intervals over groups."""
     rows = []
     for run in runs:
+        leaky = "" if run.recipe.split == "artist" else " (leaky)"
         for split, part in run.predictions.groupby("split", sort=False):
-            f1 = {f"F1 {name}": round(f, 3) for name, f in f1_scores(part, run.genres).items()}
-            rows.append(
-                {"run": run.name, "split": split, "pieces": len(part)}
-                | {"accuracy": round(accuracy(part), 3)}
-                | f1
-            )
+            found = score_intervals(part, run.genres).drop(list(LOSSES))
+            name = f"{split}{leaky}" if split == "validation" else split
+            values = {score: _value(*row) for score, row in zip(found.index, found.to_numpy(),
+                                                                 strict=True)}  # fmt: skip
+            f1 = {f"F1 {genre}": round(f, 3) for genre, f in f1_scores(part, run.genres).items()
+                  if genre != "macro"}  # fmt: skip
+            rows.append({"run": run.name, "split": name} | _sizes(part) | values | f1)
     return pd.DataFrame(rows)
+
+
+def _sizes(pieces: pd.DataFrame) -> dict[str, int]:
+    return {
+        "groups": pieces["group"].nunique(),
+        "tracks": pieces["track_id"].nunique(),
+        "pieces": len(pieces[["track_id", "segment"]].drop_duplicates()),
+    }
 
 
 def example_tracks(runs: Sequence[GenreClassifier]) -> dict[str, pd.DataFrame]:
@@ -212,11 +226,8 @@ def cross_validated_scores(predictions: pd.DataFrame, genres: Sequence[str]) -> 
     """
     rows = []
     for run, pieces in predictions.query("split == 'test'").groupby("run", sort=False):
-        sizes = {
-            "groups": pieces["group"].nunique(),
+        sizes = _sizes(pieces) | {
             "fewest groups": int(pieces.groupby("genre")["group"].nunique().min()),
-            "tracks": pieces["track_id"].nunique(),
-            "pieces": len(pieces[["track_id", "segment"]].drop_duplicates()),
             "repeats": pieces["repeat"].nunique(),
         }
         for level, table in (("track", track_verdicts(pieces, genres)), ("piece", pieces)):
@@ -278,6 +289,7 @@ def paired_table(predictions: pd.DataFrame, genres: Sequence[str], against: str)
                 "only the other right": test["only second"],
                 "McNemar p": round(test["p"], 3),
             }
+            | _sizes(pieces)
         )
     return pd.DataFrame(rows)
 
@@ -289,7 +301,7 @@ def calibration_table(
     rows = []
     for run, pieces in predictions.query("split == 'test'").groupby(of, sort=False):
         for level, table in (("track", track_verdicts(pieces, genres)), ("piece", pieces)):
-            row = {of: run, "level": level, "n": len(table)}
+            row = {of: run, "level": level} | _sizes(pieces)
             for when, part in (("before", table.assign(temperature=1.0)), ("after", table)):
                 found = scores(part, genres)
                 row |= {f"{name} {when}": round(float(found[name][0]), 3) for name in LOSSES}
@@ -297,7 +309,8 @@ def calibration_table(
             spread = f"{low:.2f}–{high:.2f}" if low < high else f"{low:.2f}"
             rows.append(row | {"temperature": spread})
     order = [f"{name} {when}" for name in LOSSES for when in ("before", "after")]
-    return pd.DataFrame(rows)[[of, "level", "n", *order, "temperature"]]
+    sizes = ["groups", "tracks", "pieces"]
+    return pd.DataFrame(rows)[[of, "level", *order, "temperature", *sizes]]
 
 
 def leak_table(predictions: pd.DataFrame, cards: dict[str, dict]) -> pd.DataFrame:
@@ -338,8 +351,7 @@ def leak_table(predictions: pd.DataFrame, cards: dict[str, dict]) -> pd.DataFram
                     "validation by": card["validation"],
                     "level": level,
                     "score": score,
-                    "groups": pieces["group"].nunique(),
-                    "tracks": pieces["track_id"].nunique(),
+                    **_sizes(pieces),
                     "repeats": card["repeats"],
                 }
                 for what, table in found.items():
@@ -363,7 +375,7 @@ def leak_headline(table: pd.DataFrame) -> pd.DataFrame:
     for what, write in (("validation", _value), ("test", _value), ("optimism", _signed)):
         columns = shown[[what, f"{what} low", f"{what} high"]].to_numpy()
         out[f"{what} accuracy" if what != "optimism" else what] = [write(*c) for c in columns]
-    return out.join(shown[["groups", "tracks", "repeats"]]).reset_index(drop=True)
+    return out.join(shown[["groups", "tracks", "pieces", "repeats"]]).reset_index(drop=True)
 
 
 def leak_lines(table: pd.DataFrame) -> pd.DataFrame:

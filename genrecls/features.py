@@ -240,7 +240,7 @@ def _store_track(path: Path, stored: Path, print_file: Path, front_end: FrontEnd
         if table["silent"].all():
             return sha256, f"{str(path)!r} cannot be used: all of it is silent"
         if silent := int(table["silent"].sum()):
-            notes.append(f"{str(path)!r}: {silent} silent pieces of {len(table)} are left out")
+            notes.append(f"{str(path)!r}: {silent} of {len(table)} pieces are silent and left out")
             table = table[~table["silent"]]
     meta = {"pieces": table.to_dict("list"), "notes": notes}
     write_atomically(stored.with_suffix(".npy"), lambda f: np.save(f, log_mels))

@@ -15,7 +15,8 @@ import soundfile
 
 PROJECT = Path(__file__).parents[1]
 RUNS = [f"{m}-epochs-2" for m in ("cnn-seed", "cnn-default", "inception_resnet_v2-default",
-                                  "inception_resnet_v2-seed")]  # fmt: skip
+                                  "inception_resnet_v2-seed", "compact_cnn-default")]  # fmt: skip
+CROSSVAL = ["crossval", "--repeats", 1, "--model", "majority", "--model", "mfcc_svm"]
 VERBS = tuple("demo prepare audit train crossval horses evaluate predict report notebooks".split())
 
 
@@ -31,8 +32,12 @@ def project(small_corpus, tmp_path_factory):
     """A project folder in which everything has been run once, with few epochs."""
     home = tmp_path_factory.mktemp("project")
     shutil.copytree(PROJECT / "notebooks", home / "notebooks")
+    shutil.copytree(PROJECT / "reports" / "shown", home / "reports" / "shown")
     fast = ["--set", 'CHANGES={"epochs": 2}', "--set", f"RUNS={json.dumps(RUNS[:3])}"]
-    for verb, *options in (["prepare"], ["train", "--epochs", 2], ["notebooks", *fast], ["report"]):
+    for verb, *options in (
+        ["prepare"], ["audit"], ["train", "--epochs", 2], CROSSVAL, ["horses"],
+        ["notebooks", *fast], ["report"],
+    ):  # fmt: skip
         done = genrecls(verb, small_corpus, *options, home=home)
         assert done.returncode == 0, done.stderr[-3000:]
     return home
@@ -63,13 +68,17 @@ def test_the_report_has_every_table_and_figure_of_the_original(project):
     assert {"comparison.csv", "comparison.md", "split_by_piece.csv", "split_by_artist.csv",
             "waveforms.png", "log_mel.png", "n_mels.png", "pictures.png",
             "report.md"} <= made  # fmt: skip
+    assert {"audit.json", "audit.html", "audit_confounds.md", "cross_validation_tracks.md",
+            "cross_validation_pieces.md", "cross_validation.png", "paired.md", "calibration.md",
+            "reliability.png", "leak.md", "leak.png", "horses.md",
+            "horses.png"} <= made  # fmt: skip
     for kind in ("easy_", "hard_", "hardest_"):
         assert any(re.fullmatch(rf"example_\d_{kind}.*by_piece\.csv", name) for name in made)
     text = (project / "reports" / "small" / "report.md").read_text(encoding="utf-8")
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):
         assert picture in made
     table = pd.read_csv(project / "reports" / "small" / "comparison.csv")
-    assert table["weights"].tolist() == ["–", *["random"] * 4]
+    assert table["weights"].tolist() == ["–", *["random"] * 5]
     assert table["architecture"].iloc[0].startswith("always ")
     assert table.loc[table["run"].str.contains("seed"), "validation split"].str.contains(
         "leaky").all()  # fmt: skip
@@ -85,7 +94,7 @@ def test_the_report_needs_neither_audio_nor_tensorflow(project, small_corpus, tm
 def test_doing_it_again_trains_nothing(project, small_corpus):
     before = {f: f.stat().st_mtime_ns for f in project.glob("models/small/*/model.keras")}
     done = genrecls("train", small_corpus, "--epochs", 2, home=project)
-    assert done.returncode == 0 and len(before) == 4
+    assert done.returncode == 0 and len(before) == 5
     assert {f: f.stat().st_mtime_ns for f in project.glob("models/small/*/model.keras")} == before
 
 
@@ -98,7 +107,7 @@ def test_predict_prints_pieces_and_the_verdict(project, small_corpus):
     assert len(answer) == 1 and len(answer[0]["pieces"]) == 2
     assert sum(answer[0]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
     csv = genrecls("predict", file, file, "--run", run, "--csv", home=project).stdout
-    assert csv.splitlines()[0].startswith("path,segment,start_s,end_s,prob_classique,prob_rap")
+    assert csv.splitlines()[0].startswith("path,segment,start_s,end_s,silent,prob_")
     assert len(csv.splitlines()) == 5
 
 
@@ -149,6 +158,14 @@ def test_bad_files_do_not_stop_the_preparation(small_corpus, tmp_path):
     done = genrecls("prepare", corpus, "--preset", "default", home=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1 tracks left out" in done.stdout and "aaa.mp3" in done.stdout
+
+
+def test_crossval_prints_scores_with_intervals_and_refuses_unknown_models(project, small_corpus):
+    done = genrecls(*CROSSVAL[:1], small_corpus, *CROSSVAL[1:], home=project)
+    assert done.returncode == 0 and "balanced accuracy" in done.stdout
+    assert re.search(r"mfcc_svm.*\n.*\d\.\d{3} \(\d\.\d\d–\d\.\d\d\)", done.stdout)
+    wrong = genrecls("crossval", small_corpus, "--model", "oracle", home=project)
+    assert wrong.returncode == 2 and "mfcc_svm" in wrong.stderr
 
 
 def test_a_bad_file_does_not_hide_the_good_ones(project, small_corpus, tmp_path):

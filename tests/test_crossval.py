@@ -408,7 +408,7 @@ def test_any_number_of_genres_goes_all_the_way_to_the_tables(k, tmp_path, home, 
     assert same["McNemar p"] == 1 and same["only guess right"] == 0
     assert paired.loc["majority", "balanced accuracy, tracks"].startswith("+")
     calibration = calibration_table(predictions, genres)
-    assert len(calibration) == 8 and (calibration["n"] == 8 * k).all()
+    assert len(calibration) == 8 and (calibration["tracks"] == 4 * k).all()
     certain = calibration.query("run == 'majority'")
     assert certain["NLL before"].tolist() == pytest.approx([np.log(k)] * 2, abs=0.001)
     leaks = leak_table(predictions, cards)

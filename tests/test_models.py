@@ -10,6 +10,7 @@ import pytest
 from genrecls import (
     FrontEnd,
     build_cnn,
+    build_compact_cnn,
     build_inception_resnet_v2,
     first_layer_activations,
     mel_spectrogram,
@@ -50,7 +51,22 @@ def test_inception_has_the_originals_parameters_and_shapes(inception):
     assert inception.output_shape == (None, 2)
 
 
-@pytest.mark.parametrize("build", [build_cnn, build_inception_resnet_v2])
+def test_the_compact_cnn_is_compact_and_takes_any_length(rng):
+    model = build_compact_cnn()
+    assert model.count_params() == 47_282 < 150_000 and trainable(model) == 46_962
+    for width in (64, 323, 1000):
+        assert model.predict_on_batch(rng.random((1, 128, width, 3), np.float32)).shape == (1, 2)
+
+
+def test_the_compact_cnn_does_not_care_when_something_sounds(rng):
+    model = build_compact_cnn((128, 323, 3), 2)
+    picture = rng.random((1, 128, 320, 3), np.float32)
+    # Repeated four times the mean over time stays what it was, but for the edges.
+    once, often = (model.predict_on_batch(np.tile(picture, (1, 1, n, 1))) for n in (1, 4))
+    np.testing.assert_allclose(once, often, atol=0.02)
+
+
+@pytest.mark.parametrize("build", [build_cnn, build_compact_cnn, build_inception_resnet_v2])
 def test_other_inputs_and_numbers_of_genres(build, rng):
     model = build((96, 100, 3), 10)
     probabilities = model.predict_on_batch(rng.random((2, 96, 100, 3), np.float32))

@@ -77,3 +77,21 @@ def test_history_draws_training_and_validation():
     axes = plots.history(table)
     assert [line.get_label() for line in axes[0].lines] == ["training", "validation"]
     plt.close(axes[0].figure)
+
+
+def test_intervals_stand_in_the_order_of_the_table_with_their_ends(ax):
+    table = pd.DataFrame({"label": ["a", "b"], "value": [0.5, 0.8], "low": [0.4, 0.6],
+                          "high": [0.7, 0.9]})  # fmt: skip
+    plots.intervals(table, ax=ax)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"] and ax.yaxis_inverted()
+    ends = ax.collections[0].get_segments()
+    np.testing.assert_allclose([e[:, 0] for e in ends], table[["low", "high"]])
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), table["value"])
+
+
+def test_reliability_draws_a_line_per_table_and_the_diagonal(ax):
+    table = pd.DataFrame({"confidence": [0.6, 0.9], "accuracy": [0.5, 1.0], "n": [3, 7]})
+    plots.reliability({"before": table, "after": table}, ax=ax)
+    np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[0, 0], [1, 1]])
+    assert [line.get_label() for line in ax.lines[1:]] == ["before", "after"]
+    assert labels(ax) == ("Confidence", "Share that is right")
