@@ -469,3 +469,22 @@ def test_scores_after_calibration_are_no_worse_on_many_pieces():
     for name in LOSSES:
         assert row[f"{name} after"] < row[f"{name} before"]
     assert row["ECE after"] < 0.03
+
+
+def test_what_is_compared_are_the_nets_and_what_they_have_to_beat(small_corpus, home):
+    models = baselines.contenders(Corpus.read(small_corpus), progress=False)
+    first, number, *rest = models
+    assert first == "majority" and number.endswith("-alone")
+    assert rest == ["mfcc_svm", "cnn-seed", "cnn-default", "compact_cnn-default",
+                    "inception_resnet_v2-default"]  # fmt: skip
+    assert models["cnn-seed"].front_end == FrontEnd.preset("seed")
+
+
+def test_predictions_of_a_corpus_that_has_changed_are_left_out(tmp_path, home, caplog):
+    root = write_corpus(tmp_path / "music", artists=2, seconds=5.1)
+    validated(Corpus.read(root), baselines.majority(SMALL), folds=2)
+    next((root / "rap").glob("*.wav")).unlink()
+    validated(Corpus.read(root), baselines.mfcc_svm(SMALL), folds=2)
+    predictions, cards = read_predictions("music")
+    assert set(cards) == set(predictions["run"]) == {"mfcc_svm"}
+    assert "majority is left out" in caplog.text

@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import numpy as np
@@ -173,3 +174,27 @@ def test_an_interrupted_write_leaves_nothing_under_the_final_name(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_atomically(tmp_path / "x.npy", fail)
     assert not list(tmp_path.iterdir())
+
+
+def test_silent_pieces_are_left_out_with_a_note_unless_the_front_end_keeps_them(corpus, tmp_path):
+    file = next((corpus / "rap").glob("*.wav"))
+    y, rate = soundfile.read(file)
+    soundfile.write(file, np.concatenate([y[: 15 * rate], np.zeros(15 * rate)]), rate)
+    features = prepared(corpus, tmp_path / "f")
+    path = f"rap/{file.name}"
+    kept = features.segments[features.segments["path"] == path]
+    assert kept["segment"].tolist() == [1]
+    [note] = features.notes.loc[features.notes["path"] == path, "note"]
+    assert "1 of 2 pieces are silent" in note
+    seed = dataclasses.replace(DEFAULT, skip_silence=False)
+    both = prepare(Corpus.read(corpus), seed, folder=tmp_path / "s", jobs=1, progress=False)
+    assert (both.segments["path"] == path).sum() == 2
+
+
+def test_a_silent_track_is_no_track(corpus, tmp_path):
+    soundfile.write(corpus / "rap" / "MC - Nothing.wav", np.zeros(16 * RATE), RATE)
+    features = prepared(corpus, tmp_path / "f")
+    assert features.failures["path"].tolist() == ["rap/MC - Nothing.wav"]
+    assert "all of it is silent" in features.failures["reason"].iloc[0]
+    log_mels, table = track_log_mels(corpus / "rap" / "MC - Nothing.wav", DEFAULT)
+    assert np.isfinite(log_mels).all() and table["silent"].all()

@@ -358,3 +358,12 @@ def test_errors_say_what_to_do(corpus, listener):
     run.segments["sha256"] = "f" * 64
     with pytest.raises(BundleError, match="is not in the corpus"):
         ride([run], corpus)
+
+
+def test_the_pictures_of_a_low_pass_show_what_each_preset_hides(tmp_path, rng):
+    noise = 0.1 * rng.standard_normal(16 * 44100)
+    soundfile.write(tmp_path / "noise.wav", noise, 44100)
+    pairs = horses.pictures(tmp_path / "noise.wav", "low-pass 11 kHz")
+    changes = {name: np.abs(np.subtract(*pair.values())).max() for name, pair in pairs.items()}
+    assert set(changes) == {"seed", "default"}
+    assert changes["default"] < 0.02 < 0.5 < changes["seed"]
