@@ -354,18 +354,21 @@ def _genre_warnings(table: pd.DataFrame) -> Iterator[str]:
 
 def _duplicate_warnings(table: pd.DataFrame) -> Iterator[str]:
     """A sentence for all tracks that hang together, not for every pair of them."""
-    if not len(table):
-        return
-    ends, pair = pd.concat([table["a"], table["b"]]), np.tile(np.arange(len(table)), 2)
-    for _, pairs in table.groupby(merged_groups(ends, pair)[: len(table)]):
-        paths = sorted({*pairs["a"], *pairs["b"]})
-        exact = (pairs["kind"] == "exact").all()
-        apart = [w for w in ("genre", "split") if (pairs[f"{w} of a"] != pairs[f"{w} of b"]).any()]
-        yield (
-            f"{_listed(paths)} {'are the same file' if exact else 'sound the same'}"
-            + (f" for {pairs['overlap_s'].max():.0f} s" if len(paths) == 2 and not exact else "")
-            + (f", in different {' and '.join(f'{w}s' for w in apart)}" if apart else "")
-        )
+    for kind, pairs in table.groupby("kind"):
+        ends, pair = pd.concat([pairs["a"], pairs["b"]]), np.tile(np.arange(len(pairs)), 2)
+        for _, alike in pairs.groupby(merged_groups(ends, pair)[: len(pairs)]):
+            paths = sorted({*alike["a"], *alike["b"]})
+            apart = [
+                f"{what}s"
+                for what in ("genre", "split")
+                if (alike[f"{what} of a"] != alike[f"{what} of b"]).any()
+            ]
+            length = f" for {alike['overlap_s'].max():.0f} s" if len(paths) == 2 else ""
+            yield (
+                f"{kind} duplicates: {_listed(paths)} "
+                + ("are the same file" if kind == "exact" else f"sound the same{length}")
+                + (f", in different {' and '.join(apart)}" if apart else "")
+            )
 
 
 def _problem_warnings(table: pd.DataFrame) -> Iterator[str]:

@@ -156,8 +156,8 @@ def cross_validate(
     write_atomically(folder / "predictions.parquet", predictions.to_parquet)
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / CARD, lambda f: f.write(text.encode()))
-    for leftover in folder.glob(".*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    for leftover in (item for item in folder.glob(".*") if item.is_dir()):
+        shutil.rmtree(leftover)
     return predictions
 
 
