@@ -105,7 +105,7 @@ def _majority_row(run: GenreClassifier) -> dict:
 
 def _comparison_row(run: GenreClassifier) -> dict:
     test = run.predictions.query("split == 'test'")
-    trunk = "–" if run.card["architecture"] == "cnn" else run.recipe.trunk
+    trunk = run.recipe.trunk if run.recipe.model == "inception_resnet_v2" else "–"
     scores = _scores(test, run.genres, run.card, by=run.recipe.split)
     return scores | {"weights": run.card["weights"], "trunk": trunk, "run": run.name}
 
