@@ -161,7 +161,9 @@ def horses(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
 def audit(folder: Path) -> list[str]:
     """The tables that ``genrecls audit`` has put here."""
     parts = []
-    for name, title in (("confounds", "Confounds"), ("genres", "Genres"), ("problems", "Problems")):
+    for name in ("confounds", "genres", "duplicates", "problems"):
         if (file := folder / f"audit_{name}.md").is_file():
-            parts += [f"### {title}\n", file.read_text(encoding="utf-8")]
+            text = file.read_text(encoding="utf-8")
+            empty = len(text.splitlines()) == 2  # the head alone
+            parts += [f"### {name.capitalize()}\n", "None.\n" if empty else text]
     return ["## Audit\n", *parts] if parts else []
