@@ -8,8 +8,13 @@ import matplotlib
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import settings
 
 matplotlib.use("Agg")
+
+# A test is not about the clock: the machine may have other work.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 RATE = 22050
 HOSTILE = Path(__file__).parents[2] / "shared" / "corpora" / "hostile"
