@@ -17,7 +17,7 @@ from .config import PRESETS, FrontEnd, project_root
 from .confounds import confound_table, one_number_classifier, visible
 from .corpus import Corpus, merged_groups
 from .features import write_atomically
-from .fingerprint import find_near_duplicates, fingerprint_file
+from .fingerprint import find_near_duplicates, fingerprint_file, read_fingerprints
 from .measures import measure_track
 
 __all__ = [
@@ -148,7 +148,7 @@ def audit(
         values[name] = pd.to_numeric(values[name])
     tracks = usable.drop(columns="sha256").join(values)
     genres = _genre_table(spine, tracks)
-    duplicates = _duplicate_table(usable, corpus, jobs)
+    duplicates = _duplicate_table(usable)
     problems = pd.DataFrame(_problems(spine, found), columns=["path", "problem", "detail"])
     decoders = pd.DataFrame(_refusals(spine, found), columns=_REFUSAL)
     confounds, reason = confound_table(tracks, front_ends)
@@ -246,7 +246,7 @@ def fingerprints(
     """Fingerprints of the files that can be decoded, by content hash."""
     found = measures(corpus, jobs=jobs, progress=progress)
     usable = [sha256 for sha256 in corpus.tracks["sha256"].unique() if "error" not in found[sha256]]
-    return {s: np.load(fingerprint_file(s), allow_pickle=False) for s in usable}
+    return dict(zip(usable, read_fingerprints(usable), strict=True))
 
 
 def _genre_table(all_tracks: pd.DataFrame, usable: pd.DataFrame) -> pd.DataFrame:
@@ -269,15 +269,14 @@ def _genre_table(all_tracks: pd.DataFrame, usable: pd.DataFrame) -> pd.DataFrame
     return pd.DataFrame(rows)
 
 
-def _duplicate_table(tracks: pd.DataFrame, corpus: Corpus, jobs: int | None) -> pd.DataFrame:
+def _duplicate_table(tracks: pd.DataFrame) -> pd.DataFrame:
     """Pairs with the same content or sound; of several equal files the first stands for all."""
     rows = []
     first = tracks.drop_duplicates("sha256").set_index("sha256")
     for copy in tracks[tracks["sha256"].duplicated()].itertuples():
         rows.append(("exact", first.loc[copy.sha256], copy, np.nan, np.nan, np.nan))
-    known = fingerprints(corpus, jobs=jobs, progress=False)
-    for pair in find_near_duplicates(list(known.values())).itertuples():
-        a, b = (first.loc[list(known)[i]] for i in (pair.a, pair.b))
+    for pair in find_near_duplicates(read_fingerprints(first.index)).itertuples():
+        a, b = (first.iloc[i] for i in (pair.a, pair.b))
         rows.append(("near", a, b, pair.offset_s, pair.overlap_s, pair.bit_error_rate))
     return pd.DataFrame(
         [(kind, *(getattr(t, what) for what in ("path", "genre", "split") for t in (a, b)), *rest)

@@ -74,6 +74,36 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, *, independen
     return float(np.exp(best.x))
 
 
+def with_predictions(segments: pd.DataFrame, probabilities: np.ndarray) -> pd.DataFrame:
+    """The pieces whose split is not ``'train'``, with what a model says of them.
+
+    Parameters
+    ----------
+    segments : pd.DataFrame
+        The segments table, all sides of the split.
+    probabilities : np.ndarray [shape=(held-out pieces, genres)]
+
+    Returns
+    -------
+    pd.DataFrame
+        The held-out rows with ``prob_<genre>...`` and ``predicted``.
+    """
+    genres = sorted(segments["genre"].unique())
+    out = segments[segments["split"] != "train"].reset_index(drop=True)
+    out[probability_columns(genres)] = probabilities
+    out["predicted"] = np.array(genres)[probabilities.argmax(axis=1)]
+    return out
+
+
+def temperature_of(predictions: pd.DataFrame, genres: Sequence[str]) -> float:
+    """The temperature that suits predictions of pieces; their groups count as independent."""
+    return fit_temperature(
+        predictions[probability_columns(genres)].to_numpy(),
+        predictions["genre"].map(list(genres).index).to_numpy(),
+        independent=predictions["group"].nunique(),
+    )
+
+
 def calibrated(table: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
     """A table of predictions (pieces or track verdicts) with every row's ``temperature`` applied.
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from .bundle import CARD, BundleError
-from .calibration import fit_temperature, probability_columns
+from .calibration import temperature_of, with_predictions
 from .config import FrontEnd, Recipe, hash_json, project_root
 from .corpus import Corpus, assign_folds, assign_splits, check_no_leak, split_hash
 from .features import Features, prepare, write_atomically
@@ -171,12 +171,7 @@ def _hold_out(sides: pd.DataFrame, validation: str | None, repeat: int) -> pd.Da
 def _fold(
     features: Features, segments: pd.DataFrame, model: Model, random_seed: int
 ) -> pd.DataFrame:
-    held_out = segments[segments["split"] != "train"].reset_index(drop=True)
-    genres = sorted(segments["genre"].unique())
-    probabilities = model.fit_predict(features, segments, random_seed)
-    held_out[probability_columns(genres)] = probabilities
-    held_out["predicted"] = np.array(genres)[probabilities.argmax(axis=1)]
-    return held_out
+    return with_predictions(segments, model.fit_predict(features, segments, random_seed))
 
 
 def _temperatures(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.Series:
@@ -186,11 +181,7 @@ def _temperatures(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.Series
     for (repeat, fold), rows in predictions.groupby(["repeat", "fold"]).groups.items():
         elsewhere = (predictions["repeat"] == repeat) & (predictions["fold"] != fold)
         others = predictions[tested & elsewhere]
-        out[rows] = fit_temperature(
-            others[probability_columns(genres)].to_numpy(),
-            others["genre"].map(list(genres).index).to_numpy(),
-            independent=others["group"].nunique(),
-        )
+        out[rows] = temperature_of(others, genres)
     return out
 
 

@@ -294,14 +294,12 @@ def paired_table(predictions: pd.DataFrame, genres: Sequence[str], against: str)
     return pd.DataFrame(rows)
 
 
-def calibration_table(
-    predictions: pd.DataFrame, genres: Sequence[str], *, of: str = "run"
-) -> pd.DataFrame:
+def calibration_table(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
     """NLL, Brier score and ECE of test pieces and tracks, before and after temperature scaling."""
     rows = []
-    for run, pieces in predictions.query("split == 'test'").groupby(of, sort=False):
+    for run, pieces in predictions.query("split == 'test'").groupby("run", sort=False):
         for level, table in (("track", track_verdicts(pieces, genres)), ("piece", pieces)):
-            row = {of: run, "level": level} | _sizes(pieces)
+            row = {"run": run, "level": level} | _sizes(pieces)
             for when, part in (("before", table.assign(temperature=1.0)), ("after", table)):
                 found = scores(part, genres)
                 row |= {f"{name} {when}": round(float(found[name][0]), 3) for name in LOSSES}
@@ -310,7 +308,7 @@ def calibration_table(
             rows.append(row | {"temperature": spread})
     order = [f"{name} {when}" for name in LOSSES for when in ("before", "after")]
     sizes = ["groups", "tracks", "pieces"]
-    return pd.DataFrame(rows)[[of, "level", *order, "temperature", *sizes]]
+    return pd.DataFrame(rows)[["run", "level", *order, "temperature", *sizes]]
 
 
 def leak_table(predictions: pd.DataFrame, cards: dict[str, dict]) -> pd.DataFrame:

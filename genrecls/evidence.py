@@ -106,14 +106,15 @@ def leak(folder: Path, corpus_name: str) -> list[str]:
     if not len(table):
         return []
     table.to_csv(folder / "leak_scores.csv", index=False)
-    figure, ax = plt.subplots(figsize=(9, 1 + 0.4 * len(leak_headline(table))))
+    headline = leak_headline(table)
+    figure, ax = plt.subplots(figsize=(9, 1 + 0.4 * len(headline)))
     plots.intervals(leak_lines(table), ax=ax).set(xlabel="Accuracy over pieces, 95 % interval")
     return [
         "## The leak\n",
         "The same model, tested on the same held-out artists, with its validation held out by "
         "piece, by track or by artist. *Optimism* is what the validation promises more than the "
         "test keeps.\n",
-        save_table(folder, "leak", leak_headline(table)),
+        save_table(folder, "leak", headline),
         save_figure(folder, "leak", figure, "What validation promises and what the test keeps"),
     ]
 

@@ -17,7 +17,12 @@ import pandas as pd
 from .audio import AudioError, AudioWarning, load_audio, resample
 from .config import FrontEnd, project_root
 from .corpus import Corpus, CorpusError, merged_groups
-from .fingerprint import find_near_duplicates, fingerprint, fingerprint_file
+from .fingerprint import (
+    find_near_duplicates,
+    fingerprint,
+    fingerprint_file,
+    read_fingerprints,
+)
 from .spectrogram import is_silent, mel_spectrogram, split_segments
 
 log = logging.getLogger(__name__)
@@ -191,8 +196,7 @@ def prepare(
 
 def _with_recordings(tracks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Tracks with ``recording``, groups that hold recordings together, and a note on each pair."""
-    prints = [np.load(fingerprint_file(s), allow_pickle=False) for s in tracks["sha256"]]
-    pairs = find_near_duplicates(prints)
+    pairs = find_near_duplicates(read_fingerprints(tracks["sha256"]))
     paths, ids = tracks["path"].to_numpy(), tracks["track_id"].to_numpy()
     edges = pd.DataFrame({"recording": [*ids, *ids[pairs["a"]]], "with": [*ids, *ids[pairs["b"]]]})
     recording = merged_groups(edges["recording"], edges["with"])[: len(tracks)]

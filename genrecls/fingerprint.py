@@ -97,6 +97,11 @@ def fingerprint_file(sha256: str) -> Path:
     return project_root() / "data" / f"fingerprints-{_VERSION}" / f"{sha256}.npy"
 
 
+def read_fingerprints(hashes: Sequence[str]) -> list[np.ndarray]:
+    """The kept fingerprints of files, by their content hashes."""
+    return [np.load(fingerprint_file(sha256), allow_pickle=False) for sha256 in hashes]
+
+
 def find_near_duplicates(fingerprints: Sequence[np.ndarray]) -> pd.DataFrame:
     """Pairs of recordings that share 5 s or more of the same recorded sound.
 

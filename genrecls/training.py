@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from .bundle import FORMAT, GenreClassifier, write_card
-from .calibration import fit_temperature, probability_columns
+from .calibration import temperature_of, with_predictions
 from .config import FrontEnd, Recipe, hash_json, project_root
 from .corpus import Corpus, assign_splits, check_no_leak, sha256_of, split_hash
 from .evaluation import accuracy, f1_scores
@@ -211,16 +211,10 @@ def _predictions(segments: pd.DataFrame, fitted: Fitted, *, leaky: bool) -> pd.D
 
     A leaky validation says nothing about how sure the model may be: there the temperature is 1.
     """
-    genres = sorted(segments["genre"].unique())
-    out = segments[segments["split"] != "train"].reset_index(drop=True)
-    out[probability_columns(genres)] = fitted.probabilities
-    out["predicted"] = np.array(genres)[fitted.probabilities.argmax(axis=1)]
+    out = with_predictions(segments, fitted.probabilities)
     validation = out[out["split"] == "validation"]
-    out["temperature"] = 1.0 if leaky else fit_temperature(
-        validation[probability_columns(genres)].to_numpy(),
-        validation["genre"].map(genres.index).to_numpy(),
-        independent=validation["group"].nunique(),
-    )  # fmt: skip
+    genres = sorted(segments["genre"].unique())
+    out["temperature"] = 1.0 if leaky else temperature_of(validation, genres)
     return out
 
 
