@@ -24,6 +24,7 @@ _HOME = {
     "prepare": "features",
     "build_cnn": "models",
     "build_compact_cnn": "models",
+    "build_efficientnet_lite0": "models",
     "build_inception_resnet_v2": "models",
     "train": "training",
     "live_plot": "training",

@@ -1,90 +1,246 @@
-"""Training pieces changed at random, so that a net does not learn them by heart."""
+"""Training pieces changed at random, so that a net does not learn them by heart.
+
+Layers that take log-mels [shape=(batch, n_mels, frames, 1)] in dB. They do something in training
+only, and stand in front of a net only there: what is saved is the net without them.
+"""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 
 from .backend import keras
 from .config import Recipe
 
+ops = keras.ops
+_registered = keras.saving.register_keras_serializable(package="genrecls")
 
-class AugmentedBatches(keras.utils.PyDataset):
-    """Batches of cropped and mixed log-mels, drawn anew in every epoch.
+
+def with_augmentation(net: keras.Model, recipe: Recipe) -> keras.Model:
+    """The net as it is trained: behind the layers that a recipe asks for.
 
     Parameters
     ----------
-    log_mels : np.ndarray [shape=(pieces, n_mels, frames, 1)] (in dB)
-    targets : np.ndarray [shape=(pieces, genres)]
-        One row a piece: 1 for its genre, 0 for the others.
-    weights : np.ndarray [shape=(pieces,)]
-        How much each piece counts.
+    net : keras.Model
+        Log-mels to probabilities. Its weights are trained, and it stays as it is.
     recipe : Recipe
-        ``batch_size, crop, mixup, random_seed``.
+        ``time_shift, crop, gain_db, mixup, time_mask, frequency_mask, random_seed``.
+
+    Returns
+    -------
+    keras.Model
+        Not compiled. Takes ``[log_mels, targets]``, targets [shape=(batch, genres)] with 1 for
+        the genre of a piece and 0 for the others. Loss and metrics compare the probabilities with
+        the targets as they come out of the layers, whatever ``y`` is.
     """
-
-    def __init__(self, log_mels, targets, weights, recipe: Recipe):
-        super().__init__()
-        self._data = log_mels, targets.astype(np.float32), weights.astype(np.float32)
-        self._recipe = recipe
-        self._rng = np.random.default_rng(recipe.random_seed)
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        return math.ceil(len(self._data[0]) / self._recipe.batch_size)
-
-    def on_epoch_end(self) -> None:
-        self._order = self._rng.permutation(len(self._data[0]))
-
-    def __getitem__(self, index: int):
-        size = self._recipe.batch_size
-        rows = self._order[index * size : (index + 1) * size]
-        x, y, weight = (part[rows] for part in self._data)
-        if self._recipe.crop:
-            x = crop(x, self._recipe.crop, self._rng)
-        if self._recipe.mixup:
-            x, y = mixup(x, y, self._recipe.mixup, self._rng)
-        return x, y, weight
+    # A crop of shifted pieces starts elsewhere in each of them. Gain comes before mixup, so that
+    # two pieces meet at any balance, and masks after it, or one piece would fill the other's gap.
+    log_mel = keras.Input(net.input_shape[1:], name="log_mel")
+    target = keras.Input(net.output_shape[1:], name="target")
+    # With PyTorch, Keras adds the number of the draw to the seed: neighbours would draw the same.
+    seeds = map(int, np.random.SeedSequence(recipe.random_seed).generate_state(6) >> 1)
+    x, y = log_mel, target
+    if recipe.time_shift:
+        x = TimeShift(seed=next(seeds))(x)
+    if recipe.crop:
+        x = RandomCrop(recipe.crop, seed=next(seeds))(x)
+    if recipe.gain_db:
+        x = Gain(recipe.gain_db, seed=next(seeds))(x)
+    if recipe.mixup:
+        x, y = Mixup(recipe.mixup, seed=next(seeds))([x, y])
+    if recipe.time_mask:
+        x = TimeMask(recipe.time_mask, seed=next(seeds))(x)
+    if recipe.frequency_mask:
+        x = FrequencyMask(recipe.frequency_mask, seed=next(seeds))(x)
+    return _Augmented([log_mel, target], [net(x), y], name=f"augmented_{net.name}")
 
 
-def crop(log_mels: np.ndarray, frames: int, rng: np.random.Generator) -> np.ndarray:
+class _Augmented(keras.Model):
+    """A model whose second output is what its first one is to be."""
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        probabilities, targets = y_pred
+        return super().compute_loss(x, targets, probabilities, sample_weight, training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        probabilities, targets = y_pred
+        return super().compute_metrics(x, targets, probabilities, sample_weight)
+
+
+class _Augmentation(keras.layers.Layer):
+    """Gives what it is given, but for training, where it gives what ``change`` makes of it."""
+
+    def __init__(self, seed: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs, training=None):
+        return self.change(inputs) if training else inputs
+
+    def draw(self, n: int, most):
+        """So many numbers [shape=(n, 1, 1, 1)], drawn evenly from 0 to ``most``."""
+        return most * keras.random.uniform((n, 1, 1, 1), seed=self.seed_generator)
+
+    def draw_whole(self, n: int, most):
+        """As ``draw``, but whole numbers, ``most`` among them."""
+        return ops.floor(self.draw(n, most + 1))
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "seed": self.seed}
+
+
+@_registered
+class TimeShift(_Augmentation):
+    """Rotate each piece in time, by any number of frames."""
+
+    def change(self, log_mels):
+        pieces, _, frames, _ = ops.shape(log_mels)
+        shift = ops.cast(self.draw_whole(pieces, frames - 1), "int32")
+        index = (ops.reshape(ops.arange(frames), (1, 1, -1, 1)) + shift) % frames
+        return ops.take_along_axis(log_mels, index, axis=2)
+
+
+@_registered
+class RandomCrop(_Augmentation):
     """The same stretch of all pieces of a batch, at a random time.
 
     Parameters
     ----------
-    log_mels : np.ndarray [shape=(pieces, n_mels, frames, 1)]
     frames : int > 0
         Length of the stretch; shorter pieces stay whole.
     """
-    frames = min(frames, log_mels.shape[2])
-    start = rng.integers(log_mels.shape[2] - frames + 1)
-    return log_mels[:, :, start : start + frames]
+
+    def __init__(self, frames: int, **kwargs):
+        super().__init__(**kwargs)
+        self.frames = frames
+
+    def change(self, log_mels):
+        length = ops.shape(log_mels)[2]
+        frames = min(self.frames, length)
+        start = ops.cast(self.draw_whole(1, length - frames), "int32")[0, 0, 0, 0]
+        return ops.take(log_mels, start + ops.arange(frames), axis=2)
+
+    def compute_output_shape(self, input_shape):
+        batch, n_mels, _, channels = input_shape
+        return batch, n_mels, None, channels
+
+    def get_config(self):
+        return {**super().get_config(), "frames": self.frames}
 
 
-def mixup(
-    log_mels: np.ndarray, targets: np.ndarray, most: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mix every piece with another one of the batch, sound and target in the same shares.
-
-    What is mixed is power, as if two tracks were playing, and not decibels (Zhang et al. 2018,
-    "mixup: Beyond empirical risk minimization", mix the inputs as they are).
+@_registered
+class Gain(_Augmentation):
+    """Make each piece louder or softer.
 
     Parameters
     ----------
-    log_mels : np.ndarray [shape=(pieces, n_mels, frames, 1)] (in dB)
-    targets : np.ndarray [shape=(pieces, genres)], rows sum to 1
+    db : float >= 0 (in dB)
+        Drawn evenly from minus this to this.
+    """
+
+    def __init__(self, db: float, **kwargs):
+        super().__init__(**kwargs)
+        self.db = db
+
+    def change(self, log_mels):
+        return log_mels + self.draw(ops.shape(log_mels)[0], 2 * self.db) - self.db
+
+    def get_config(self):
+        return {**super().get_config(), "db": self.db}
+
+
+@_registered
+class Mixup(_Augmentation):
+    """Mix every piece with another one of the batch, sound and target in the same shares.
+
+    What is mixed is power, as if two tracks were playing, and not decibels (Zhang et al. 2018,
+    "mixup: Beyond empirical risk minimization", mix the inputs as they are). Takes and gives
+    ``[log_mels, targets]``, targets [shape=(batch, genres)] whose rows sum to 1.
+
+    Parameters
+    ----------
     most : float in [0, 1]
         Largest share of the other piece; drawn evenly from 0 to this.
-
-    Returns
-    -------
-    log_mels, targets : np.ndarray
-        Of the same shapes.
     """
-    other = rng.permutation(len(log_mels))
-    share = rng.uniform(0, most, len(log_mels)).astype(np.float32)
-    level = share[:, None, None, None]
-    power = 10 ** (log_mels / 10)
-    mixed = 10 * np.log10((1 - level) * power + level * power[other])
-    return mixed, (1 - share[:, None]) * targets + share[:, None] * targets[other]
+
+    def __init__(self, most: float, **kwargs):
+        super().__init__(**kwargs)
+        self.most = most
+
+    def change(self, inputs):
+        log_mels, targets = inputs
+        pieces = ops.shape(log_mels)[0]
+        other = ops.argsort(ops.reshape(self.draw(pieces, 1.0), (-1,)))
+        share = self.draw(pieces, self.most)
+        power = 10 ** (log_mels / 10)
+        mixed = 10 * ops.log10((1 - share) * power + share * ops.take(power, other, axis=0))
+        share = share[:, 0, 0]
+        return [mixed, (1 - share) * targets + share * ops.take(targets, other, axis=0)]
+
+    def get_config(self):
+        return {**super().get_config(), "most": self.most}
+
+
+class _Mask(_Augmentation):
+    """Neighbours along an axis as quiet as the quietest of the piece."""
+
+    axis: int
+
+    def hide(self, log_mels, most: int):
+        pieces, n = ops.shape(log_mels)[0], ops.shape(log_mels)[self.axis]
+        width = self.draw_whole(pieces, min(most, n))
+        start = self.draw_whole(pieces, n - width)
+        shape = [1] * 4
+        shape[self.axis] = -1
+        place = ops.reshape(ops.arange(n, dtype=width.dtype), shape)
+        hidden = ops.logical_and(place >= start, place < start + width)
+        return ops.where(hidden, ops.min(log_mels, axis=(1, 2, 3), keepdims=True), log_mels)
+
+
+@_registered
+class TimeMask(_Mask):
+    """Hide a stretch of each piece (Park et al. 2019, "SpecAugment").
+
+    Parameters
+    ----------
+    frames : int >= 0
+        Longest stretch; drawn evenly from 0 to this.
+    """
+
+    axis = 2
+
+    def __init__(self, frames: int, **kwargs):
+        super().__init__(**kwargs)
+        self.frames = frames
+
+    def change(self, log_mels):
+        return self.hide(log_mels, self.frames)
+
+    def get_config(self):
+        return {**super().get_config(), "frames": self.frames}
+
+
+@_registered
+class FrequencyMask(_Mask):
+    """Hide neighbouring mel bands of each piece (Park et al. 2019, "SpecAugment").
+
+    Parameters
+    ----------
+    bands : int >= 0
+        Most bands; their number is drawn evenly from 0 to this.
+    """
+
+    axis = 1
+
+    def __init__(self, bands: int, **kwargs):
+        super().__init__(**kwargs)
+        self.bands = bands
+
+    def change(self, log_mels):
+        return self.hide(log_mels, self.bands)
+
+    def get_config(self):
+        return {**super().get_config(), "bands": self.bands}

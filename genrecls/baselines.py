@@ -114,13 +114,14 @@ def contenders(
         values = measured.tracks[number].set_axis(track_id)
         models.append(one_number(number, values, default))
     models.append(mfcc_svm(default))
-    for preset, front_end, model in (
-        ("seed", seed, "cnn"),
-        ("default", default, "cnn"),
-        ("default", default, "compact_cnn"),
-        ("default", default, "inception_resnet_v2"),
+    for preset, front_end, model, changes in (
+        ("seed", seed, "cnn", {}),
+        ("default", default, "cnn", {}),
+        ("default", default, "compact_cnn", {}),
+        ("default", default, "inception_resnet_v2", {}),
+        ("default", default, "efficientnet_lite0", {}),
+        ("default", default, "efficientnet_lite0", {"weights": None}),
     ):
-        frozen = {"trunk": "frozen"} if model == "inception_resnet_v2" else {}
-        recipe = Recipe.preset(preset, model, **frozen)
+        recipe = Recipe.preset(preset, model, **changes)
         models.append(net(run_name(preset, recipe), recipe, front_end))
     return {model.name: model for model in models}

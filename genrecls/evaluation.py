@@ -9,6 +9,7 @@ import pandas as pd
 
 from .bundle import GenreClassifier
 from .calibration import probability_columns
+from .config import TRANSFERRED, Recipe
 from .intervals import (
     LOSSES,
     mcnemar,
@@ -105,9 +106,15 @@ def _majority_row(run: GenreClassifier) -> dict:
 
 def _comparison_row(run: GenreClassifier) -> dict:
     test = run.predictions.query("split == 'test'")
-    trunk = run.recipe.trunk if run.recipe.model == "inception_resnet_v2" else "–"
+    trunk = _trunk(run.recipe)
     scores = _scores(test, run.genres, run.card, by=run.recipe.split)
     return scores | {"weights": run.card["weights"], "trunk": trunk, "run": run.name}
+
+
+def _trunk(recipe: Recipe) -> str:
+    if recipe.model not in TRANSFERRED:
+        return "–"
+    return "fine-tuned" if recipe.fine_tune_after else recipe.trunk
 
 
 def _scores(test: pd.DataFrame, genres: Sequence[str], card: dict, *, by: str) -> dict:

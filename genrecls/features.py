@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,12 +66,38 @@ class Features:
         -------
         np.ndarray [shape=(pieces, n_mels, frames, 1), dtype=float32] (in dB)
         """
-        out = np.empty((len(segments), *self.front_end.shape, 1), np.float32)
-        rows = segments.reset_index(drop=True)
-        for sha256, track in rows.groupby("sha256", sort=False):
-            stored = np.load(self.folder / f"{sha256}.npy", mmap_mode="r", allow_pickle=False)
-            out[track.index, ..., 0] = stored[track["segment"].to_numpy() - 1]
-        return out
+        return gathered(self.track, segments)
+
+    def track(self, sha256: str) -> np.ndarray:
+        """Log-mels of all pieces of a track, silent ones included, from the disk.
+
+        Returns
+        -------
+        np.ndarray [shape=(pieces, n_mels, frames, 1), dtype=float16] (in dB)
+        """
+        file = self.folder / f"{sha256}.npy"
+        return np.load(file, mmap_mode="r", allow_pickle=False)[..., None]
+
+
+def gathered(track: Callable[[str], np.ndarray], segments: pd.DataFrame) -> np.ndarray:
+    """What is kept of each piece in a table, such as its log-mel.
+
+    Parameters
+    ----------
+    track : callable
+        The hash of a sound file to an array [shape=(pieces of the track, ...)].
+    segments : pd.DataFrame
+        With ``sha256`` and ``segment``.
+
+    Returns
+    -------
+    np.ndarray [shape=(len(segments), ...), dtype=float32]
+    """
+    rows = segments.reset_index(drop=True)
+    out = np.empty((len(rows), *track(rows["sha256"].iloc[0]).shape[1:]), np.float32)
+    for sha256, of_track in rows.groupby("sha256", sort=False):
+        out[of_track.index] = track(sha256)[of_track["segment"].to_numpy() - 1]
+    return out
 
 
 def track_log_mels(
@@ -140,7 +166,7 @@ def prepare(
     jobs : int > 0, optional
         Processes, of up to 1 GB each; by default one per core, 8 at most.
     folder : path-like, optional
-        Where to store; by default ``data/features/<front end uid>-<version>`` in the project.
+        Where to store; by default ``data/features/<uid of the log-mels>-<version>`` in the project.
     progress : bool
         Show a progress bar.
 
@@ -154,7 +180,8 @@ def prepare(
         If no track of some genre can be used. Single bad files only end up in ``failures``.
     """
     front_end = front_end or FrontEnd.preset("default")
-    folder = Path(folder or project_root() / "data" / "features" / f"{front_end.uid()}-{_VERSION}")
+    name = f"{front_end.log_mel_uid}-{_VERSION}"
+    folder = Path(folder or project_root() / "data" / "features" / name)
     folder.mkdir(parents=True, exist_ok=True)
     tracks = corpus.tracks
     todo = tracks.loc[[not _is_done(folder, s) for s in tracks["sha256"]]].drop_duplicates("sha256")

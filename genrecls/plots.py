@@ -134,6 +134,24 @@ def history(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Seque
     return axes
 
 
+def fine_tuning(curves: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Test F1 over training time, on a logarithmic axis; a circle where a second stage begins.
+
+    Parameters
+    ----------
+    curves : pd.DataFrame
+        One row an epoch: ``run, stage`` (0 where there are none), ``time_s, test_f1``.
+    """
+    ax = ax or plt.subplots(figsize=(9, 3.8))[1]
+    for color, (run, curve) in zip(COLORS, curves.groupby("run", sort=False), strict=False):
+        ax.plot(curve["time_s"], curve["test_f1"], color=color, label=run)
+        second = curve[curve["stage"] == 2].head(1)
+        ax.plot(second["time_s"], second["test_f1"], "o", color=color)
+    ax.set(xscale="log", xlabel="Training time (s)", ylabel="Macro F1, test pieces", ylim=(0, 1.03))
+    ax.legend(loc="lower right")
+    return ax
+
+
 def confusion(matrix: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """A confusion matrix with its counts; rows are the true genres."""
     ax = ax or plt.gca()

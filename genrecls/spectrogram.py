@@ -12,6 +12,9 @@ from .config import FrontEnd
 #: Smallest mel power kept: -100 dB. Digital silence must not become minus infinity.
 SMALLEST_POWER = 1e-10
 
+#: What a change over time is taken from: this many frames before and after each.
+DELTA_REACH = 4
+
 # A piece whose loudest mel value stays below this is as good as silent: it is left dark instead
 # of having its noise floor drawn as if it were music. In dB, for the default front end about
 # 75 dB below a sine at full scale.
@@ -209,6 +212,10 @@ def to_image(log_mel: np.ndarray, front_end: FrontEnd | None = None) -> np.ndarr
     Preset ``seed`` draws only the 3 dB above a power of 1, which is what the original did by
     giving log2 power to a colour map for [0, 1]: most of its picture is one of two colours.
 
+    With ``'deltas'`` the scaled level is the first channel. The second is how much it changes
+    over 9 frames, by the slope of a straight line fitted to them (``librosa.feature.delta`` times
+    9), the third how much that changes in turn; both from -0.5, drawn as 0, to 0.5, drawn as 1.
+
     Parameters
     ----------
     log_mel : np.ndarray [shape=(..., n_mels, frames)] (in dB)
@@ -225,8 +232,30 @@ def to_image(log_mel: np.ndarray, front_end: FrontEnd | None = None) -> np.ndarr
     level = np.clip((np.asarray(log_mel, np.float32) - low) / (high - low), 0, 1)
     if front_end.colormap == "gray":
         return np.repeat(level[..., None], 3, axis=-1)
+    if front_end.colormap == "deltas":
+        delta = _delta(level)
+        changes = np.stack([delta, _delta(delta)], axis=-1)
+        return np.concatenate([level[..., None], np.clip(changes + 0.5, 0, 1)], axis=-1)
     table = color_table(front_end.colormap)
     return table[np.minimum((level * len(table)).astype(int), len(table) - 1)]
+
+
+def delta_weights() -> np.ndarray:
+    """Weights of the frames around one, from first to last, that make its change over them all.
+
+    Returns
+    -------
+    np.ndarray [shape=(2 * DELTA_REACH + 1,)]
+    """
+    steps = np.arange(-DELTA_REACH, DELTA_REACH + 1)
+    return len(steps) * steps / np.sum(steps**2)
+
+
+def _delta(values: np.ndarray) -> np.ndarray:
+    """Change over time; before the first and after the last frame stands that frame itself."""
+    from scipy.ndimage import correlate1d
+
+    return correlate1d(values, delta_weights(), axis=-1, mode="nearest")
 
 
 def color_table(colormap: str) -> np.ndarray:

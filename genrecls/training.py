@@ -20,7 +20,7 @@ import pandas as pd
 
 from .bundle import FORMAT, GenreClassifier, write_card
 from .calibration import temperature_of, with_predictions
-from .config import FrontEnd, Recipe, hash_json, project_root
+from .config import TRANSFERRED, FrontEnd, Recipe, hash_json, project_root
 from .corpus import Corpus, assign_splits, check_no_leak, sha256_of, split_hash
 from .evaluation import accuracy, f1_scores
 from .explain import first_layer_activations
@@ -29,7 +29,7 @@ from .features import Features, prepare
 log = logging.getLogger(__name__)
 
 # Raise it when the same recipe and data give another run than before.
-_VERSION = 2
+_VERSION = 3
 
 VERSIONS_OF = ("genrecls", "keras", "tensorflow", "torch", "torchaudio", "numpy", "librosa")
 
@@ -73,7 +73,7 @@ def train(
     features = prepare(corpus, front_end, jobs=jobs, progress=progress)
     segments = assign_splits(features.segments, method=recipe.split, random_seed=recipe.random_seed)
     split = split_hash(segments)
-    decides = [_VERSION, name, recipe.to_dict(), front_end.to_dict(), split]
+    decides = [_VERSION, name, recipe.choices(), front_end.to_dict(), split]
     if recipe.weights and Path(recipe.weights).is_file():
         decides.append(sha256_of(Path(recipe.weights)))
     uid = hash_json(decides)[:16]
@@ -123,13 +123,14 @@ class Fitted:
     probabilities : np.ndarray [shape=(held-out pieces, genres)]
         Of the pieces whose split is not ``'train'``, in their order.
     history : pd.DataFrame
-        One row an epoch: ``epoch, loss, accuracy``, and ``val_loss, val_accuracy`` if there is a
-        validation.
+        One row an epoch: ``epoch, loss, accuracy, time_s`` (since the start of the training), and
+        ``val_loss, val_accuracy`` if there is a validation; ``stage`` if there are two.
     best_epoch : int
         The epoch whose weights are kept: the last one, but with ``patience``.
     weights : str
         What the net started from: ``'random'``, ``'imagenet'``, or the path of a file.
     training_time_s : float
+        Until the last epoch ended. Of a trunk whose outputs are on disk already, without them.
     """
 
     model: Any
@@ -153,57 +154,57 @@ def fit(
     Pieces whose split is ``'validation'``, if there are any, are watched during training.
     """
     from .backend import keras
-    from .models import BUILDERS, Picture, calibrate_batch_norm, split_trunk
+    from .fine_tuning import fit_in_stages
+    from .models import BUILDERS, Picture
 
     # How strict the validation is has been judged where it was held out.
     check_no_leak(segments, leaky_validation=True)
     keras.utils.set_random_seed(recipe.random_seed)
     genres = sorted(segments["genre"].unique())
     labels = segments["genre"].map(genres.index).to_numpy()
-    x = features.log_mels(segments)
-    train, validation, held_out = (
-        np.flatnonzero(mask)
-        for mask in (
-            segments["split"] == "train",
-            segments["split"] == "validation",
-            segments["split"] != "train",
-        )
-    )
+    rows = {split: np.flatnonzero(segments["split"] == split) for split in ("train", "validation")}
+    start = time.perf_counter()
+    clock = _clock(start)
+
+    def fit_net(net, inputs: np.ndarray, recipe: Recipe) -> pd.DataFrame:
+        fit_on = {split: (inputs[of], labels[of]) for split, of in rows.items()}
+        return fit_net_on(net, fit_on, len(genres), recipe, progress=progress,
+                        callbacks=[clock, *callbacks])  # fmt: skip
 
     picture = Picture.of(features.front_end, recipe.input_range)
-    start = time.perf_counter()
-    options = {"weights": recipe.weights} if recipe.model == "inception_resnet_v2" else {}
-    model = BUILDERS[recipe.model](x.shape[1:], len(genres), picture=picture, **options)
-    net, inputs = model, x
+    shape = (*features.front_end.shape, 1)
+    options = {"weights": recipe.weights, "head": recipe.head}
+    model = BUILDERS[recipe.model](
+        shape, len(genres), picture=picture, **(options if recipe.model in TRANSFERRED else {})
+    )
     if recipe.trunk == "frozen":
-        if recipe.weights is None:
-            order = np.random.default_rng(recipe.random_seed).permutation(train)
-            parts = _bar(_batches(order, 16), "batch norm", progress=progress)
-            calibrate_batch_norm(model, (x[part] for part in parts))
-        trunk, net = split_trunk(model)
-        trunk.trainable = False
-        # What a frozen trunk makes of the pieces is computed once.
-        inputs = _predict(trunk, x, what="trunk", progress=progress)
-
-    history = _fit_net(
-        net,
-        {"train": (inputs[train], labels[train]), "validation": (inputs[validation],
-         labels[validation])},
-        len(genres),
-        recipe,
-        progress=progress,
-        callbacks=list(callbacks),
-    )  # fmt: skip
-    training_time_s = time.perf_counter() - start
-    best = history["val_loss"].argmin() if recipe.patience and len(validation) else -1
+        history, probabilities = fit_in_stages(
+            model, features, segments, recipe, fit_net, progress=progress
+        )
+    else:
+        x = features.log_mels(segments)
+        history = fit_net(model, x, recipe)
+        held_out = np.flatnonzero(segments["split"] != "train")
+        probabilities = model.predict(x[held_out], batch_size=32, verbose=0)
+    best = history["val_loss"].argmin() if recipe.patience and len(rows["validation"]) else -1
     return Fitted(
         model=model,
-        probabilities=net.predict(inputs[held_out], batch_size=32, verbose=0),
+        probabilities=probabilities,
         history=history,
         best_epoch=int(history["epoch"].iloc[best]),
-        weights=recipe.weights or "random",
-        training_time_s=training_time_s,
+        weights=str(recipe.weights or "random"),
+        training_time_s=history["time_s"].iloc[-1],
     )
+
+
+def _clock(start: float):
+    """A callback that writes into the history when each epoch ended, in seconds from ``start``."""
+    from .backend import keras
+
+    def tick(_, logs):
+        logs["time_s"] = time.perf_counter() - start
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=tick)
 
 
 def _predictions(segments: pd.DataFrame, fitted: Fitted, *, leaky: bool) -> pd.DataFrame:
@@ -245,12 +246,20 @@ def _measured(
     }
 
 
-def _fit_net(
+def fit_net_on(
     net, fit_on: dict[str, tuple], n_genres: int, recipe: Recipe, *, progress: bool, callbacks: list
 ) -> pd.DataFrame:
-    from .augment import AugmentedBatches
+    from .augment import with_augmentation
     from .backend import keras
 
+    labels = fit_on["train"][1]
+    counts = np.bincount(labels)
+    weights = len(labels) / (n_genres * counts) if recipe.class_weights else np.ones(n_genres)
+    data = {split: (x, np.eye(n_genres)[of]) for split, (x, of) in fit_on.items()}
+    if recipe.augmented:
+        net = with_augmentation(net, recipe)
+        # Targets are changed with the pieces, so that they go in as well.
+        data = {split: ([x, y], y) for split, (x, y) in data.items()}
     optimizer = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[recipe.optimizer]
     net.compile(
         optimizer=optimizer(learning_rate=recipe.learning_rate),
@@ -270,19 +279,11 @@ def _fit_net(
         )
     if progress:
         callbacks.append(_epoch_bar(recipe.epochs))
-    inputs, labels = fit_on["train"]
-    targets = {split: np.eye(n_genres)[of] for split, (_, of) in fit_on.items()}
-    counts = np.bincount(labels)
-    weights = len(labels) / (n_genres * counts) if recipe.class_weights else np.ones(n_genres)
-    if recipe.crop or recipe.mixup:
-        batches = AugmentedBatches(inputs, targets["train"], weights[labels], recipe)
-        data = {"x": batches}
-    else:
-        data = {"x": inputs, "y": targets["train"], "sample_weight": weights[labels],
-                "batch_size": recipe.batch_size}  # fmt: skip
     history = net.fit(
-        **data,
-        validation_data=(fit_on["validation"][0], targets["validation"]) if watched else None,
+        *data["train"],
+        sample_weight=weights[labels],
+        batch_size=recipe.batch_size,
+        validation_data=data["validation"] if watched else None,
         epochs=recipe.epochs,
         callbacks=callbacks,
         verbose=0,
@@ -345,21 +346,6 @@ def _epoch_bar(epochs: int):
         bar.update()
 
     return keras.callbacks.LambdaCallback(on_epoch_end=advance, on_train_end=lambda *_: bar.close())
-
-
-def _batches(order: np.ndarray, size: int) -> list[np.ndarray]:
-    return [order[i : i + size] for i in range(0, len(order), size)]
-
-
-def _predict(model, x: np.ndarray, *, progress: bool, what: str) -> np.ndarray:
-    parts = _bar(_batches(np.arange(len(x)), 16), what, progress=progress)
-    return np.concatenate([model.predict_on_batch(x[part]) for part in parts])
-
-
-def _bar(parts: list[np.ndarray], what: str, *, progress: bool):
-    from tqdm.auto import tqdm
-
-    return tqdm(parts, desc=what, unit="batch", disable=not progress)
 
 
 def _median_inference_ms(model, x: np.ndarray, repeats: int = 21) -> float:

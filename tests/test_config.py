@@ -47,6 +47,35 @@ def test_unknown_keys_and_values_are_errors():
         FrontEnd(n_mels="64")
     with pytest.raises(ValueError, match="f_max"):
         FrontEnd(f_max=20000.0)
+    with pytest.raises(ValueError, match="colormap"):
+        FrontEnd(colormap="jet")
+    with pytest.raises(ValueError, match="gain_db"):
+        Recipe(gain_db=-1.0)
+
+
+def test_choices_that_contradict_each_other_are_errors():
+    with pytest.raises(ValueError, match="no trunk"):
+        Recipe(trunk="frozen")
+    with pytest.raises(ValueError, match="no trunk"):
+        Recipe(weights="imagenet")
+    with pytest.raises(ValueError, match="computed once"):
+        Recipe.preset("default", "efficientnet_lite0", time_shift=True)
+    with pytest.raises(ValueError, match="second stage"):
+        Recipe.preset("default", "efficientnet_lite0", trunk="trained")
+
+
+def test_choices_name_what_is_not_as_usual():
+    assert Recipe().choices() == {"model": "cnn"}
+    recipe = Recipe.preset("default", "cnn", mixup=0.2, epochs=40)
+    assert recipe.choices() == {"model": "cnn", "mixup": 0.2}
+    assert not Recipe().augmented and recipe.augmented
+
+
+def test_log_mels_do_not_depend_on_how_they_are_drawn():
+    usual = FrontEnd()
+    drawn = FrontEnd(colormap="viridis", picture_db=(-60.0, 0.0))
+    assert drawn.log_mel_uid == usual.log_mel_uid and drawn.uid() != usual.uid()
+    assert FrontEnd(n_mels=64).log_mel_uid != usual.log_mel_uid
 
 
 def test_a_run_of_another_recipe_has_another_name():
@@ -56,6 +85,12 @@ def test_a_run_of_another_recipe_has_another_name():
     assert run_name("seed", full) == "inception_resnet_v2-seed-trunk-trained"
     own = Recipe.preset("default", "inception_resnet_v2", weights="/my/trunk.h5")
     assert run_name("default", own) == "inception_resnet_v2-default-weights-trunk"
+    random = Recipe.preset("default", "efficientnet_lite0", weights=None)
+    assert run_name("default", random) == "efficientnet_lite0-default-weights-random"
+    whole = Recipe.preset(
+        "default", "efficientnet_lite0", trunk="trained", fine_tune_after=None, epochs=2
+    )
+    assert run_name("default", whole) == "efficientnet_lite0-default-epochs-2-trunk-trained"
     assert run_name("seed", Recipe.preset("seed", "cnn", epochs=2)) == "cnn-seed-epochs-2"
 
 

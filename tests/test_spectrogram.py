@@ -213,6 +213,33 @@ def test_colours_rise_with_the_level():
     assert (np.diff(image[..., 1], axis=0) >= 0).all()
 
 
+DELTAS = dataclasses.replace(DEFAULT, colormap="deltas")
+
+
+@pytest.mark.parametrize("frames", [1, 5, 60])
+def test_deltas_are_those_of_librosa_over_their_window(frames, rng):
+    levels = rng.uniform(-90, 10, (2, 16, frames))
+    image = to_image(levels, DELTAS)
+    assert image.shape == (2, 16, frames, 3) and image.dtype == np.float32
+    np.testing.assert_array_equal(image[..., 0], to_image(levels, DEFAULT)[..., 0])
+    delta = of_librosa(image[..., 0])
+    np.testing.assert_allclose(image[..., 1], np.clip(delta, -0.5, 0.5) + 0.5, atol=1e-5)
+    change = np.clip(of_librosa(delta), -0.5, 0.5)
+    np.testing.assert_allclose(image[..., 2], change + 0.5, atol=1e-5)
+    assert (np.abs(delta).max() > 0.5) == (frames > 1)
+
+
+def of_librosa(values):
+    return 9 * librosa.feature.delta(values, width=9, order=1, mode="nearest")
+
+
+def test_a_steady_rise_is_a_steady_change():
+    # 2 dB a frame are 18 dB in 9 frames, of the 80 dB from dark to bright.
+    image = to_image(np.linspace(-78, 0, 40)[None], DELTAS)
+    np.testing.assert_allclose(image[0, 4:-4, 1], 0.5 + 18 / 80, atol=1e-5)
+    np.testing.assert_allclose(image[0, 8:-8, 2], 0.5, atol=1e-5)
+
+
 def test_double_precision_signals_give_single_precision_results():
     y = torch.zeros(22050, dtype=torch.float64).numpy()
     assert mel_spectrogram(y, DEFAULT).dtype == np.float32

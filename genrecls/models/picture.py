@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..backend import keras
 from ..config import FrontEnd
-from ..spectrogram import color_table
+from ..spectrogram import DELTA_REACH, color_table, delta_weights
 
 ops = keras.ops
 
@@ -20,7 +20,7 @@ class Picture(keras.layers.Layer):
     ----------
     picture_db : tuple of two floats (in dB)
         Levels drawn as the darkest and the brightest colour.
-    colormap : {'viridis', 'gray'}
+    colormap : {'viridis', 'gray', 'deltas'}
     input_range : tuple of two floats
         Values of the darkest and brightest colour: (0, 1), or (-1, 1) for ImageNet weights.
     """
@@ -30,7 +30,7 @@ class Picture(keras.layers.Layer):
         self.picture_db = tuple(picture_db)
         self.colormap = colormap
         self.input_range = tuple(input_range)
-        self._table = None if colormap == "gray" else color_table(colormap)
+        self._table = color_table(colormap) if colormap == "viridis" else None
 
     @classmethod
     def of(cls, front_end: FrontEnd, input_range=(0.0, 1.0)) -> Picture:
@@ -40,8 +40,12 @@ class Picture(keras.layers.Layer):
     def call(self, log_mel):
         low, high = self.picture_db
         level = ops.clip((log_mel - low) / (high - low), 0.0, 1.0)
-        if self._table is None:
+        if self.colormap == "gray":
             colors = ops.repeat(level, 3, axis=-1)
+        elif self.colormap == "deltas":
+            delta = _delta(level)
+            changes = ops.concatenate([delta, _delta(delta)], axis=-1)
+            colors = ops.concatenate([level, ops.clip(changes + 0.5, 0.0, 1.0)], axis=-1)
         else:
             n = len(self._table)
             index = ops.cast(ops.minimum(level[..., 0] * n, n - 1), "int32")
@@ -59,6 +63,16 @@ class Picture(keras.layers.Layer):
             "colormap": self.colormap,
             "input_range": self.input_range,
         }
+
+
+def _delta(values):
+    """Change over time [shape=(batch, n_mels, frames, 1)], as in :func:`genrecls.to_image`."""
+    first, last = values[:, :, :1], values[:, :, -1:]
+    padded = ops.concatenate([first] * DELTA_REACH + [values] + [last] * DELTA_REACH, axis=2)
+    frames = ops.shape(values)[2]
+    return sum(
+        float(weight) * padded[:, :, i : i + frames] for i, weight in enumerate(delta_weights())
+    )
 
 
 def picture_input(input_shape, picture: Picture | None):

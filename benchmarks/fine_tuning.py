@@ -1,0 +1,213 @@
+"""What training in stages buys: test F1 over time, against training all of InceptionResNetV2.
+
+    python benchmarks/fine_tuning.py data/demo             # 15 minutes on two cores
+    python benchmarks/fine_tuning.py data/demo --train 50  # hours; can be interrupted
+
+Every run is a process of its own, one after the other, on the same pieces, under the original's
+split (shuffled pieces). Of the original's recipe the first epoch is left out (it compiles the net),
+the following ones are timed, and the time of all is extrapolated from their median. What its test
+F1 is after each epoch comes from another training, which ``--train N`` begins or goes on with up to
+N epochs, and which is kept in ``models/<corpus>/fine_tuning/``; nothing of it is timed.
+
+Writes ``reports/<corpus>/fine_tuning.{csv,md,png}`` and ``fine_tuning_curves.csv``. The test is
+looked at after every epoch to draw the curves; no epoch is chosen by it.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from genrecls import Corpus, FrontEnd, Recipe, plots, prepare
+from genrecls.backend import keras
+from genrecls.config import project_root
+from genrecls.corpus import assign_splits
+from genrecls.evaluation import f1_scores
+from genrecls.fine_tuning import fit_in_stages
+from genrecls.models import BUILDERS, Picture
+from genrecls.render import save_figure, save_table
+from genrecls.training import fit_net_on
+
+SEED = Recipe.preset("seed", "inception_resnet_v2")
+WHOLE = "InceptionResNetV2, all of it (the original)"
+STAGED = {
+    "InceptionResNetV2 in stages, random trunk": (
+        "seed",
+        Recipe.preset("default", "inception_resnet_v2", split="piece"),
+    ),
+    "EfficientNet-Lite0 in stages, ImageNet": (
+        "default",
+        Recipe.preset("default", "efficientnet_lite0", split="piece"),
+    ),
+}
+TIMED_EPOCHS = 3
+EPOCHS_AT_ONCE = 5
+
+
+class TestCurve(keras.callbacks.Callback):
+    """Macro F1 over test pieces after every epoch. The time that this takes does not count."""
+
+    def __init__(self, segments: pd.DataFrame):
+        super().__init__()
+        self.test = (segments["split"] == "test").to_numpy()
+        self.segments, self.genres = segments[self.test], sorted(segments["genre"].unique())
+        self.start, self.stage, self.rows = time.perf_counter(), 0, []
+
+    def now_on(self, inputs: np.ndarray):
+        self.stage, self.inputs = self.stage + 1, inputs[self.test]
+        return self
+
+    def on_epoch_end(self, epoch, logs=None):
+        ended = time.perf_counter()
+        said = self.model.predict(self.inputs, batch_size=20, verbose=0).argmax(axis=1)
+        table = self.segments.assign(predicted=np.array(self.genres)[said])
+        f1 = f1_scores(table, self.genres)["macro"]
+        self.rows.append({"stage": self.stage, "time_s": ended - self.start, "test_f1": f1,
+                          **{name: float(value) for name, value in logs.items()}})  # fmt: skip
+        self.start += time.perf_counter() - ended
+
+
+def train(path: str, preset: str, recipe: Recipe, *, model_file: Path | None = None) -> list[dict]:
+    """One training; a row an epoch."""
+    features = prepare(Corpus.read(path), FrontEnd.preset(preset))
+    segments = assign_splits(features.segments, method=recipe.split, random_seed=0)
+    labels, genres = pd.factorize(segments["genre"], sort=True)
+    curve = TestCurve(segments)
+    keras.utils.set_random_seed(recipe.random_seed)
+    if model_file and model_file.exists():
+        model = keras.saving.load_model(model_file, safe_mode=True)
+    else:
+        model = BUILDERS[recipe.model](
+            (*features.front_end.shape, 1),
+            len(genres),
+            picture=Picture.of(features.front_end, recipe.input_range),
+            weights=recipe.weights,
+            head=recipe.head,
+        )
+
+    def fit_net(net, inputs: np.ndarray, recipe: Recipe) -> pd.DataFrame:
+        sides = {s: (segments["split"] == s).to_numpy() for s in ("train", "validation")}
+        fit_on = {side: (inputs[rows], labels[rows]) for side, rows in sides.items()}
+        return fit_net_on(net, fit_on, len(genres), recipe, progress=True,
+                          callbacks=[curve.now_on(inputs)])  # fmt: skip
+
+    if recipe.trunk == "frozen":
+        fit_in_stages(model, features, segments, recipe, fit_net)
+    else:
+        fit_net(model, features.log_mels(segments), recipe)
+        if model_file:
+            model.save(model_file.with_suffix(".tmp.keras"))
+            os.replace(model_file.with_suffix(".tmp.keras"), model_file)
+    return curve.rows
+
+
+def train_whole(path: str, folder: Path, epochs: int) -> list[dict]:
+    """Test F1 of the original's recipe after each of so many epochs, going on where it stopped.
+
+    Its rate is constant and its updates have no memory, so that epoch by epoch is as good as all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows_file = folder / "epochs.json"
+    rows = json.loads(rows_file.read_text()) if rows_file.exists() else []
+    while len(rows) < epochs:
+        some = min(EPOCHS_AT_ONCE, epochs - len(rows))
+        recipe = Recipe.preset("seed", SEED.model, epochs=some, random_seed=len(rows))
+        rows += train(path, "seed", recipe, model_file=folder / "model.keras")
+        rows_file.with_suffix(".tmp").write_text(json.dumps(rows))
+        os.replace(rows_file.with_suffix(".tmp"), rows_file)
+    return rows
+
+
+def measured(path: str, name: str) -> pd.DataFrame:
+    """The curve of one run, trained in a process of its own that finds log-mels, no more."""
+    root = project_root()
+    with tempfile.TemporaryDirectory(dir=root / "data", prefix=".fine_tuning.") as home:
+        data = Path(home) / "data"
+        data.mkdir()
+        for folder in (root / "data").glob("f*"):  # features, fingerprints
+            (data / folder.name).symlink_to(folder)
+        out = Path(home) / "curve.json"
+        command = [sys.executable, __file__, str(Path(path).resolve()), "--run", name]
+        subprocess.run([*command, "--out", str(out)], env=os.environ | {"GENRECLS_HOME": home},
+                       check=True)  # fmt: skip
+        return pd.DataFrame(json.loads(out.read_text())).assign(run=name)
+
+
+def run_one(path: str, name: str, out: Path) -> None:
+    if name == WHOLE:
+        rows = train(path, "seed", Recipe.preset("seed", SEED.model, epochs=1 + TIMED_EPOCHS))
+    else:
+        rows = train(path, *STAGED[name])
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    out.write_text(json.dumps([row | {"peak_gb": peak_gb} for row in rows]))
+
+
+def main(path: str, train_epochs: int) -> None:
+    corpus = Corpus.read(path)
+    for preset in ("seed", "default"):
+        prepare(corpus, FrontEnd.preset(preset))
+    whole = train_whole(path, project_root() / "models" / corpus.name / "fine_tuning", train_epochs)
+    timed = measured(path, WHOLE)
+    epoch_s = float(np.median(np.diff(timed["time_s"])))
+    whole = pd.DataFrame(whole).assign(
+        run=WHOLE, stage=0, time_s=epoch_s * (1 + np.arange(len(whole)))
+    )
+    curves = [whole, *(measured(path, name) for name in STAGED)]
+    rows = [
+        {
+            "run": WHOLE,
+            "up to": f"epoch {SEED.epochs} (time extrapolated)",
+            "time (s)": round(epoch_s * SEED.epochs),
+            "times faster": 1.0,
+            "test F1": round(float(whole["test_f1"].iloc[-1]), 3),
+            "of epoch": len(whole),
+            "peak memory (GB)": round(float(timed["peak_gb"].iloc[0]), 1),
+        }
+    ]
+    for curve in curves[1:]:
+        for stage, part in curve.groupby("stage"):
+            end = part["time_s"].iloc[-1]
+            until = curve[curve["stage"] <= stage]
+            best = until["val_loss"].argmin()
+            rows.append(
+                {
+                    "run": curve["run"].iloc[0],
+                    "up to": f"stage {stage}",
+                    "time (s)": round(float(end)),
+                    "times faster": round(epoch_s * SEED.epochs / end, 1),
+                    "test F1": round(float(until["test_f1"].iloc[best]), 3),
+                    "of epoch": int(best) + 1,
+                    "peak memory (GB)": round(float(part["peak_gb"].iloc[0]), 1),
+                }
+            )
+    folder = project_root() / "reports" / corpus.name
+    folder.mkdir(parents=True, exist_ok=True)
+    plots.style()
+    together = pd.concat(curves, ignore_index=True)
+    together[["run", "stage", "time_s", "test_f1", "val_loss"]].to_csv(
+        folder / "fine_tuning_curves.csv", index=False
+    )
+    print(save_table(folder, "fine_tuning", pd.DataFrame(rows)))
+    ax = plots.fine_tuning(together)
+    save_figure(folder, "fine_tuning", ax.figure, "Test F1 over time")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("corpus")
+    parser.add_argument("--train", type=int, default=1, help="epochs of the original's recipe")
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.run:
+        run_one(arguments.corpus, arguments.run, arguments.out)
+    else:
+        main(arguments.corpus, arguments.train)
