@@ -46,7 +46,8 @@ lab: install  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
 
 publish: install  ## put the results of a demo run into notebooks/ and README.md
-	rm -rf reports/demo
+	mkdir -p reports/demo
+	find reports/demo -mindepth 1 ! -name 'fine_tuning*' -delete
 	$(MAKE) run CORPUS=data/demo
 	cp reports/demo/notebooks/*.ipynb notebooks/
 	$(BIN)/python -m genrecls.readme README.md

@@ -27,6 +27,9 @@ from .horses import FILE as HORSES
 from .intervals import RANDOM_SEED, RESAMPLES
 from .render import escape, save_figure, save_table
 
+#: End of the name of a run whose weights were random where usually they are pretrained.
+RANDOM = "-weights-random"
+
 
 def cross_validation(folder: Path, corpus_name: str) -> list[str]:
     """Every track predicted by models that never heard its artist: scores with intervals."""
@@ -61,6 +64,7 @@ def cross_validation(folder: Path, corpus_name: str) -> list[str]:
         title = f"{escape(against)} against each of the others, on the same tracks:\n"
         table = save_table(folder, "paired", paired_table(predictions, genres, against))
         parts += [title, table]
+    parts += _transfer(folder, predictions, genres)
     parts += ["Confusions, tracks (counts over all repeats):\n"]
     for run in cards:
         verdicts = track_verdicts(predictions[predictions["run"] == run], genres)
@@ -72,6 +76,33 @@ def cross_validation(folder: Path, corpus_name: str) -> list[str]:
         save_table(folder, "cv_calibration", calibration_table(predictions, genres)),
     ]
     return parts
+
+
+def _transfer(folder: Path, predictions: pd.DataFrame, genres: Sequence[str]) -> list[str]:
+    """Every net with pretrained weights against itself with random ones."""
+    runs = set(predictions["run"])
+    tables = []
+    for run in sorted(run for run in runs if f"{run}{RANDOM}" in runs):
+        two = predictions[predictions["run"].isin([run, f"{run}{RANDOM}"])]
+        names = {f"{run} minus": "minus", f"only {run} right": "only it right"}
+        table = paired_table(two, genres, run).rename(columns=names)
+        table.insert(0, "run", run)
+        tables.append(table)
+    if not tables:
+        return []
+    title = "What the pretraining brings: the same net, recipe and folds with random weights:\n"
+    return [title, save_table(folder, "transfer", pd.concat(tables))]
+
+
+def fine_tuning(folder: Path) -> list[str]:
+    """What ``benchmarks/fine_tuning.py`` has put here."""
+    if not (folder / "fine_tuning.md").is_file():
+        return []
+    return [
+        "## Training in stages\n",
+        (folder / "fine_tuning.md").read_text(encoding="utf-8"),
+        "![Test F1 over training time](fine_tuning.png)\n",
+    ]
 
 
 def protocol(tidy: pd.DataFrame, cards: dict[str, dict]) -> str:

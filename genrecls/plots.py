@@ -123,11 +123,14 @@ def first_layer(
 
 
 def history(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
-    """Loss and accuracy per epoch, training and validation."""
+    """Loss and accuracy per epoch, training and validation; a dotted line before stage 2."""
     axes = axes if axes is not None else plt.subplots(1, 2, figsize=(10, 3.2))[1]
     for ax, what in zip(axes, ("loss", "accuracy"), strict=True):
         ax.plot(table["epoch"], table[what], label="training")
         ax.plot(table["epoch"], table[f"val_{what}"], label="validation")
+        if "stage" in table:
+            for second in table.loc[table["stage"] == 2, "epoch"].head(1):
+                ax.axvline(second - 0.5, color="gray", ls=":", lw=1)
         ax.set(xlabel="Epoch", ylabel=what.capitalize())
         ax.legend()
     axes[1].set_ylim(0, 1.02)
@@ -147,7 +150,9 @@ def fine_tuning(curves: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.plot(curve["time_s"], curve["test_f1"], color=color, label=run)
         second = curve[curve["stage"] == 2].head(1)
         ax.plot(second["time_s"], second["test_f1"], "o", color=color)
-    ax.set(xscale="log", xlabel="Training time (s)", ylabel="Macro F1, test pieces", ylim=(0, 1.03))
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.set(xlabel="Training time (s)", ylabel="Macro F1, test pieces", ylim=(0, 1.03))
     ax.legend(loc="lower right")
     return ax
 

@@ -78,6 +78,7 @@ def write_report(corpus_name: str) -> Path:
         "## Scores\n",
         save_table(folder, "scores", score_table(runs)),
         *evidence.cross_validation(folder, corpus_name),
+        *evidence.fine_tuning(folder),
         *evidence.leak(folder, corpus_name),
         *evidence.calibration(folder, runs),
         *evidence.horses(folder, runs),

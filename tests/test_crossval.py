@@ -11,7 +11,16 @@ import pytest
 import soundfile
 from conftest import RATE, write_corpus
 
-from genrecls import Corpus, FrontEnd, Recipe, baselines, cross_validate, crossval, prepare
+from genrecls import (
+    Corpus,
+    FrontEnd,
+    Recipe,
+    baselines,
+    cross_validate,
+    crossval,
+    evidence,
+    prepare,
+)
 from genrecls.bundle import BundleError
 from genrecls.calibration import fit_temperature, probability_columns
 from genrecls.corpus import CorpusError, assign_folds
@@ -420,6 +429,21 @@ def test_any_number_of_genres_goes_all_the_way_to_the_tables(k, tmp_path, home, 
     assert (
         headline["optimism"].str.fullmatch(r"[+-]\d\.\d{3} \([+-]\d\.\d\d to [+-]\d\.\d\d\)").all()
     )
+
+
+def test_the_report_compares_pretrained_with_random_weights(corpus, home):
+    predictions = validated(corpus, baselines.mfcc_svm(SMALL), repeats=1)
+    genres = corpus.genres
+    guess = predictions.assign(predicted=genres[0], prob_classique=0.6, prob_rap=0.4)
+    assert evidence._transfer(home, predictions, genres) == []
+    runs = {"net": predictions, "net-weights-random": guess, "other": guess}
+    together = pd.concat([table.assign(run=run) for run, table in runs.items()])
+    _, table = evidence._transfer(home, together, genres)
+    found = pd.read_csv(home / "transfer.csv")
+    assert found["run"].tolist() == ["net"] and found["minus"].tolist() == ["net-weights-random"]
+    right = (predictions["predicted"] == predictions["genre"]).mean()
+    assert right == 1 and found["macro F1, pieces"].iloc[0].startswith("+0.6")
+    assert "net-weights-random" in table and "| other |" not in table
 
 
 def test_a_leaky_validation_promises_more_than_the_test_keeps(corpus):

@@ -158,8 +158,17 @@ def reference(small_corpus, tmp_path_factory):
         return {r: fitted(features, r).probabilities for r in (PRETRAINED, RANDOM)}
 
 
-@pytest.mark.parametrize("recipe", [PRETRAINED, RANDOM], ids=["imagenet", "random"])
-@pytest.mark.parametrize("where", ["trunk", "tail", "stage 1", "stage 2"])
+@pytest.mark.parametrize(
+    ("where", "recipe"),
+    [
+        ("trunk", RANDOM),
+        ("tail", RANDOM),
+        ("stage 1", RANDOM),
+        ("stage 2", RANDOM),
+        ("stage 2", PRETRAINED),
+    ],
+    ids=lambda value: value if isinstance(value, str) else str(value.weights),
+)
 def test_an_interrupted_run_goes_on_to_the_same_result(
     features, recipe, where, reference, monkeypatch, home
 ):

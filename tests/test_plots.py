@@ -95,3 +95,27 @@ def test_reliability_draws_a_line_per_table_and_the_diagonal(ax):
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), [[0, 0], [1, 1]])
     assert [line.get_label() for line in ax.lines[1:]] == ["before", "after"]
     assert labels(ax) == ("Confidence", "Share that is right")
+
+
+def test_history_marks_where_the_second_stage_begins():
+    table = pd.DataFrame(
+        {"epoch": range(5), "loss": 1.0, "val_loss": 1.0, "accuracy": 0.5, "val_accuracy": 0.5}
+    )
+    for stages, marks in (([1] * 5, []), ([1, 1, 1, 2, 2], [2.5])):
+        axes = plots.history(table.assign(stage=stages))
+        for ax in axes:
+            dotted = [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":"]
+            assert dotted == marks
+        plt.close(axes[0].figure)
+
+
+def test_fine_tuning_has_a_line_per_run_and_a_circle_where_stage_2_begins(ax):
+    curves = pd.DataFrame(
+        {"run": ["a", "a", "b", "b", "b"], "stage": [0, 0, 1, 2, 2],
+         "time_s": [100, 200, 1, 2, 3], "test_f1": [0.5, 0.6, 0.7, 0.8, 0.9]}
+    )  # fmt: skip
+    plots.fine_tuning(curves, ax=ax)
+    assert labels(ax) == ("Training time (s)", "Macro F1, test pieces")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+    circles = [line.get_xydata().tolist() for line in ax.lines if line.get_marker() == "o"]
+    assert circles == [[], [[2.0, 0.8]]]
