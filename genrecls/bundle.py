@@ -18,7 +18,7 @@ from .config import FrontEnd, GenreclsError, Recipe, project_root
 from .features import track_log_mels
 
 #: Version of the folder's layout.
-FORMAT = 2
+FORMAT = 3
 CARD = "card.json"
 
 
@@ -111,8 +111,13 @@ class GenreClassifier:
 
     @property
     def temperature(self) -> float:
-        """What calibrates the model's probabilities. See :mod:`genrecls.calibration`."""
+        """What calibrates the probabilities of pieces. See :mod:`genrecls.calibration`."""
         return self.card["temperature"]
+
+    @property
+    def track_temperature(self) -> float:
+        """The same for tracks: a mean over pieces is less sure than they are."""
+        return self.card["track_temperature"]
 
     @cached_property
     def front_end(self) -> FrontEnd:
@@ -138,7 +143,7 @@ class GenreClassifier:
     @property
     def predictions(self) -> pd.DataFrame:
         """One row a validation or test piece: segments table, ``prob_<genre>`` (as the model
-        gives them, not calibrated), ``predicted``, ``temperature``."""
+        gives them, not calibrated), ``predicted``, ``temperature``, ``track_temperature``."""
         return pd.read_parquet(self.folder / "predictions.parquet")
 
     @property
@@ -197,7 +202,7 @@ class GenreClassifier:
         if not heard.any():
             raise AudioError(path, {"sound": "all of it is silent"}, "There is no genre to hear.")
         # First the mean, then the temperature: in this order it never changes a verdict.
-        mean = scale(probabilities[heard].mean(axis=0), self.temperature)
+        mean = scale(probabilities[heard].mean(axis=0), self.track_temperature)
         return Prediction(
             str(path),
             self.genres[int(mean.argmax())],

@@ -96,7 +96,10 @@ def with_predictions(segments: pd.DataFrame, probabilities: np.ndarray) -> pd.Da
 
 
 def temperature_of(predictions: pd.DataFrame, genres: Sequence[str]) -> float:
-    """The temperature that suits predictions of pieces; their groups count as independent."""
+    """The temperature that suits predictions of pieces, or verdicts on tracks.
+
+    Their groups count as independent.
+    """
     return fit_temperature(
         predictions[probability_columns(genres)].to_numpy(),
         predictions["genre"].map(list(genres).index).to_numpy(),

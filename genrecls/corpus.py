@@ -22,7 +22,7 @@ TEST_SUFFIX = "_test"
 # Columns that the segments table adds to those of the tracks.
 _RESERVED = set(
     "track_id group grouped_by sha256 recording segment start_s end_s silent "
-    "run repeat fold predicted temperature".split()
+    "run repeat fold predicted temperature track_temperature".split()
 )
 
 

@@ -22,6 +22,7 @@ from .bundle import CARD, BundleError
 from .calibration import temperature_of, with_predictions
 from .config import FrontEnd, Recipe, hash_json, project_root
 from .corpus import Corpus, assign_folds, assign_splits, check_no_leak, split_hash
+from .evaluation import track_verdicts
 from .features import Features, prepare, write_atomically
 
 log = logging.getLogger(__name__)
@@ -103,8 +104,9 @@ def cross_validate(
     pd.DataFrame
         One row a piece and repeat (and side): the segments table with ``run, repeat, fold,
         split`` (``'test'``, and ``'validation'`` if asked for), raw ``prob_<genre>...``,
-        ``predicted`` and ``temperature``, that of the piece's fold. It is fitted on the test
-        pieces of the other folds, which no model of theirs was trained on.
+        ``predicted``, and ``temperature`` and ``track_temperature``, those of the piece's fold.
+        They are fitted on the test pieces and tracks of the other folds, which no model of theirs
+        was trained on.
 
     Notes
     -----
@@ -119,7 +121,7 @@ def cross_validate(
     run = model.name if validation is None else f"{model.name}-by-{validation}"
     folder = project_root() / "models" / corpus.name / FOLDER / run
     if _uid_of(folder) == uid:
-        return pd.read_parquet(folder / "predictions.parquet")
+        return _read(folder, corpus.genres)
 
     parts = folder / f".{uid}"
     parts.mkdir(parents=True, exist_ok=True)
@@ -138,7 +140,6 @@ def cross_validate(
             write_atomically(file, table.to_parquet)
         done.append(pd.read_parquet(file))
     predictions = pd.concat(done, ignore_index=True)
-    predictions["temperature"] = _temperatures(predictions, corpus.genres)
     predictions.insert(0, "run", run)
     card = {
         "uid": uid,
@@ -158,7 +159,7 @@ def cross_validate(
     write_atomically(folder / CARD, lambda f: f.write(text.encode()))
     for leftover in (item for item in folder.glob(".*") if item.is_dir()):
         shutil.rmtree(leftover)
-    return predictions
+    return _read(folder, corpus.genres)
 
 
 def _hold_out(sides: pd.DataFrame, validation: str | None, repeat: int) -> pd.DataFrame:
@@ -174,14 +175,20 @@ def _fold(
     return with_predictions(segments, model.fit_predict(features, segments, random_seed))
 
 
-def _temperatures(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.Series:
-    """For every row the temperature that suits the test pieces of the other folds best."""
-    out = pd.Series(1.0, predictions.index)
+def _read(folder: Path, genres: Sequence[str]) -> pd.DataFrame:
+    return _with_temperatures(pd.read_parquet(folder / "predictions.parquet"), genres)
+
+
+def _with_temperatures(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
+    """For every row the temperatures that suit the other folds' test pieces and tracks best."""
+    out = predictions.assign(temperature=1.0, track_temperature=1.0)
     tested = predictions["split"] == "test"
     for (repeat, fold), rows in predictions.groupby(["repeat", "fold"]).groups.items():
         elsewhere = (predictions["repeat"] == repeat) & (predictions["fold"] != fold)
         others = predictions[tested & elsewhere]
-        out[rows] = temperature_of(others, genres)
+        out.loc[rows, "temperature"] = temperature_of(others, genres)
+        verdicts = track_verdicts(others, genres)
+        out.loc[rows, "track_temperature"] = temperature_of(verdicts, genres)
     return out
 
 
@@ -231,5 +238,5 @@ def read_predictions(corpus_name: str) -> tuple[pd.DataFrame, dict[str, dict]]:
     for name in [name for name, card in cards.items() if card["corpus_hash"] != corpus_hash]:
         log.warning("%s is left out: the corpus has changed since", folder / name)
         del cards[name]
-    tables = [pd.read_parquet(folder / name / "predictions.parquet") for name in cards]
+    tables = [_read(folder / name, card["genres"]) for name, card in cards.items()]
     return pd.concat(tables, ignore_index=True), cards

@@ -33,11 +33,12 @@ def track_verdicts(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataF
     Returns
     -------
     pd.DataFrame
-        ``track_id, path, title, artist, genre, group`` (and ``repeat``), ``temperature, pieces,
+        ``track_id, path, title, artist, genre, group`` (and ``repeat``), ``temperature`` (that of
+        tracks, where there is one), ``pieces,
         wrong_pieces, prob_<genre>..., predicted``. The probabilities are not calibrated.
     """
     columns = probability_columns(genres)
-    keys = "track_id path title artist genre group repeat fold temperature".split()
+    keys = "track_id path title artist genre group repeat fold track_temperature".split()
     by = predictions.assign(wrong=predictions["predicted"] != predictions["genre"]).groupby(
         [key for key in keys if key in predictions], sort=False
     )
@@ -45,7 +46,7 @@ def track_verdicts(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataF
     verdicts.insert(0, "pieces", by.size())
     verdicts.insert(1, "wrong_pieces", by["wrong"].sum())
     verdicts["predicted"] = np.array(genres)[verdicts[columns].to_numpy().argmax(axis=1)]
-    return verdicts.reset_index()
+    return verdicts.reset_index().rename(columns={"track_temperature": "temperature"})
 
 
 def accuracy(table: pd.DataFrame) -> float:

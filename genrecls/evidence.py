@@ -165,8 +165,8 @@ def calibration(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
         plots.reliability(tables, ax=ax).set_title(run.name)
     return [
         "## Calibration\n",
-        "Temperatures are fitted on the validation side; after a leaky validation there is "
-        "nothing to fit on, and the temperature stays 1.\n",
+        "Temperatures are fitted on the validation side, one for pieces and one for tracks; after "
+        "a leaky validation there is nothing to fit on, and they stay 1.\n",
         save_table(folder, "calibration", calibration_table(predictions, genres)),
         save_figure(folder, "reliability", figure, "Reliability of test pieces"),
     ]

@@ -22,7 +22,7 @@ from .bundle import FORMAT, GenreClassifier, write_card
 from .calibration import temperature_of, with_predictions
 from .config import TRANSFERRED, FrontEnd, Recipe, hash_json, project_root
 from .corpus import Corpus, assign_splits, check_no_leak, sha256_of, split_hash
-from .evaluation import accuracy, f1_scores
+from .evaluation import accuracy, f1_scores, track_verdicts
 from .explain import first_layer_activations
 from .features import Features, prepare
 
@@ -92,6 +92,7 @@ def train(
         "front_end": front_end.to_dict(),
         "recipe": recipe.to_dict(),
         "temperature": float(predictions["temperature"].iloc[0]),
+        "track_temperature": float(predictions["track_temperature"].iloc[0]),
         "split_hash": split,
         "corpus_hash": split_hash(corpus.tracks),
         "left_out": features.failures.to_dict("records"),
@@ -208,14 +209,16 @@ def _clock(start: float):
 
 
 def _predictions(segments: pd.DataFrame, fitted: Fitted, *, leaky: bool) -> pd.DataFrame:
-    """Validation and test pieces with raw probabilities, and the temperature that suits them.
+    """Validation and test pieces with raw probabilities, and the temperatures that suit them.
 
-    A leaky validation says nothing about how sure the model may be: there the temperature is 1.
+    A leaky validation says nothing about how sure the model may be: there they are 1.
     """
     out = with_predictions(segments, fitted.probabilities)
     validation = out[out["split"] == "validation"]
     genres = sorted(segments["genre"].unique())
+    tracks = track_verdicts(validation, genres)
     out["temperature"] = 1.0 if leaky else temperature_of(validation, genres)
+    out["track_temperature"] = 1.0 if leaky else temperature_of(tracks, genres)
     return out
 
 

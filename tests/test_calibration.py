@@ -59,7 +59,7 @@ def test_certainty_stays_on_its_side(dtype, temperature):
 @given(p=outputs(), temperature=TEMPERATURES)
 def test_no_temperature_changes_the_verdict_on_a_track(p, temperature):
     """First the mean over the pieces, then the temperature."""
-    columns = {"track_id": np.arange(len(p)) // 3, "temperature": temperature}
+    columns = {"track_id": np.arange(len(p)) // 3, "track_temperature": temperature}
     table, genres = predictions_of(p, **columns)
     verdicts = track_verdicts(table, genres)
     after = calibrated(verdicts, genres)[probability_columns(genres)].to_numpy()

@@ -32,6 +32,7 @@ from genrecls.evaluation import (
     leak_headline,
     leak_table,
     paired_table,
+    track_verdicts,
 )
 from genrecls.intervals import LOSSES
 
@@ -298,6 +299,15 @@ def test_the_temperature_of_a_fold_is_fitted_on_the_test_of_the_others(corpus):
             independent=others["group"].nunique(),
         )
         assert rows["temperature"].unique().tolist() == pytest.approx([expected])
+        tracks = others.groupby(["track_id", "genre", "group"])[PROBABILITIES].mean().reset_index()
+        expected = fit_temperature(
+            tracks[PROBABILITIES].to_numpy(),
+            (tracks["genre"] == "rap").to_numpy(int),
+            independent=tracks["group"].nunique(),
+        )
+        assert rows["track_temperature"].unique().tolist() == pytest.approx([expected])
+        verdicts = track_verdicts(rows, corpus.genres)
+        assert verdicts["temperature"].unique().tolist() == pytest.approx([expected])
 
 
 @pytest.mark.parametrize("validation", [None, "piece"])
@@ -487,7 +497,7 @@ def test_scores_after_calibration_are_no_worse_on_many_pieces():
         run="x", split="test", repeat=0, fold=np.arange(3000) % 5, segment=1,
         track_id=np.arange(3000), path="p", title="", artist="", group=np.arange(3000),
     )  # fmt: skip
-    table["temperature"] = crossval._temperatures(table, genres)
+    table = crossval._with_temperatures(table, genres)
     np.testing.assert_allclose(table["temperature"], 3, rtol=0.1)
     row = calibration_table(table, genres).query("level == 'piece'").iloc[0]
     for name in LOSSES:

@@ -53,9 +53,11 @@ def test_renaming_a_genre_renames_and_nothing_else(predictions):
 
 
 def test_repeats_of_a_track_are_judged_apart(predictions):
-    again = predictions.assign(prob_rap=1 - predictions["prob_rap"], repeat=1, temperature=2.0)
+    again = predictions.assign(
+        prob_rap=1 - predictions["prob_rap"], repeat=1, track_temperature=2.0
+    )
     again["prob_classique"] = 1 - again["prob_rap"]
-    both = pd.concat([predictions.assign(repeat=0, temperature=1.5), again])
+    both = pd.concat([predictions.assign(repeat=0, track_temperature=1.5), again])
     verdicts = track_verdicts(both, GENRES)
     assert verdicts["repeat"].tolist() == [0, 0, 1, 1]
     assert verdicts["temperature"].tolist() == [1.5, 1.5, 2, 2]

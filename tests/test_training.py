@@ -87,12 +87,21 @@ def test_the_temperature_is_that_of_the_validation(run):
     assert run.temperature == run.card["temperature"] == pytest.approx(expected)
     assert (run.predictions["temperature"] == run.temperature).all()
     assert run.temperature != 1
+    tracks = track_verdicts(validation, run.genres)
+    expected = fit_temperature(
+        tracks[["prob_classique", "prob_rap"]].to_numpy(),
+        (tracks["genre"] == "rap").to_numpy(int),
+        independent=tracks["group"].nunique(),
+    )
+    assert run.track_temperature == run.card["track_temperature"] == pytest.approx(expected)
+    assert tracks["temperature"].unique().tolist() == [run.track_temperature]
 
 
 @pytest.mark.parametrize("split", ["piece", "track"])
 def test_a_leaky_validation_tells_no_temperature(small_corpus, home, split):
     run = trained(small_corpus, home / "leaky", dataclasses.replace(QUICK, epochs=1, split=split))
-    assert run.temperature == 1 and (run.predictions["temperature"] == 1).all()
+    assert run.temperature == run.track_temperature == 1
+    assert (run.predictions[["temperature", "track_temperature"]] == 1).all(axis=None)
     path = run.predictions["path"].iloc[-1]
     rows = run.predictions.query("path == @path").sort_values("segment")
     found = run.predict(small_corpus / path).pieces["prob_rap"]
