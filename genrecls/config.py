@@ -272,10 +272,8 @@ class Recipe(_Config):
         return cls.from_dict({"model": model, **values, **changes})
 
     def choices(self) -> dict[str, Any]:
-        """What is not as usual, and the model: an option that is off decides nothing."""
-        usual = {field.name: field.default for field in dataclasses.fields(self)}
-        chosen = {k: v for k, v in self.to_dict().items() if v != usual[k]}
-        return {"model": self.model, **chosen}
+        """The fields that are not off (None, 0, False): an option that is off decides nothing."""
+        return {k: v for k, v in self.to_dict().items() if v not in (None, 0)}
 
     @staticmethod
     def models_of(preset: str) -> tuple[str, ...]:

@@ -21,7 +21,14 @@ import pandas as pd
 from .bundle import CARD, BundleError
 from .calibration import temperature_of, with_predictions
 from .config import FrontEnd, Recipe, hash_json, project_root
-from .corpus import Corpus, assign_folds, assign_splits, check_no_leak, split_hash
+from .corpus import (
+    Corpus,
+    assign_folds,
+    assign_splits,
+    check_no_leak,
+    sha256_of,
+    split_hash,
+)
 from .evaluation import track_verdicts
 from .features import Features, prepare, write_atomically
 
@@ -68,7 +75,10 @@ def net(name: str, recipe: Recipe, front_end: FrontEnd) -> Model:
         seeded = dataclasses.replace(recipe, random_seed=random_seed)
         return fit(features, segments, seeded, progress=False).probabilities
 
-    return Model(name, front_end, fit_predict, recipe.choices())
+    settings = recipe.choices()
+    if recipe.weights and Path(recipe.weights).is_file():
+        settings["weights"] = sha256_of(Path(recipe.weights))
+    return Model(name, front_end, fit_predict, settings)
 
 
 def cross_validate(
@@ -110,6 +120,9 @@ def cross_validate(
 
     Notes
     -----
+    Nothing is held out as validation unless asked for, so that a recipe's ``patience`` has nothing
+    to watch: every epoch of every stage is trained.
+
     Every fold is written to ``models/<corpus>/cross_validation/<name>/`` when it is done: an
     interrupted run goes on where it stopped, and a finished one is read.
     """

@@ -9,7 +9,7 @@ import pandas as pd
 
 from .bundle import GenreClassifier
 from .calibration import probability_columns
-from .config import TRANSFERRED, Recipe
+from .config import TRANSFERRED
 from .intervals import (
     LOSSES,
     mcnemar,
@@ -107,15 +107,19 @@ def _majority_row(run: GenreClassifier) -> dict:
 
 def _comparison_row(run: GenreClassifier) -> dict:
     test = run.predictions.query("split == 'test'")
-    trunk = _trunk(run.recipe)
+    trunk = _trunk(run)
     scores = _scores(test, run.genres, run.card, by=run.recipe.split)
     return scores | {"weights": run.card["weights"], "trunk": trunk, "run": run.name}
 
 
-def _trunk(recipe: Recipe) -> str:
-    if recipe.model not in TRANSFERRED:
+def _trunk(run: GenreClassifier) -> str:
+    """What became of the trunk; a second stage that made it worse has been undone."""
+    if run.recipe.model not in TRANSFERRED:
         return "–"
-    return "fine-tuned" if recipe.fine_tune_after else recipe.trunk
+    if run.recipe.trunk == "trained":
+        return "trained"
+    stage = run.history.set_index("epoch").loc[run.card["best_epoch"], "stage"]
+    return "fine-tuned" if stage == 2 else "frozen"
 
 
 def _scores(test: pd.DataFrame, genres: Sequence[str], card: dict, *, by: str) -> dict:

@@ -10,10 +10,14 @@ import dataclasses
 import hashlib
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from .config import Recipe, hash_json, project_root
 from .corpus import split_hash
@@ -26,7 +30,7 @@ _BATCH = 16
 _CALIBRATED_ON = 64
 
 # Raise it when the same weights and pieces give other outputs than before.
-_VERSION = 1
+_VERSION = 2
 
 #: Log-mels or outputs of all pieces of a track, by the hash of its file.
 Track = Callable[[str], np.ndarray]
@@ -69,43 +73,73 @@ def fit_in_stages(
     Notes
     -----
     Outputs are kept in ``data/trunk/``, named by the weights that made them, the picture, and the
-    content of the sound file: an interrupted run goes on where it stopped, and a trunk with
-    pretrained weights is computed once for all folds, recipes and heads. Those of a random trunk
-    serve no other run, and are deleted at the end.
+    content of the sound file. An interrupted run does not compute them again (what follows takes
+    seconds, and begins anew), and a pretrained trunk is asked once for all folds, recipes and
+    heads. Those of a random trunk, which hardly serve another run, are deleted at the end.
     """
-    from .backend import keras
-    from .models import split_at, trunk_end, unfreeze
+    from .models import split_at, trunk_end
 
     trunk, head = split_at(model, trunk_end(model))
-    trunk.trainable = False
-    picture = [features.front_end.to_dict(), recipe.input_range]
-    folders = []
-    if recipe.weights is None:
-        folders.append(_folder([_VERSION, _digest(trunk), picture, split_hash(segments)]))
-        _calibrate(trunk, folders[-1], features, segments, recipe, progress=progress)
+    picture = [features.folder.name, features.front_end.to_dict(), recipe.input_range]
+    with ExitStack() as stack:
+        if recipe.weights is None:
+            uid = _folder([_VERSION, _digest(trunk), picture, split_hash(segments)])
+            uid.parent.mkdir(parents=True, exist_ok=True)
+            # Another run on the same trunk would delete what this one reads.
+            stack.enter_context(FileLock(uid.with_suffix(".lock")))
+            file = uid.with_suffix(".npz")
+            _calibrate(trunk, file, features, segments, recipe, progress=progress)
+        trunk.trainable = False  # not before: what is frozen takes no batch-norm statistics
+        asked = _ask(trunk, features, segments, recipe, picture, progress=progress)
+        found = _train(asked, head, segments, recipe, fit_net)
+        if recipe.weights is None:
+            for folder in asked.folders:
+                shutil.rmtree(folder)
+    return found
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a frozen trunk says of all tracks: where it ends, and at the cut before its tail."""
+
+    at_end: Track
+    tail: Any
+    at_cut: Track
+    folders: list[Path]
+
+
+def _ask(trunk, features: Features, segments, recipe, picture, *, progress: bool) -> _Asked:
+    from .models import split_at
+
     below, tail = trunk, None
     if recipe.fine_tune_after:
         below, tail = split_at(trunk, recipe.fine_tune_after)
-    decides = [_VERSION, model.name, picture, recipe.fine_tune_after, _digest(below)]
-    tracks = segments.drop_duplicates("sha256")["sha256"].tolist()
-    folders.append(_folder(decides))
-    at_cut = at_head = _outputs(
-        below, tracks, features.track, folders[-1], what="frozen part", progress=progress
+    decides = [_VERSION, recipe.model, picture, recipe.fine_tune_after, _digest(below)]
+    folders = [_folder(decides)]
+    tracks = segments["sha256"].unique().tolist()
+    at_cut = at_end = _outputs(
+        below, tracks, features.track, folders[0], what="frozen part", progress=progress
     )
     if tail:
         folders.append(_folder([*decides, _digest(tail)]))
-        at_head = _outputs(
-            tail, tracks, at_cut, folders[-1], what="rest of the trunk", progress=progress
+        at_end = _outputs(
+            tail, tracks, at_cut, folders[1], what="rest of the trunk", progress=progress
         )
+    return _Asked(at_end, tail, at_cut, folders)
 
-    inputs = gathered(at_head, segments)
+
+def _train(asked: _Asked, head, segments, recipe, fit_net) -> tuple[pd.DataFrame, np.ndarray]:
+    from .backend import keras
+    from .models import unfreeze
+
+    net, inputs = head, gathered(asked.at_end, segments)
     keras.utils.set_random_seed(recipe.random_seed)
-    net, history = head, fit_net(head, inputs, recipe).assign(stage=1)
-    if tail:
+    history = fit_net(net, inputs, recipe).assign(stage=1)
+    if tail := asked.tail:
         unfreeze(tail)
         net = keras.Model(tail.input, head(tail.output), name="tail_and_head")
         after_first = net.get_weights()
-        inputs = gathered(at_cut, segments)
+        inputs = gathered(asked.at_cut, segments)
         second = dataclasses.replace(
             recipe, epochs=recipe.fine_tune_epochs, learning_rate=recipe.fine_tune_rate
         )
@@ -117,11 +151,7 @@ def fit_in_stages(
         if _first_was_better(history, recipe):
             net.set_weights(after_first)
     held_out = np.flatnonzero(segments["split"] != "train")
-    probabilities = net.predict(inputs[held_out], batch_size=32, verbose=0)
-    if recipe.weights is None:
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
-    return history, probabilities
+    return history, net.predict(inputs[held_out], batch_size=32, verbose=0)
 
 
 def _first_was_better(history: pd.DataFrame, recipe: Recipe) -> bool:
@@ -131,14 +161,13 @@ def _first_was_better(history: pd.DataFrame, recipe: Recipe) -> bool:
     return history["stage"].iloc[history["val_loss"].argmin()] == 1
 
 
-def _calibrate(trunk, folder: Path, features, segments, recipe, *, progress: bool) -> None:
+def _calibrate(trunk, file: Path, features, segments, recipe, *, progress: bool) -> None:
     """Give a random trunk batch-norm statistics; they are kept, since sums differ in the last bit
     from run to run, and what is named by the weights must not."""
     from .backend import keras
     from .models import calibrate_batch_norm
 
     norms = [x for x in trunk.layers if isinstance(x, keras.layers.BatchNormalization)]
-    file = folder / "batch_norm.npz"
     if not file.exists():
         train = segments[segments["split"] == "train"]
         some = train.sample(min(len(train), _CALIBRATED_ON), random_state=recipe.random_seed)
@@ -147,7 +176,6 @@ def _calibrate(trunk, folder: Path, features, segments, recipe, *, progress: boo
         calibrate_batch_norm(trunk, (features.log_mels(part) for part in bar))
         values = [keras.ops.convert_to_numpy(w) for n in norms
                   for w in (n.moving_mean, n.moving_variance)]  # fmt: skip
-        folder.mkdir(parents=True, exist_ok=True)
         write_atomically(file, lambda f: np.savez(f, *values))
     with np.load(file, allow_pickle=False) as saved:
         for i, norm in enumerate(norms):

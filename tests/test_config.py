@@ -64,11 +64,13 @@ def test_choices_that_contradict_each_other_are_errors():
         Recipe.preset("default", "efficientnet_lite0", trunk="trained")
 
 
-def test_choices_name_what_is_not_as_usual():
-    assert Recipe().choices() == {"model": "cnn"}
-    recipe = Recipe.preset("default", "cnn", mixup=0.2, epochs=40)
-    assert recipe.choices() == {"model": "cnn", "mixup": 0.2}
-    assert not Recipe().augmented and recipe.augmented
+def test_choices_name_what_is_not_off():
+    plain, mixed = Recipe().choices(), Recipe(mixup=0.2).choices()
+    assert not {"patience", "mixup", "time_mask", "time_shift", "weights"} & set(plain)
+    assert mixed == plain | {"mixup": 0.2}
+    # What usual values are may change some day.
+    assert plain["learning_rate"] == 3e-4 and plain["class_weights"] is True
+    assert not Recipe().augmented and Recipe(mixup=0.2).augmented
 
 
 def test_log_mels_do_not_depend_on_how_they_are_drawn():

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import keras
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import write_corpus
+from filelock import FileLock
 
 from genrecls import Corpus, FrontEnd, Recipe, build_efficientnet_lite0, fine_tuning, prepare, train
 from genrecls.corpus import assign_splits
@@ -123,7 +125,32 @@ def test_outputs_of_a_pretrained_trunk_are_computed_once(features, home, monkeyp
 
 def test_outputs_of_a_random_trunk_do_not_stay(features, home):
     fitted(features, RANDOM)
-    assert not list(home.glob("data/trunk/*"))
+    assert not list(home.glob("data/trunk/*/*"))
+
+
+def test_a_random_trunk_is_given_batch_norm_statistics_of_its_data(features):
+    norm = fitted(features, RANDOM).model.get_layer("stem_norm")
+    fresh = build_efficientnet_lite0((*SMALL.shape, 3), 2).get_layer("stem_norm")
+    mean, variance = map(keras.ops.convert_to_numpy, (norm.moving_mean, norm.moving_variance))
+    assert (mean != keras.ops.convert_to_numpy(fresh.moving_mean)).all()
+    assert (variance != 1).all() and np.isfinite(variance).all()
+
+
+def test_two_runs_on_one_random_trunk_wait_for_each_other(features, home, reference):
+    found = []
+
+    def run(epochs):
+        found.append(fitted(features, dataclasses.replace(RANDOM, epochs=epochs)).probabilities)
+
+    fitted(features, dataclasses.replace(RANDOM, epochs=1))
+    lock = next(home.glob("data/trunk/*.lock"))
+    waiting = threading.Thread(target=run, args=(RANDOM.epochs,))
+    with FileLock(lock):
+        waiting.start()
+        waiting.join(timeout=5)
+        assert waiting.is_alive() and not list(home.glob("data/trunk/*/*"))
+    waiting.join()
+    np.testing.assert_allclose(found[0], reference[RANDOM], atol=1e-5)
 
 
 def test_other_pretrained_weights_have_outputs_of_their_own(features, home, tmp_path):
@@ -244,8 +271,6 @@ def test_a_process_that_was_killed_goes_on_to_the_same_result(small_corpus, tmp_
     assert process.wait() == -signal.SIGKILL
     assert not list(home.glob("models/*/run/card.json"))
     assert run(home).wait() == 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GENRECLS_HOME", str(home))
     whole, killed = (
         pd.read_parquet(next(folder.glob("models/*/run/predictions.parquet")))
         for folder in (tmp_path / "whole", home)

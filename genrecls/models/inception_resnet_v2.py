@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 
 from ..backend import keras
-from ..weights import WeightsError, find_imagenet_weights
+from ..weights import find_weights
 from .picture import Picture, picture_input
-from .trunk import add_head
+from .trunk import add_head, load_trunk
 
 
 def build_inception_resnet_v2(
@@ -48,14 +47,12 @@ def build_inception_resnet_v2(
     WeightsError
         If the weights file cannot be had or is not the one it should be.
     """
-    file = find_imagenet_weights() if weights == "imagenet" else weights
-    if file is not None and not Path(file).is_file():
-        raise WeightsError(f"no weights file at {str(file)!r}")
+    file = find_weights("inception_resnet_v2", weights)
     inputs, x = picture_input(input_shape, picture)
     trunk = keras.applications.InceptionResNetV2(
         include_top=False, weights=None, input_tensor=x, input_shape=(*input_shape[:2], 3)
     )
-    if file is not None:
-        trunk.load_weights(str(file))
+    if file:
+        load_trunk(trunk, file)
     outputs = add_head(trunk.output, n_classes, head)
     return keras.Model(inputs, outputs, name="inception_resnet_v2")

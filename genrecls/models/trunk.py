@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
 from ..backend import keras
+from ..weights import WeightsError
 
 layers = keras.layers
 
@@ -37,6 +39,21 @@ def add_head(x, n_classes: int, head: str):
     else:
         raise ValueError(f"head is one of {HEADS}, not {head!r}")
     return layers.Dense(n_classes, activation="softmax", name="genre")(x)
+
+
+def load_trunk(trunk: keras.Model, file: Path) -> None:
+    """Give a trunk the weights of a Keras weights file.
+
+    Raises
+    ------
+    WeightsError
+        If they are those of another net, or no weights at all.
+    """
+    try:
+        trunk.load_weights(str(file))
+    except (ValueError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise WeightsError(f"{str(file)!r} has no weights of {trunk.name!r}: {reason}") from error
 
 
 def split_at(model: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
