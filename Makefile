@@ -29,6 +29,8 @@ endif
 	$(BIN)/genrecls prepare -- "$(CORPUS)"
 	$(BIN)/genrecls audit -- "$(CORPUS)"
 	$(BIN)/genrecls train -- "$(CORPUS)"
+	$(BIN)/genrecls train --model efficientnet_lite0 --preset default --weights random \
+		-- "$(CORPUS)"
 	$(BIN)/genrecls crossval --repeats 1 --model majority --model mfcc_svm \
 		--model compact_cnn-default -- "$(CORPUS)"
 	$(BIN)/genrecls horses -- "$(CORPUS)"
@@ -48,6 +50,7 @@ lab: install  ## open JupyterLab on the notebooks
 publish: install  ## put the results of a demo run into notebooks/ and README.md
 	mkdir -p reports/demo
 	find reports/demo -mindepth 1 ! -name 'fine_tuning*' -delete
+	$(BIN)/python -m genrecls.readme README.md
 	$(MAKE) run CORPUS=data/demo
 	cp reports/demo/notebooks/*.ipynb notebooks/
 	$(BIN)/python -m genrecls.readme README.md

@@ -7,7 +7,7 @@ Every run is a process of its own, one after the other, on the same pieces, unde
 split (shuffled pieces). Of the original's recipe the first epoch is left out (it compiles the net),
 the following ones are timed, and the time of all is extrapolated from their median. What its test
 F1 is after each epoch comes from another training, which ``--train N`` begins or goes on with up to
-N epochs, and which is kept in ``models/<corpus>/fine_tuning/``; nothing of it is timed.
+N epochs, and which is kept in ``models/<corpus>/fine_tuning-<split>/``; nothing of it is timed.
 
 Writes ``reports/<corpus>/fine_tuning.{csv,md,png}`` and ``fine_tuning_curves.csv``. The test is
 looked at after every epoch to draw the curves; no epoch is chosen by it.
@@ -29,7 +29,7 @@ import pandas as pd
 from genrecls import Corpus, FrontEnd, Recipe, plots, prepare
 from genrecls.backend import keras
 from genrecls.config import project_root
-from genrecls.corpus import assign_splits
+from genrecls.corpus import assign_splits, split_hash
 from genrecls.evaluation import f1_scores
 from genrecls.fine_tuning import fit_in_stages
 from genrecls.models import BUILDERS, Picture
@@ -75,15 +75,17 @@ class TestCurve(keras.callbacks.Callback):
         self.start += time.perf_counter() - ended
 
 
-def train(path: str, preset: str, recipe: Recipe, *, model_file: Path | None = None) -> list[dict]:
-    """One training; a row an epoch."""
+def train(
+    path: str, preset: str, recipe: Recipe, *, before: Path | None = None, after: Path | None = None
+) -> list[dict]:
+    """One training, from a saved model and to one if so asked; a row an epoch."""
     features = prepare(Corpus.read(path), FrontEnd.preset(preset))
     segments = assign_splits(features.segments, method=recipe.split, random_seed=0)
     labels, genres = pd.factorize(segments["genre"], sort=True)
     curve = TestCurve(segments)
     keras.utils.set_random_seed(recipe.random_seed)
-    if model_file and model_file.exists():
-        model = keras.saving.load_model(model_file, safe_mode=True)
+    if before:
+        model = keras.saving.load_model(before, safe_mode=True)
     else:
         model = BUILDERS[recipe.model](
             (*features.front_end.shape, 1),
@@ -103,9 +105,8 @@ def train(path: str, preset: str, recipe: Recipe, *, model_file: Path | None = N
         fit_in_stages(model, features, segments, recipe, fit_net)
     else:
         fit_net(model, features.log_mels(segments), recipe)
-        if model_file:
-            model.save(model_file.with_suffix(".tmp.keras"))
-            os.replace(model_file.with_suffix(".tmp.keras"), model_file)
+        if after:
+            model.save(after)
     return curve.rows
 
 
@@ -115,14 +116,17 @@ def train_whole(path: str, folder: Path, epochs: int) -> list[dict]:
     Its rate is constant and its updates have no memory, so that epoch by epoch is as good as all.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows_file = folder / "epochs.json"
+    rows_file = folder / "epochs.json"  # says up to which epoch a saved model is whole
     rows = json.loads(rows_file.read_text()) if rows_file.exists() else []
     while len(rows) < epochs:
         some = min(EPOCHS_AT_ONCE, epochs - len(rows))
         recipe = Recipe.preset("seed", SEED.model, epochs=some, random_seed=len(rows))
-        rows += train(path, "seed", recipe, model_file=folder / "model.keras")
+        before = folder / f"model-{len(rows)}.keras"
+        after = folder / f"model-{len(rows) + some}.keras"
+        rows += train(path, "seed", recipe, before=before if rows else None, after=after)
         rows_file.with_suffix(".tmp").write_text(json.dumps(rows))
         os.replace(rows_file.with_suffix(".tmp"), rows_file)
+        before.unlink(missing_ok=True)
     return rows
 
 
@@ -154,7 +158,8 @@ def main(path: str, train_epochs: int) -> None:
     corpus = Corpus.read(path)
     for preset in ("seed", "default"):
         prepare(corpus, FrontEnd.preset(preset))
-    whole = train_whole(path, project_root() / "models" / corpus.name / "fine_tuning", train_epochs)
+    kept = project_root() / "models" / corpus.name / f"fine_tuning-{split_hash(corpus.tracks)[:8]}"
+    whole = train_whole(path, kept, train_epochs)
     timed = measured(path, WHOLE)
     epoch_s = float(np.median(np.diff(timed["time_s"])))
     whole = pd.DataFrame(whole).assign(

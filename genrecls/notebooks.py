@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from .config import GenreclsError, hash_json, project_root
-from .corpus import Corpus
+from .corpus import Corpus, sha256_of
 
 _STAMP = "genrecls"
 
@@ -80,9 +80,11 @@ def _code(notebook: Path) -> list[str]:
 
 
 def _runs_state(corpus_name: str) -> str:
-    """What the notebooks show that is not in them: the saved runs of the corpus."""
-    cards = (project_root() / "models" / corpus_name).glob("[!.]*/card.json")
-    return "".join(json.loads(card.read_text(encoding="utf-8"))["uid"] for card in sorted(cards))
+    """What the notebooks show that is not in them: runs of the corpus, and what is published."""
+    cards = sorted((project_root() / "models" / corpus_name).glob("[!.]*/card.json"))
+    uids = [json.loads(card.read_text(encoding="utf-8"))["uid"] for card in cards]
+    shown = sorted(project_root().glob("reports/shown/*/*"))
+    return "".join([*uids, *(sha256_of(file) for file in shown)])
 
 
 def _stamp_of(copy: Path) -> str | None:
