@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -26,8 +27,10 @@ from .features import Features, gathered, write_atomically
 # Every batch has this size, or TensorFlow would trace the net anew.
 _BATCH = 16
 
-# More pieces say hardly more about the mean and variance of 10,000 pixels each.
+# More pieces say hardly more about the mean and variance of 10,000 pixels each. While batch norm
+# takes statistics, Keras keeps what every layer says: 3 GB for so many pixels of InceptionResNetV2.
 _CALIBRATED_ON = 64
+_CALIBRATED_PIXELS = _BATCH * 128 * 323
 
 # Raise it when the same weights and pieces give other outputs than before.
 _VERSION = 2
@@ -171,7 +174,9 @@ def _calibrate(trunk, file: Path, features, segments, recipe, *, progress: bool)
     if not file.exists():
         train = segments[segments["split"] == "train"]
         some = train.sample(min(len(train), _CALIBRATED_ON), random_state=recipe.random_seed)
-        parts = [some.iloc[i : i + _BATCH] for i in range(0, len(some), _BATCH)]
+        pixels = math.prod(features.front_end.shape)
+        size = max(1, min(_BATCH, _CALIBRATED_PIXELS // pixels))
+        parts = [some.iloc[i : i + size] for i in range(0, len(some), size)]
         bar = _bar(parts, "batch norm", "batch", progress=progress)
         calibrate_batch_norm(trunk, (features.log_mels(part) for part in bar))
         values = [keras.ops.convert_to_numpy(w) for n in norms

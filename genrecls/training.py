@@ -252,6 +252,26 @@ def _measured(
 def fit_net_on(
     net, fit_on: dict[str, tuple], n_genres: int, recipe: Recipe, *, progress: bool, callbacks: list
 ) -> pd.DataFrame:
+    """Train a net as a recipe says, without stages.
+
+    Parameters
+    ----------
+    net : keras.Model
+        Inputs to probabilities; compiled and trained in place.
+    fit_on : dict
+        ``'train'`` and ``'validation'`` to inputs [shape=(pieces, ...)] and the numbers of their
+        genres [shape=(pieces,)]; the latter may be empty.
+    n_genres : int >= 2
+    recipe : Recipe
+    progress : bool
+        Show a progress bar.
+    callbacks : list of keras.callbacks.Callback
+
+    Returns
+    -------
+    pd.DataFrame
+        One row an epoch.
+    """
     from .augment import with_augmentation
     from .backend import keras
 
