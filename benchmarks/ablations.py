@@ -66,7 +66,7 @@ def variations(what: str) -> dict[str, Model]:
 
 def main(path: str, what: str, repeats: int) -> None:
     corpus = Corpus.read(path)
-    tracks = audit(corpus).tracks
+    tracks = audit(corpus).tracks if what == "front_end" else None
     predictions, rows = {}, []
     for name, model in variations(what).items():
         uid = hash_json([model.settings, model.front_end.to_dict()])[:8]

@@ -32,9 +32,8 @@ from genrecls.config import project_root
 from genrecls.corpus import assign_splits, split_hash
 from genrecls.evaluation import f1_scores
 from genrecls.fine_tuning import fit_in_stages
-from genrecls.models import BUILDERS, Picture
 from genrecls.render import save_figure, save_table
-from genrecls.training import fit_net_on
+from genrecls.training import build, fit_net_on
 
 SEED = Recipe.preset("seed", "inception_resnet_v2")
 WHOLE = "InceptionResNetV2, all of it (the original)"
@@ -87,13 +86,7 @@ def train(
     if before:
         model = keras.saving.load_model(before, safe_mode=True)
     else:
-        model = BUILDERS[recipe.model](
-            (*features.front_end.shape, 1),
-            len(genres),
-            picture=Picture.of(features.front_end, recipe.input_range),
-            weights=recipe.weights,
-            head=recipe.head,
-        )
+        model = build(recipe, features.front_end, len(genres))
 
     def fit_net(net, inputs: np.ndarray, recipe: Recipe) -> pd.DataFrame:
         sides = {s: (segments["split"] == s).to_numpy() for s in ("train", "validation")}

@@ -185,13 +185,23 @@ class Mixup(_Augmentation):
 
 
 class _Mask(_Augmentation):
-    """Neighbours along an axis as quiet as the quietest of the piece."""
+    """Neighbours along an axis as quiet as the quietest of the piece.
+
+    Parameters
+    ----------
+    most : int >= 0
+        Most neighbours; their number is drawn evenly from 0 to this.
+    """
 
     axis: int
 
-    def hide(self, log_mels, most: int):
+    def __init__(self, most: int, **kwargs):
+        super().__init__(**kwargs)
+        self.most = most
+
+    def change(self, log_mels):
         pieces, n = ops.shape(log_mels)[0], ops.shape(log_mels)[self.axis]
-        width = self.draw_whole(pieces, min(most, n))
+        width = self.draw_whole(pieces, min(self.most, n))
         start = self.draw_whole(pieces, n - width)
         shape = [1] * 4
         shape[self.axis] = -1
@@ -199,48 +209,19 @@ class _Mask(_Augmentation):
         hidden = ops.logical_and(place >= start, place < start + width)
         return ops.where(hidden, ops.min(log_mels, axis=(1, 2, 3), keepdims=True), log_mels)
 
+    def get_config(self):
+        return {**super().get_config(), "most": self.most}
+
 
 @_registered
 class TimeMask(_Mask):
-    """Hide a stretch of each piece (Park et al. 2019, "SpecAugment").
-
-    Parameters
-    ----------
-    frames : int >= 0
-        Longest stretch; drawn evenly from 0 to this.
-    """
+    """Hide a stretch of each piece, of ``most`` frames (Park et al. 2019, "SpecAugment")."""
 
     axis = 2
-
-    def __init__(self, frames: int, **kwargs):
-        super().__init__(**kwargs)
-        self.frames = frames
-
-    def change(self, log_mels):
-        return self.hide(log_mels, self.frames)
-
-    def get_config(self):
-        return {**super().get_config(), "frames": self.frames}
 
 
 @_registered
 class FrequencyMask(_Mask):
-    """Hide neighbouring mel bands of each piece (Park et al. 2019, "SpecAugment").
-
-    Parameters
-    ----------
-    bands : int >= 0
-        Most bands; their number is drawn evenly from 0 to this.
-    """
+    """Hide ``most`` neighbouring mel bands of each piece (Park et al. 2019, "SpecAugment")."""
 
     axis = 1
-
-    def __init__(self, bands: int, **kwargs):
-        super().__init__(**kwargs)
-        self.bands = bands
-
-    def change(self, log_mels):
-        return self.hide(log_mels, self.bands)
-
-    def get_config(self):
-        return {**super().get_config(), "bands": self.bands}

@@ -137,8 +137,7 @@ def train(
                     changes["weights"] = None if weights == "random" else weights
                 changes |= _AT_ONCE[preset_name] if full else {"trunk": "frozen"}
             recipe = Recipe.preset(preset_name, model_name, **changes)
-            if model_name in TRANSFERRED:
-                find_weights(model_name, recipe.weights)  # or an error, before hours of training
+            find_weights(model_name, recipe.weights)  # or an error, before hours of training
             recipes.append((preset_name, recipe))
     for preset_name, recipe in recipes:
         name = run_name(preset_name, recipe)

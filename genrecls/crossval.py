@@ -21,16 +21,10 @@ import pandas as pd
 from .bundle import CARD, BundleError
 from .calibration import temperature_of, with_predictions
 from .config import FrontEnd, Recipe, hash_json, project_root
-from .corpus import (
-    Corpus,
-    assign_folds,
-    assign_splits,
-    check_no_leak,
-    sha256_of,
-    split_hash,
-)
+from .corpus import Corpus, assign_folds, assign_splits, check_no_leak, split_hash
 from .evaluation import track_verdicts
 from .features import Features, prepare, write_atomically
+from .weights import settings_of
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +69,7 @@ def net(name: str, recipe: Recipe, front_end: FrontEnd) -> Model:
         seeded = dataclasses.replace(recipe, random_seed=random_seed)
         return fit(features, segments, seeded, progress=False).probabilities
 
-    settings = recipe.choices()
-    if recipe.weights and Path(recipe.weights).is_file():
-        settings["weights"] = sha256_of(Path(recipe.weights))
-    return Model(name, front_end, fit_predict, settings)
+    return Model(name, front_end, fit_predict, settings_of(recipe))
 
 
 def cross_validate(
@@ -149,7 +140,8 @@ def cross_validate(
         file = parts / f"{repeat}-{fold}.parquet"
         if not file.exists():
             held_out = _hold_out(sides, validation, repeat)
-            table = _fold(features, held_out, model, repeat).assign(repeat=repeat, fold=fold)
+            said = model.fit_predict(features, held_out, repeat)
+            table = with_predictions(held_out, said).assign(repeat=repeat, fold=fold)
             write_atomically(file, table.to_parquet)
         done.append(pd.read_parquet(file))
     predictions = pd.concat(done, ignore_index=True)
@@ -180,12 +172,6 @@ def _hold_out(sides: pd.DataFrame, validation: str | None, repeat: int) -> pd.Da
         return assign_splits(sides, method=validation, random_seed=repeat)
     check_no_leak(sides)
     return sides
-
-
-def _fold(
-    features: Features, segments: pd.DataFrame, model: Model, random_seed: int
-) -> pd.DataFrame:
-    return with_predictions(segments, model.fit_predict(features, segments, random_seed))
 
 
 def _read(folder: Path, genres: Sequence[str]) -> pd.DataFrame:

@@ -107,9 +107,8 @@ def _majority_row(run: GenreClassifier) -> dict:
 
 def _comparison_row(run: GenreClassifier) -> dict:
     test = run.predictions.query("split == 'test'")
-    trunk = _trunk(run)
     scores = _scores(test, run.genres, run.card, by=run.recipe.split)
-    return scores | {"weights": run.card["weights"], "trunk": trunk, "run": run.name}
+    return scores | {"weights": run.card["weights"], "trunk": _trunk(run), "run": run.name}
 
 
 def _trunk(run: GenreClassifier) -> str:

@@ -10,7 +10,6 @@ import pandas as pd
 from . import plots
 from .bundle import GenreClassifier
 from .calibration import calibrated, reliability
-from .crossval import has_predictions, read_predictions
 from .evaluation import (
     calibration_table,
     confusion_matrix,
@@ -31,15 +30,12 @@ from .render import escape, save_figure, save_table
 RANDOM = "-weights-random"
 
 
-def cross_validation(folder: Path, corpus_name: str) -> list[str]:
+def cross_validation(folder: Path, predictions: pd.DataFrame, cards: dict) -> list[str]:
     """Every track predicted by models that never heard its artist: scores with intervals."""
-    if not has_predictions(corpus_name):
-        return []
-    predictions, cards = read_predictions(corpus_name)
     cards = {name: card for name, card in cards.items() if card["validation"] is None}
-    predictions = predictions[predictions["run"].isin(list(cards))]
-    if not len(predictions):
+    if not cards:
         return []
+    predictions = predictions[predictions["run"].isin(list(cards))]
     from matplotlib import pyplot as plt
 
     genres = next(iter(cards.values()))["genres"]
@@ -128,12 +124,10 @@ def protocol(tidy: pd.DataFrame, cards: dict[str, dict]) -> str:
     )
 
 
-def leak(folder: Path, corpus_name: str) -> list[str]:
+def leak(folder: Path, predictions: pd.DataFrame, cards: dict) -> list[str]:
     from matplotlib import pyplot as plt
 
-    table = pd.DataFrame()
-    if has_predictions(corpus_name):
-        table = leak_table(*read_predictions(corpus_name))
+    table = leak_table(predictions, cards)
     if not len(table):
         return []
     table.to_csv(folder / "leak_scores.csv", index=False)

@@ -13,6 +13,7 @@ from . import evidence, plots
 from .bundle import CARD, BundleError, GenreClassifier
 from .config import FrontEnd, project_root
 from .corpus import split_table
+from .crossval import has_predictions, read_predictions
 from .evaluation import (
     comparison_table,
     confusion_matrix,
@@ -65,6 +66,8 @@ def write_report(corpus_name: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     plots.style()
     runs = saved_runs(corpus_name)
+    nothing = pd.DataFrame(), {}
+    cross_validated = read_predictions(corpus_name) if has_predictions(corpus_name) else nothing
     sections = [
         f"# Report on the corpus *{escape(corpus_name)}*\n",
         *_synthetic_note(runs),
@@ -77,9 +80,9 @@ def write_report(corpus_name: str) -> Path:
         *_sources(folder, runs[0].segments),
         "## Scores\n",
         save_table(folder, "scores", score_table(runs)),
-        *evidence.cross_validation(folder, corpus_name),
+        *evidence.cross_validation(folder, *cross_validated),
         *evidence.fine_tuning(folder),
-        *evidence.leak(folder, corpus_name),
+        *evidence.leak(folder, *cross_validated),
         *evidence.calibration(folder, runs),
         *evidence.horses(folder, runs),
         *evidence.audit(folder),

