@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+import genrecls.models  # noqa: F401 (or Keras does not know our layers when it loads a net)
 from genrecls import Corpus, FrontEnd, Recipe, plots, prepare
 from genrecls.backend import keras
 from genrecls.config import project_root
