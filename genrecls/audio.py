@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 import warnings
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,10 @@ _SHORTFALL_S = 0.5
 # (or a float file holds integers).
 _LOUDEST = 4.0
 _OVERSHOOT = 1.5
+
+_BLOCK = 1 << 17  # frames: 1 MB of stereo
+
+Result = TypeVar("Result")
 
 
 class AudioError(GenreclsError, ValueError):
@@ -76,6 +81,136 @@ class Decoded:
     refused: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass
+class Blocks:
+    """The samples of a file as they are decoded: an iterator that holds one block at a time.
+
+    Its blocks are arrays [shape=(n, channels), dtype=float32], in [-1, 1] where ``clip`` is set.
+
+    Attributes
+    ----------
+    sample_rate : int > 0 (in Hz)
+    decoder : {'soundfile', 'PyAV'}
+    problems : list of str
+        What is not as it should be; complete after the last block.
+    refused : dict of str to str
+        Decoders that could not read the file before this one did, and why.
+    """
+
+    decoder: str
+    sample_rate: int
+    promised_s: float
+    source: Iterator[np.ndarray]
+    problems: list[str]
+    refused: dict[str, str]
+    clip: bool
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        frames = samples = bad = 0
+        peak = 0.0
+        for block in self._decoded():
+            frames, samples = frames + len(block), samples + block.size
+            highest = float(max(block.max(), -block.min()))
+            if not math.isfinite(highest):
+                bad += int(np.count_nonzero(~np.isfinite(block)))
+            else:
+                peak = max(peak, highest)
+            # What has been refused is read to its end, to say how much of it is bad.
+            if not bad and peak <= _LOUDEST:
+                yield np.clip(block, -1, 1) if self.clip and highest > 1 else block
+        if not samples:
+            raise _RefusedError("no audio in the file")
+        if bad:
+            raise _RefusedError(f"{bad} of {samples} samples are NaN or infinite")
+        if peak > _LOUDEST:
+            raise _RefusedError(f"samples reach {peak:.3g} where full scale is 1")
+        decoded_s = frames / self.sample_rate
+        if self.promised_s - decoded_s > _SHORTFALL_S:
+            self.problems.append(
+                f"the header promises {self.promised_s:.1f} s, {decoded_s:.1f} s can be decoded"
+            )
+        if peak > _OVERSHOOT:
+            self.problems.append(
+                f"samples reach {peak:.3g}; what is beyond full scale (1) is cut off"
+            )
+
+    def _decoded(self) -> Iterator[np.ndarray]:
+        try:
+            yield from self.source
+        except _DECODER_ERRORS as error:
+            raise _RefusedError(_words(error)) from error
+
+
+class _RefusedError(Exception):
+    """A decoder cannot read the file to its end, or what it reads is no sound."""
+
+
+_DECODER_ERRORS = (OSError, RuntimeError, ValueError, EOFError)
+
+
+def _words(error: Exception) -> str:
+    """What an error says; libsndfile without the descriptor that soundfile puts before it."""
+    return getattr(error, "error_string", None) or str(error) or repr(error)
+
+
+def read_blocks(
+    path: str | PathLike, consume: Callable[[Blocks], Result], *, clip: bool = True
+) -> Result:
+    """Decode a file block by block, so that a file of any length takes the same memory.
+
+    Parameters
+    ----------
+    path : str or path-like
+    consume : callable
+        Is given the :class:`Blocks` and reads all of them. Where a decoder fails on the way it is
+        called once more, with what the next decoder makes of the file from its start.
+    clip : bool
+        Cut off what is beyond full scale.
+
+    Returns
+    -------
+    What ``consume`` returns.
+
+    Raises
+    ------
+    AudioError
+        If no decoder can read the file, or what comes out is no sound.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise AudioError(path, {"file": "does not exist"}, "Check the path.")
+    if path.is_dir():
+        raise AudioError(path, {"file": "is a folder"}, "Name a file inside it.")
+    if path.stat().st_size == 0:
+        raise AudioError(path, {"file": "is empty"}, "Download or export it again.")
+    reasons: dict[str, str] = {}
+    for name, decoder in {"soundfile": _soundfile, "PyAV": _av}.items():
+        with ExitStack() as stack:
+            try:
+                opened = stack.enter_context(decoder(path))
+            except _DECODER_ERRORS as error:
+                reasons[name] = _words(error)
+                continue
+            try:
+                return consume(Blocks(name, *opened, refused=dict(reasons), clip=clip))
+            except _RefusedError as error:
+                reasons[name] = str(error)
+    raise AudioError(path, reasons, "Play it to hear whether it is whole; export it again.")
+
+
+def mixed(block: np.ndarray) -> np.ndarray:
+    """Mean of the channels of a block [shape=(n, channels)], of a quarter of the time that NumPy's
+    ``mean`` takes."""
+    channels = block.shape[1]
+    return block[:, 0] if channels == 1 else block @ np.full(channels, 1 / channels, np.float32)
+
+
+def warn_of(path: str | PathLike, problems: Sequence[str], *, stacklevel: int = 2) -> None:
+    """Pass on what is not as it should be with a file as :class:`AudioWarning`."""
+    for problem in problems:
+        warnings.warn(f"{str(path)!r}: {problem}", AudioWarning, stacklevel=stacklevel + 1)
+
+
 def load_audio(
     path: str | PathLike, *, sample_rate: int | None = None, mono: bool = True
 ) -> tuple[np.ndarray, int]:
@@ -117,16 +252,18 @@ def load_audio(
     --------
     >>> y, sr = load_audio("song.mp3", sample_rate=22050)  # doctest: +SKIP
     """
-    decoded = decode(path)
-    for problem in decoded.problems:
-        warnings.warn(f"{str(path)!r}: {problem}", AudioWarning, stacklevel=2)
-    y, rate = decoded.samples, decoded.sample_rate
-    if mono:
-        y = y.mean(axis=0)
+
+    def collect(blocks: Blocks):
+        parts = [mixed(block) if mono else block for block in blocks]
+        return np.concatenate(parts).T, blocks
+
+    y, blocks = read_blocks(path, collect)
+    warn_of(path, blocks.problems)
+    rate = blocks.sample_rate
     if sample_rate is not None and sample_rate != rate:
-        y = resample(y, rate, sample_rate)
+        y = np.clip(resample(y, rate, sample_rate), -1.0, 1.0)
         rate = sample_rate
-    return np.clip(y, -1.0, 1.0), rate
+    return np.ascontiguousarray(y), rate
 
 
 def read_tags(path: str | PathLike) -> dict[str, str]:
@@ -175,52 +312,44 @@ def resample(y: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     return soxr.resample(np.asarray(y, np.float32).T, rate, new_rate).T
 
 
+class Resampler:
+    """:func:`resample` of one channel, block by block; what overshoots full scale is cut off.
+
+    Parameters
+    ----------
+    rate, new_rate : float > 0 (in Hz)
+    """
+
+    def __init__(self, rate: float, new_rate: float):
+        import soxr
+
+        same = rate == new_rate
+        self._stream = None if same else soxr.ResampleStream(rate, new_rate, 1, dtype="float32")
+
+    def push(self, y: np.ndarray, *, last: bool = False) -> np.ndarray:
+        """What is known of the resampled sound after the next samples [shape=(n,)]; after the
+        last ones all of it."""
+        if self._stream is None:
+            return y
+        y = self._stream.resample_chunk(np.ascontiguousarray(y), last=last)
+        return np.clip(y, -1, 1, out=y)
+
+
 def decode(path: str | PathLike) -> Decoded:
     """Decode a file as it is: all channels, its own rate. See :func:`load_audio`."""
-    path = Path(path)
-    if not path.exists():
-        raise AudioError(path, {"file": "does not exist"}, "Check the path.")
-    if path.is_dir():
-        raise AudioError(path, {"file": "is a folder"}, "Name a file inside it.")
-    if path.stat().st_size == 0:
-        raise AudioError(path, {"file": "is empty"}, "Download or export it again.")
-    reasons: dict[str, str] = {}
-    decoders: dict[str, Callable[[Path], Decoded]] = {
-        "soundfile": _decode_soundfile,
-        "PyAV": _decode_av,
-    }
-    for name, decoder in decoders.items():
-        try:
-            decoded = decoder(path)
-        except (OSError, RuntimeError, ValueError, EOFError) as error:
-            # libsndfile's own words, without the descriptor that soundfile puts before them
-            reasons[name] = getattr(error, "error_string", None) or str(error) or repr(error)
-            continue
-        if complaint := _complaint(decoded.samples):
-            reasons[name] = complaint
-            continue
-        peak = np.abs(decoded.samples).max()
-        if peak > _OVERSHOOT:
-            loud = f"samples reach {peak:.3g}; what is beyond full scale (1) is cut off"
-            decoded = dataclasses.replace(decoded, problems=(*decoded.problems, loud))
-        return dataclasses.replace(decoded, refused=reasons)
-    raise AudioError(path, reasons, "Play it to hear whether it is whole; export it again.")
+
+    def collect(blocks: Blocks) -> Decoded:
+        samples = np.concatenate([block.T for block in blocks], axis=1)
+        return Decoded(
+            samples, blocks.sample_rate, blocks.decoder, tuple(blocks.problems), blocks.refused
+        )
+
+    return read_blocks(path, collect, clip=False)
 
 
-def _complaint(samples: np.ndarray) -> str | None:
-    """Why decoded samples cannot be music, or None."""
-    if not samples.size:
-        return "no audio in the file"
-    finite = np.isfinite(samples)
-    if not finite.all():
-        return f"{np.count_nonzero(~finite)} of {samples.size} samples are NaN or infinite"
-    peak = np.abs(samples).max()
-    if peak > _LOUDEST:
-        return f"samples reach {peak:.3g} where full scale is 1"
-    return None
-
-
-def _decode_soundfile(path: Path) -> Decoded:
+@contextmanager
+def _soundfile(path: Path):
+    """Rate, promised length in seconds, blocks and problems of a file, by libsndfile."""
     import soundfile
 
     # By descriptor, not by name: libsndfile then goes by content alone.
@@ -228,23 +357,55 @@ def _decode_soundfile(path: Path) -> Decoded:
         open(path, "rb") as raw,
         soundfile.SoundFile(raw.fileno(), closefd=False) as file,
     ):
-        rate, promised, blocks = file.samplerate, file.frames, []
-        # Until nothing comes: `file.frames` and `file.blocks()` believe the header.
-        while (block := file.read(1 << 20, dtype="float32", always_2d=True)).size:
-            blocks.append(block.T)
-    samples = np.concatenate(blocks, axis=1) if blocks else np.zeros((1, 0), np.float32)
-    problems = _shortfall(promised / rate, samples.shape[1] / rate)
-    return Decoded(samples, rate, "soundfile", problems)
+
+        def blocks():
+            # Until nothing comes: `file.frames` and `file.blocks()` believe the header.
+            while (block := file.read(_BLOCK, dtype="float32", always_2d=True)).size:
+                yield block
+
+        yield file.samplerate, file.frames / file.samplerate, blocks(), []
 
 
-def _decode_av(path: Path) -> Decoded:
+@contextmanager
+def _av(path: Path):
+    """The same by FFmpeg."""
     import av
 
     try:
         with _open_av(path) as container:
-            return _decode_av_stream(container)
+            if not container.streams.audio:
+                raise ValueError("no audio stream in the file")
+            stream = container.streams.audio[0]
+            promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
+            problems: list[str] = []
+            yield stream.rate, promised, _av_blocks(container, stream, problems), problems
     except av.error.FFmpegError as error:
         raise ValueError(error.strerror or repr(error)) from error
+
+
+def _av_blocks(container, stream, problems: list[str]) -> Iterator[np.ndarray]:
+    import av
+
+    to_float = av.AudioResampler(format="fltp", rate=stream.rate)
+    parts, damaged = [], 0
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                damaged += 1
+                continue
+            for frame in frames:
+                parts += [part.to_ndarray().T for part in to_float.resample(frame)]
+            if sum(map(len, parts)) >= _BLOCK:
+                yield np.concatenate(parts)
+                parts = []
+    except av.error.FFmpegError as error:
+        raise ValueError(error.strerror or repr(error)) from error
+    if parts:
+        yield np.concatenate(parts)
+    if damaged:
+        problems.append(f"{damaged} damaged packets were skipped")
 
 
 @contextmanager
@@ -261,34 +422,3 @@ def _open_av(path: str | PathLike):
         ) as container,
     ):
         yield container
-
-
-def _decode_av_stream(container) -> Decoded:
-    import av
-
-    if not container.streams.audio:
-        raise ValueError("no audio stream in the file")
-    stream = container.streams.audio[0]
-    rate = stream.rate
-    promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
-    to_float = av.AudioResampler(format="fltp", rate=rate)
-    blocks, damaged = [], 0
-    for packet in container.demux(stream):
-        try:
-            frames = packet.decode()
-        except av.error.InvalidDataError:
-            damaged += 1
-            continue
-        for frame in frames:
-            blocks += [part.to_ndarray() for part in to_float.resample(frame)]
-    samples = np.concatenate(blocks, axis=1) if blocks else np.zeros((1, 0), np.float32)
-    problems = _shortfall(promised, samples.shape[1] / rate)
-    if damaged:
-        problems += (f"{damaged} damaged packets were skipped",)
-    return Decoded(samples, rate, "PyAV", problems)
-
-
-def _shortfall(promised_s: float, decoded_s: float) -> tuple[str, ...]:
-    if promised_s - decoded_s <= _SHORTFALL_S:
-        return ()
-    return (f"the header promises {promised_s:.1f} s, {decoded_s:.1f} s can be decoded",)

@@ -16,9 +16,10 @@ from .audio import AudioError
 from .config import PRESETS, FrontEnd, project_root
 from .confounds import confound_table, one_number_classifier, visible
 from .corpus import Corpus, merged_groups
-from .features import write_atomically
+from .files import write_atomically
 from .fingerprint import find_near_duplicates, fingerprint_file, read_fingerprints
 from .measures import measure_track
+from .parallel import in_parallel
 
 __all__ = [
     "Audit",
@@ -197,9 +198,6 @@ def measures(corpus: Corpus, *, jobs: int | None = None, progress: bool = True) 
     Of a file that cannot be used there is the ``error`` (what to tell the user) and ``refused``,
     the reason of each decoder. The fingerprints are stored on the way.
     """
-    from joblib import Parallel, cpu_count, delayed
-    from tqdm.auto import tqdm
-
     folder = project_root() / "data" / f"audit-{_VERSION}"
     files = corpus.tracks.drop_duplicates("sha256").set_index("sha256")["path"].map(corpus.file)
     todo = {
@@ -215,14 +213,11 @@ def measures(corpus: Corpus, *, jobs: int | None = None, progress: bool = True) 
     if todo:
         for needed in (folder, fingerprint_file("").parent):
             needed.mkdir(parents=True, exist_ok=True)
-        run = Parallel(n_jobs=jobs or min(cpu_count(), 8), return_as="generator_unordered")
         # Workers may outlive a change of the project folder: they are told where to store.
-        done = run(
-            delayed(_measure_and_store)(path, sha256, folder, fingerprint_file(sha256))
-            for sha256, path in todo.items()
+        calls = [(path, sha256, folder, fingerprint_file(sha256)) for sha256, path in todo.items()]
+        found.update(
+            in_parallel(_measure_and_store, calls, jobs=jobs, desc="audit", progress=progress)
         )
-        bar = tqdm(done, total=len(todo), desc="audit", unit="track", disable=not progress)
-        found.update(bar)
     return found
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from .audio import EXTENSIONS, read_tags
 from .config import GenreclsError
+from .files import remembered, sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -174,8 +175,9 @@ class Corpus:
         for column in ("artist", "album", "title", "split"):
             if column not in tracks:
                 tracks[column] = ""
-        for i in tracks.index[tracks["artist"].str.strip() == ""]:
-            tags = read_tags(root / tracks.at[i, "path"])
+        nameless = tracks.index[tracks["artist"].str.strip() == ""]
+        files = [root / path for path in tracks.loc[nameless, "path"]]
+        for i, tags in zip(nameless, remembered("tags", read_tags, files), strict=True):
             tracks.at[i, "artist"] = tags.get("artist", "")
             tracks.at[i, "album"] = tracks.at[i, "album"] or tags.get("album", "")
         tracks["title"] = tracks["title"].where(
@@ -197,7 +199,7 @@ class Corpus:
             )
         # Titles may repeat: the path is what tells tracks apart.
         tracks["track_id"] = [hashlib.sha256(p.encode()).hexdigest()[:12] for p in tracks["path"]]
-        tracks["sha256"] = [sha256_of(root / p) for p in tracks["path"]]
+        tracks["sha256"] = remembered("sha256", sha256_of, [root / p for p in tracks["path"]])
         tracks["grouped_by"], tracks["group"] = zip(
             *map(_group, tracks["artist"], tracks["album"], tracks["path"]), strict=True
         )
@@ -236,12 +238,6 @@ def merged_groups(groups: pd.Series, same: pd.Series) -> list[str]:
     # The names are sorted, so that the first of a component is also the first of the alphabet.
     first = pd.Series(names).groupby(component[: len(names)]).first()
     return first[component[group_of]].tolist()
-
-
-def sha256_of(path: Path) -> str:
-    """Hash of the content of a file, in hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def assign_splits(segments: pd.DataFrame, *, method: str, random_seed: int = 0) -> pd.DataFrame:

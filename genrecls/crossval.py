@@ -23,7 +23,8 @@ from .calibration import temperature_of, with_predictions
 from .config import FrontEnd, Recipe, hash_json, project_root
 from .corpus import Corpus, assign_folds, assign_splits, check_no_leak, split_hash
 from .evaluation import track_verdicts
-from .features import Features, prepare, write_atomically
+from .features import Features, prepare
+from .files import write_atomically
 from .weights import settings_of
 
 log = logging.getLogger(__name__)

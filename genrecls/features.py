@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
-import tempfile
-import warnings
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from .audio import AudioError, AudioWarning, load_audio, resample
+from .audio import AudioError, Blocks, Resampler, mixed, read_blocks, warn_of
 from .config import FrontEnd, project_root
 from .corpus import Corpus, CorpusError, merged_groups
-from .fingerprint import (
-    find_near_duplicates,
-    fingerprint,
-    fingerprint_file,
-    read_fingerprints,
-)
-from .spectrogram import is_silent, mel_spectrogram, split_segments
+from .files import new_file, write_atomically
+from .fingerprint import Fingerprinter, find_near_duplicates, fingerprint_file, read_fingerprints
+from .parallel import in_parallel
+from .spectrogram import is_silent, mel_spectrogram
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +29,11 @@ log = logging.getLogger(__name__)
 DTYPE = np.float16
 
 # Raise it when the same file and front end give other log-mels than before.
-_VERSION = 2
+_VERSION = 3
+
+# In this order on the disk: where the last one stands, the others are whole.
+_TABLES = ("segments", "failures", "notes")
+_LAST = "stored.parquet"
 
 
 @dataclass(frozen=True)
@@ -125,24 +127,75 @@ def track_log_mels(
     AudioError
         If the file cannot be decoded or is shorter than one piece.
     """
-    return _log_mels(path, *load_audio(path, mono=False), front_end, pad=pad)
+
+    def collect(blocks: Blocks):
+        log_mels: list[np.ndarray] = []
+        table = _to_log_mels(path, blocks, front_end, log_mels.append, pad=pad)
+        return np.stack(log_mels), table, blocks.problems
+
+    log_mels, table, problems = read_blocks(path, collect)
+    warn_of(path, problems)
+    return log_mels, table
 
 
-def _log_mels(path, y: np.ndarray, rate: int, front_end: FrontEnd, *, pad: bool):
-    """The same of samples [shape=(channels, n)] that have been decoded."""
-    y = y.mean(axis=0) if front_end.channel == "mix" else y[0]
-    if rate != front_end.sample_rate:
-        y = np.clip(resample(y, rate, front_end.sample_rate), -1, 1)
-        rate = front_end.sample_rate
-    try:
-        pieces, table = split_segments(y, sample_rate=rate, length_s=front_end.segment_s, pad=pad)
-    except ValueError as error:
-        short = f"{len(y) / rate:.7g} s of sound is shorter than one piece of"
+def _to_log_mels(
+    path,
+    blocks: Blocks,
+    front_end: FrontEnd,
+    keep: Callable[[np.ndarray], object],
+    *,
+    pad: bool = False,
+    listener: Fingerprinter | None = None,
+) -> pd.DataFrame:
+    """Give the log-mel of every piece to ``keep``, and every block to ``listener``.
+
+    No more than a block and a piece is held at a time. Returns the table of the pieces.
+    """
+    rate, length = front_end.sample_rate, front_end.segment_samples
+    rows = []
+    for start, y in _cut(_sound(blocks, front_end, listener), length):
+        n = len(y)
+        if n < length and not (pad and n):
+            break
+        if n < length:
+            y = np.pad(y, (0, length - n))
+        log_mel = mel_spectrogram(y, front_end).astype(DTYPE)
+        keep(log_mel)
+        silent = bool(is_silent(log_mel, front_end))
+        rows.append((len(rows) + 1, start / rate, (start + n) / rate, silent))
+    if not rows:
+        short = f"{n / rate:.7g} s of sound is shorter than one piece of"
         reasons = {"length": f"{short} {front_end.segment_s:g} s"}
-        raise AudioError(path, reasons, "Use a longer recording.") from error
-    # Piece by piece: a window of 10,000 samples at every hop of a whole album fills the memory.
-    log_mels = np.stack([mel_spectrogram(piece, front_end).astype(DTYPE) for piece in pieces])
-    return log_mels, table.assign(silent=is_silent(log_mels, front_end))
+        raise AudioError(path, reasons, "Use a longer recording.")
+    return pd.DataFrame(rows, columns=["segment", "start_s", "end_s", "silent"])
+
+
+def _sound(
+    blocks: Blocks, front_end: FrontEnd, listener: Fingerprinter | None
+) -> Iterator[np.ndarray]:
+    """One channel at the rate of the front end, in stretches [shape=(n,)] of any length."""
+    resampler = Resampler(blocks.sample_rate, front_end.sample_rate)
+    for block in blocks:
+        mix = mixed(block)
+        if listener:
+            listener.push(mix)
+        yield resampler.push(mix if front_end.channel == "mix" else block[:, 0])
+    yield resampler.push(np.empty(0, np.float32), last=True)
+
+
+def _cut(sound: Iterator[np.ndarray], length: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Pieces of so many samples and where they start; at last what is left, which may be empty."""
+    parts, held, start = [np.empty(0, np.float32)], 0, 0
+    for y in sound:
+        parts.append(y)
+        held += len(y)
+        if held >= length:
+            y = np.concatenate(parts)
+            for first in range(0, held - length + 1, length):
+                yield start + first, y[first : first + length]
+            start, held = start + held - held % length, held % length
+            parts = [y[len(y) - held :]]
+    yield start, np.concatenate(parts)
 
 
 def prepare(
@@ -150,13 +203,16 @@ def prepare(
     front_end: FrontEnd | None = None,
     *,
     jobs: int | None = None,
-    folder: str | os.PathLike | None = None,
+    out: str | os.PathLike | None = None,
+    strict: bool = False,
     progress: bool = True,
 ) -> Features:
     """Turn every track of a corpus into log-mels, or find them already made.
 
     What is stored is named by the content of the audio file and the front end: renamed files are
-    not done again, changed ones are, and an interrupted run goes on where it stopped.
+    not done again, changed ones are, and an interrupted run goes on where it stopped. Several
+    processes may prepare the same corpus at the same time. What has been damaged on the disk is
+    found by its checksum and made again.
 
     Parameters
     ----------
@@ -164,9 +220,13 @@ def prepare(
     front_end : FrontEnd, optional
         By default ``FrontEnd.preset("default")``.
     jobs : int > 0, optional
-        Processes, of up to 1 GB each; by default one per core, 8 at most.
-    folder : path-like, optional
+        Processes, of about 0.2 GB each whatever the length of a file; by default one per core, 8
+        at most. Under ``joblib.parallel_config(backend="dask")`` by default all workers of the
+        cluster, which must see the files and ``out`` under the same paths.
+    out : path-like, optional
         Where to store; by default ``data/features/<uid of the log-mels>-<version>`` in the project.
+    strict : bool
+        Fail at tracks that cannot be used instead of leaving them out.
     progress : bool
         Show a progress bar.
 
@@ -177,28 +237,47 @@ def prepare(
     Raises
     ------
     CorpusError
-        If no track of some genre can be used. Single bad files only end up in ``failures``.
+        If no track of some genre can be used, or with ``strict`` if any track cannot. Otherwise
+        single bad files only end up in ``failures``.
     """
     front_end = front_end or FrontEnd.preset("default")
     name = f"{front_end.log_mel_uid}-{_VERSION}"
-    folder = Path(folder or project_root() / "data" / "features" / name)
+    folder = Path(out or project_root() / "data" / "features" / name)
     folder.mkdir(parents=True, exist_ok=True)
+    tables = folder / f"corpus-{_content(corpus.tracks)}"
+    if (found := _read_tables(tables)) is None:
+        found = _prepare(corpus, front_end, folder, jobs=jobs, progress=progress)
+        _write_tables(tables, found, folder)
+    segments, failures, notes = found
+    for failure in failures.itertuples():
+        log.warning("left out: %s", failure.reason)
+    if strict and len(failures):
+        raise CorpusError(
+            f"{len(failures)} tracks cannot be used:\n" + "\n".join(failures["reason"])
+        )
+    return Features(front_end, segments, failures, notes, folder)
+
+
+_Tables = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
+
+
+def _prepare(
+    corpus: Corpus, front_end: FrontEnd, folder: Path, *, jobs: int | None, progress: bool
+) -> _Tables:
+    """Store what is missing or damaged; returns segments, failures and notes."""
     tracks = corpus.tracks
-    todo = tracks.loc[[not _is_done(folder, s) for s in tracks["sha256"]]].drop_duplicates("sha256")
-    results = _in_parallel(
-        [(corpus.file(t.path), folder / t.sha256, fingerprint_file(t.sha256), front_end)
-         for t in todo.itertuples()],
-        jobs=jobs,
-        progress=progress,
-    )  # fmt: skip
-    failed = {sha256: reason for sha256, reason in results if reason}
+    todo = tracks.loc[[not _is_whole(folder, s) for s in tracks["sha256"]]]
+    calls = [
+        (corpus.file(t.path), folder / t.sha256, fingerprint_file(t.sha256), front_end)
+        for t in todo.drop_duplicates("sha256").itertuples()
+    ]
+    done = in_parallel(_store_track, calls, jobs=jobs, desc="log-mels", progress=progress)
+    failed = {sha256: reason for sha256, reason in done if reason}
     usable = tracks.loc[~tracks["sha256"].isin(list(failed))]
     failures = pd.DataFrame(
         [(t.path, failed[t.sha256]) for t in tracks.itertuples() if t.sha256 in failed],
         columns=["path", "reason"],
     )
-    for failure in failures.itertuples():
-        log.warning("left out: %s", failure.reason)
     for genre in sorted(set(corpus.genres) - set(usable["genre"])):
         reason = failed[tracks.loc[tracks["genre"] == genre, "sha256"].iloc[0]]
         raise CorpusError(f"no track of genre {genre!r} can be used; the first one: {reason}")
@@ -217,8 +296,7 @@ def prepare(
     )  # fmt: skip
     merged = pieces.merge(usable, on="track_id", validate="many_to_one")
     spine = "track_id path genre artist segment start_s end_s split".split()
-    merged = merged[spine + [c for c in merged if c not in spine]]
-    return Features(front_end, merged, failures, notes, folder)
+    return merged[spine + [c for c in merged if c not in spine]], failures, notes
 
 
 def _with_recordings(tracks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -236,56 +314,118 @@ def _with_recordings(tracks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return tracks, pd.DataFrame(notes, columns=["path", "note"])
 
 
-def _is_done(folder: Path, sha256: str) -> bool:
-    stored = (folder / f"{sha256}.json", folder / f"{sha256}.npy", fingerprint_file(sha256))
-    return all(file.exists() for file in stored)
+# The tables of a corpus that has been prepared
 
 
-def _in_parallel(calls: list[tuple], *, jobs: int | None, progress: bool) -> Iterable:
-    from joblib import Parallel, cpu_count, delayed
-    from tqdm.auto import tqdm
+def _content(tracks: pd.DataFrame) -> str:
+    """Name of the tables of a corpus: a hash of its tracks."""
+    return hashlib.sha256(tracks.to_csv(index=False).encode()).hexdigest()[:16]
 
-    if not calls:
-        return []
-    run = Parallel(n_jobs=jobs or min(cpu_count(), 8), return_as="generator_unordered")
-    done = run(delayed(_store_track)(*call) for call in calls)
-    return list(tqdm(done, total=len(calls), desc="log-mels", unit="track", disable=not progress))
+
+def _state(folder: Path, hashes: Sequence[str]) -> list[tuple[int, int]]:
+    """Size and time of the log-mels of some tracks; zeros where there are none."""
+    states = []
+    for sha256 in hashes:
+        try:
+            stat = os.stat(folder / f"{sha256}.npy")
+            states.append((stat.st_size, stat.st_mtime_ns))
+        except FileNotFoundError:
+            states.append((0, 0))
+    return states
+
+
+def _read_tables(folder: Path) -> _Tables | None:
+    """The tables of a corpus, if what is stored of its tracks has not been touched since."""
+    if not (folder / _LAST).exists():
+        return None
+    stored = pd.read_parquet(folder / _LAST)
+    now = _state(folder.parent, stored["sha256"])
+    if now != list(zip(stored["size"], stored["mtime_ns"], strict=True)):
+        return None
+    return tuple(pd.read_parquet(folder / f"{name}.parquet") for name in _TABLES)
+
+
+def _write_tables(folder: Path, found: _Tables, stored_in: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / _LAST).unlink(missing_ok=True)
+    for name, table in zip(_TABLES, found, strict=True):
+        write_atomically(folder / f"{name}.parquet", table.to_parquet)
+    hashes = found[0]["sha256"].unique()
+    stored = pd.DataFrame(_state(stored_in, hashes), columns=["size", "mtime_ns"])
+    stored.insert(0, "sha256", hashes)
+    write_atomically(folder / _LAST, stored.to_parquet)
+
+
+# One track
+
+
+def _is_whole(folder: Path, sha256: str) -> bool:
+    """Whether log-mels and fingerprint of a track are stored, and the log-mels undamaged."""
+    try:
+        meta = json.loads((folder / f"{sha256}.json").read_text())
+        log_mels = np.load(folder / f"{sha256}.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        return False
+    whole = zlib.crc32(np.ascontiguousarray(log_mels)) == meta.get("crc32")
+    return whole and fingerprint_file(sha256).exists()
 
 
 def _store_track(path: Path, stored: Path, print_file: Path, front_end: FrontEnd):
     """Compute and store one track; returns its hash and, if it failed, the reason."""
     sha256 = stored.name
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", AudioWarning)
-        try:
-            y, rate = load_audio(path, mono=False)
-            log_mels, table = _log_mels(path, y, rate, front_end, pad=False)
-        except AudioError as error:
-            return sha256, str(error)
-    notes = [str(w.message) for w in caught if issubclass(w.category, AudioWarning)]
-    if not print_file.exists():
-        print_file.parent.mkdir(parents=True, exist_ok=True)
-        prints = fingerprint(y.mean(axis=0), rate)
-        write_atomically(print_file, lambda f: np.save(f, prints))
+
+    def store(blocks: Blocks, file) -> tuple[pd.DataFrame, int, list[str]]:
+        # From the start, where a decoder has failed before this one.
+        file.seek(0)
+        file.truncate()
+        listener = None if print_file.exists() else Fingerprinter(blocks.sample_rate)
+        with _npy_rows(file, front_end.shape) as rows:
+            table = _to_log_mels(path, blocks, front_end, rows.append, listener=listener)
+        if listener:
+            prints = listener.finish()
+            print_file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(print_file, lambda f: np.save(f, prints))
+        return table, rows.crc32, blocks.problems
+
+    try:
+        with new_file(stored.with_suffix(".npy")) as file:
+            table, crc32, problems = read_blocks(path, lambda blocks: store(blocks, file))
+    except AudioError as error:
+        return sha256, str(error)
+    notes = [f"{str(path)!r}: {problem}" for problem in problems]
     if front_end.skip_silence:
         if table["silent"].all():
             return sha256, f"{str(path)!r} cannot be used: all of it is silent"
         if silent := int(table["silent"].sum()):
             notes.append(f"{str(path)!r}: {silent} of {len(table)} pieces are silent and left out")
             table = table[~table["silent"]]
-    meta = {"pieces": table.to_dict("list"), "notes": notes}
-    write_atomically(stored.with_suffix(".npy"), lambda f: np.save(f, log_mels))
+    meta = {"pieces": table.to_dict("list"), "notes": notes, "crc32": crc32}
     write_atomically(stored.with_suffix(".json"), lambda f: f.write(json.dumps(meta).encode()))
     return sha256, None
 
 
-def write_atomically(path: Path, write) -> None:
-    """Call ``write(file)`` on a temporary file that takes the name ``path`` once it is whole."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+class _Rows:
+    """Rows of an ``.npy`` file whose number is not known before the last one is written."""
+
+    def __init__(self, file, shape: tuple[int, ...]):
+        self.file, self.shape, self.count, self.crc32 = file, shape, 0, 0
+
+    def append(self, row: np.ndarray) -> None:
+        data = row.tobytes()
+        self.file.write(data)
+        self.count, self.crc32 = self.count + 1, zlib.crc32(data, self.crc32)
+
+    def write_header(self) -> None:
+        """NumPy leaves room in a header for more rows, so that it can be written anew."""
+        shape = (self.count, *self.shape)
+        header = {"descr": np.dtype(DTYPE).str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self.file, header)
+
+
+@contextmanager
+def _npy_rows(file, shape: tuple[int, ...]):
+    rows = _Rows(file, shape)
+    rows.write_header()
+    yield rows
+    file.seek(0)
+    rows.write_header()

@@ -22,7 +22,8 @@ from filelock import FileLock
 
 from .config import Recipe, hash_json, project_root
 from .corpus import split_hash
-from .features import Features, gathered, write_atomically
+from .features import Features, gathered
+from .files import write_atomically
 
 # Every batch has this size, or TensorFlow would trace the net anew.
 _BATCH = 16

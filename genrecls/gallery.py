@@ -11,7 +11,8 @@ import pandas as pd
 from .audio import load_audio
 from .config import FrontEnd, hash_json, project_root
 from .corpus import Corpus
-from .features import Features, track_log_mels, write_atomically
+from .features import Features, track_log_mels
+from .files import write_atomically
 from .spectrogram import mel_spectrogram
 
 #: Seconds of a track that the original looks at, and its numbers of mel bands.

@@ -21,8 +21,10 @@ from .audio import decode, resample
 from .bundle import BundleError, GenreClassifier
 from .config import PRESETS, FrontEnd
 from .corpus import Corpus
-from .features import DTYPE, write_atomically
+from .features import DTYPE
+from .files import write_atomically
 from .intervals import wilson_interval
+from .parallel import in_parallel
 from .spectrogram import mel_spectrogram, to_image
 
 FILE = "horses.parquet"
@@ -194,9 +196,6 @@ def ride(
     AudioError
         If it cannot be decoded (any more).
     """
-    from joblib import Parallel, cpu_count, delayed
-    from tqdm.auto import tqdm
-
     settings = {"tracks": tracks, "pieces": pieces, "random_seed": random_seed,
                 "transformations": list(TRANSFORMATIONS)}  # fmt: skip
     todo = [run for run in runs if _settings_of(run) != settings | {"uid": run.card["uid"]}]
@@ -214,13 +213,12 @@ def ride(
     # The processes are given the transformations, since they know of none added meanwhile.
     given = list(TRANSFORMATIONS.values()), random_seed
     calls = [
-        delayed(_track_log_mels)(corpus.file(paths[sha256]), sha256, segments, *given)
+        (corpus.file(paths[sha256]), sha256, segments, *given)
         for sha256, segments in wanted.items()
     ]
-    in_parallel = Parallel(n_jobs=jobs or min(cpu_count(), 8), return_as="generator_unordered")
     rows: list[list[dict]] = [[] for _ in todo]
-    bar = {"desc": "horses", "unit": "track", "disable": not (progress and calls)}
-    for sha256, log_mels in tqdm(in_parallel(calls), total=len(calls), **bar):
+    done = in_parallel(_track_log_mels, calls, jobs=jobs, desc="horses", progress=progress)
+    for sha256, log_mels in done:
         for run, test, table in zip(todo, tests, rows, strict=True):
             for track in test[test["sha256"] == sha256].itertuples():
                 if run.front_end in log_mels:

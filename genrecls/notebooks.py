@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from .config import GenreclsError, hash_json, project_root
-from .corpus import Corpus, sha256_of
+from .corpus import Corpus
+from .files import sha256_of
 
 _STAMP = "genrecls"
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .config import GenreclsError, Recipe, project_root
-from .corpus import sha256_of
+from .files import sha256_of
 
 log = logging.getLogger(__name__)
 

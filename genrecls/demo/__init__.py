@@ -12,6 +12,8 @@ import zlib
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
+from ..parallel import in_parallel
+
 __all__ = ["ENGINES", "PLAN", "PlannedTrack", "make_demo"]
 
 VERSION = 1  # raise it when the sound changes: files of older versions are then made again
@@ -183,9 +185,6 @@ def make_demo(out, *, n_tracks=None, n_pieces=None, jobs=None, progress=True):
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(f'the demo needs {", ".join(missing)}: pip install "genrecls[demo]"')
-    import joblib
-    from tqdm import tqdm
-
     out = Path(out)
     table = out / "tracks.csv"
     if table.exists() and not table.read_text(encoding="utf-8").startswith(",".join(_COLUMNS)):
@@ -197,10 +196,8 @@ def make_demo(out, *, n_tracks=None, n_pieces=None, jobs=None, progress=True):
     _log.info("%d of %d tracks to make in %s", len(todo), len(tracks), out)
     # The longest first, so that no process is left alone with one at the end.
     todo.sort(key=lambda track: -track.seconds)
-    work = joblib.Parallel(jobs or min(joblib.cpu_count(), 8), return_as="generator_unordered")(
-        joblib.delayed(_make)(out / track.path, track) for track in todo
-    )
-    for _ in tqdm(work, total=len(todo), desc="demo tracks", disable=not (progress and todo)):
+    calls = [(out / track.path, track) for track in todo]
+    for _ in in_parallel(_make, calls, jobs=jobs, desc="demo tracks", progress=progress):
         pass
     _write_table(table, tracks)
     return out

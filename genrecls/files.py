@@ -1,0 +1,82 @@
+"""Files that are whole or not there, and what is known of those that have not changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .config import project_root
+
+# A file that has just been written may be written again within the same tick of the clock.
+_SETTLED_NS = 2_000_000_000
+
+
+def write_atomically(path: Path, write: Callable) -> None:
+    """Call ``write(file)`` on a temporary file that takes the name ``path`` once it is whole."""
+    with new_file(path) as file:
+        write(file)
+
+
+@contextmanager
+def new_file(path: Path):
+    """A temporary file, open for writing, that takes the name ``path`` once it is whole."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of the content of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remembered(what: str, compute: Callable[[Path], Any], files: Sequence[Path]) -> list:
+    """``compute(file)`` of every file; not computed again while its size and time do not change.
+
+    Parameters
+    ----------
+    what : str
+        Name of what is computed. It is kept in ``data/known-<what>.json``, where the project has
+        a folder ``data/``.
+    compute : callable
+        A file to something that JSON can hold. Runs in threads.
+    files : sequence of Path
+
+    Returns
+    -------
+    list
+        In the order of the files.
+    """
+    memo = project_root() / "data" / f"known-{what}.json"
+    try:
+        known = json.loads(memo.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        known = {}
+    names = [str(file.absolute()) for file in files]
+    states = {}
+    for name in names:
+        stat = os.stat(name)
+        states[name] = [stat.st_size, stat.st_mtime_ns]
+    todo = [name for name in states if known.get(name, [])[:2] != states[name]]
+    settled = time.time_ns() - _SETTLED_NS
+    with ThreadPoolExecutor() as threads:
+        values = dict(zip(todo, threads.map(lambda name: compute(Path(name)), todo), strict=True))
+    fresh = {n: [*states[n], value] for n, value in values.items() if states[n][1] < settled}
+    if fresh and memo.parent.is_dir():
+        text = json.dumps(known | fresh, ensure_ascii=False)
+        write_atomically(memo, lambda file: file.write(text.encode()))
+    return [values[name] if name in values else known[name][2] for name in names]
