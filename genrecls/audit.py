@@ -17,7 +17,13 @@ from .config import PRESETS, FrontEnd, project_root
 from .confounds import confound_table, one_number_classifier, visible
 from .corpus import Corpus, merged_groups
 from .files import write_atomically
-from .fingerprint import find_near_duplicates, fingerprint_file, read_fingerprints
+from .fingerprint import (
+    find_near_duplicates,
+    fingerprint_file,
+    keep_fingerprint,
+    kept_fingerprint,
+    read_fingerprints,
+)
 from .measures import measure_track
 from .parallel import in_parallel
 
@@ -203,7 +209,8 @@ def measures(corpus: Corpus, *, jobs: int | None = None, progress: bool = True) 
     todo = {
         sha256: path
         for sha256, path in files.items()
-        if not ((folder / f"{sha256}.json").exists() and fingerprint_file(sha256).exists())
+        if not (folder / f"{sha256}.json").exists()
+        or kept_fingerprint(fingerprint_file(sha256)) is None
     }
     found = {
         sha256: json.loads((folder / f"{sha256}.json").read_text("utf-8"))
@@ -211,8 +218,7 @@ def measures(corpus: Corpus, *, jobs: int | None = None, progress: bool = True) 
         if sha256 not in todo
     }
     if todo:
-        for needed in (folder, fingerprint_file("").parent):
-            needed.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         # Workers may outlive a change of the project folder: they are told where to store.
         calls = [(path, sha256, folder, fingerprint_file(sha256)) for sha256, path in todo.items()]
         found.update(
@@ -230,7 +236,7 @@ def _measure_and_store(
         return sha256, {"error": str(error), "refused": error.reasons}
     bits = found.pop("fingerprint")
     text = json.dumps(found, ensure_ascii=False, allow_nan=False)
-    write_atomically(for_fingerprint, lambda f: np.save(f, bits, allow_pickle=False))
+    keep_fingerprint(for_fingerprint, bits)
     write_atomically(folder / f"{sha256}.json", lambda f: f.write(text.encode()))
     return sha256, found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,14 +13,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .audio import AudioError
+from .audio import AudioError, warn_of
 from .calibration import probability_columns, scale
 from .config import FrontEnd, GenreclsError, Recipe, project_root
-from .features import track_log_mels
+from .features import hear
+from .parallel import in_parallel
 
 #: Version of the folder's layout.
 FORMAT = 3
 CARD = "card.json"
+
+_BATCH = 32  # pieces: eight minutes of music
 
 
 class BundleError(GenreclsError, ValueError):
@@ -174,7 +178,8 @@ class GenreClassifier:
         np.ndarray [shape=(pieces, genres)], rows sum to 1
         """
         x = np.asarray(log_mels, np.float32)[..., None]
-        return self.model.predict(x, batch_size=32, verbose=0)
+        parts = [self.model.predict_on_batch(x[i : i + _BATCH]) for i in range(0, len(x), _BATCH)]
+        return np.concatenate(parts)
 
     def predict(self, path: str | os.PathLike) -> Prediction:
         """Classify a file.
@@ -194,13 +199,44 @@ class GenreClassifier:
             If the file cannot be decoded, is too short, or silent throughout (where the front
             end skips silence).
         """
-        log_mels, pieces = track_log_mels(path, self.front_end)
+        [answer] = self.predict_all([path], progress=False)
+        if isinstance(answer, AudioError):
+            raise answer
+        return answer
+
+    def predict_all(
+        self, paths: Sequence[str | os.PathLike], *, jobs: int | None = None, progress: bool = True
+    ) -> Iterator[Prediction | AudioError]:
+        """Classify many files, one after the other; they are read in several processes.
+
+        Parameters
+        ----------
+        paths : sequence of path-like
+        jobs : int > 0, optional
+            Processes; by default one per core, 8 at most.
+        progress : bool
+            Show a progress bar.
+
+        Yields
+        ------
+        Prediction or AudioError
+            In the order of ``paths``; the error where a file cannot be used.
+        """
+        calls = [(path, self.front_end) for path in paths]
+        heard = in_parallel(_hear, calls, jobs=jobs, desc="tracks", progress=progress)
+        for path, found in zip(paths, heard, strict=True):
+            yield found if isinstance(found, AudioError) else self._predict(path, *found)
+
+    def _predict(
+        self, path: str | os.PathLike, log_mels: np.ndarray, pieces: pd.DataFrame, problems
+    ) -> Prediction | AudioError:
+        warn_of(path, problems)
         probabilities = self.predict_log_mels(log_mels)
         pieces[probability_columns(self.genres)] = scale(probabilities, self.temperature)
         pieces["predicted"] = np.array(self.genres)[probabilities.argmax(axis=1)]
         heard = ~pieces["silent"] if self.front_end.skip_silence else np.ones(len(pieces), bool)
         if not heard.any():
-            raise AudioError(path, {"sound": "all of it is silent"}, "There is no genre to hear.")
+            return AudioError(path, {"sound": "all of it is silent"}, "There is no genre to hear.")
         # First the mean, then the temperature: in this order it never changes a verdict.
         mean = scale(probabilities[heard].mean(axis=0), self.track_temperature)
         return Prediction(
@@ -209,6 +245,14 @@ class GenreClassifier:
             dict(zip(self.genres, mean.tolist(), strict=True)),
             pieces,
         )
+
+
+def _hear(path: str | os.PathLike, front_end: FrontEnd):
+    """What :func:`genrecls.features.hear` gives, or the error, which must not stop the others."""
+    try:
+        return hear(path, front_end)
+    except AudioError as error:
+        return error
 
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:

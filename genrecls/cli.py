@@ -23,7 +23,7 @@ from .config import (
     project_root,
     run_name,
 )
-from .corpus import Corpus, CorpusError
+from .corpus import Corpus, CorpusError, sound_files
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,14 +59,21 @@ def demo(
 
 
 @app.command(**_example("genrecls prepare my_music --preset default"))
-def prepare(corpus: CorpusPath = None, preset: Preset = "all", jobs: Jobs = None) -> None:
+def prepare(
+    corpus: CorpusPath = None,
+    preset: Preset = "all",
+    jobs: Jobs = None,
+    strict: Annotated[
+        bool, typer.Option(help="Fail if a track cannot be used; else it is left out.")
+    ] = False,
+) -> None:
     """Decode every track and store the log-mels of its 15-second pieces."""
     from .features import prepare as prepare_features
     from .gallery import make_gallery
 
     music = _read(corpus)
     for name in _chosen(preset, PRESETS, "preset"):
-        features = prepare_features(music, FrontEnd.preset(name), jobs=jobs)
+        features = prepare_features(music, FrontEnd.preset(name), jobs=jobs, strict=strict)
         typer.echo(
             f"{name}: {len(features.segments)} pieces of {features.segments['track_id'].nunique()} "
             f"tracks, {len(features.failures)} tracks left out, {features.folder}"
@@ -162,27 +169,30 @@ def evaluate(corpus: CorpusPath = None) -> None:
 
 @app.command(**_example("genrecls predict song.mp3 --run models/demo/cnn-default --json"))
 def predict(
-    files: Annotated[list[Path], typer.Argument(help="Sound or video files of 15 s or more.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Sound or video files of 15 s or more, or folders of them.")
+    ],
     run: Annotated[
         Path | None, typer.Option(help="Saved run; by default models/demo/cnn-default.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="One CSV row a piece.")] = False,
+    jobs: Jobs = None,
 ) -> None:
     """Say what genre files are: probabilities per piece, and the verdict on the track."""
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
     classifier = GenreClassifier.load(run or project_root() / "models" / "demo" / "cnn-default")
-    predictions, errors = [], []
-    for file in files:
-        try:
-            predictions.append(classifier.predict(file))
-        except AudioError as error:
-            errors.append(error)
+    tracks = [track for file in files for track in (sound_files(file) if file.is_dir() else [file])]
+    if not tracks:
+        raise CorpusError(f"no sound files in {', '.join(map(str, files))}")
+    answers = list(classifier.predict_all(tracks, jobs=jobs, progress=len(tracks) > 1))
+    errors = [answer for answer in answers if isinstance(answer, AudioError)]
+    predictions = [answer for answer in answers if isinstance(answer, Prediction)]
     if as_json:
         said_by = {"run": str(classifier.folder)}
-        answers = [said_by | _as_dict(prediction) for prediction in predictions]
-        typer.echo(json.dumps(answers, indent=2, ensure_ascii=False))
+        said = [said_by | _as_dict(prediction) for prediction in predictions]
+        typer.echo(json.dumps(said, indent=2, ensure_ascii=False))
     elif as_csv:
         _echo_csv(predictions)
     else:

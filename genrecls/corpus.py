@@ -133,15 +133,11 @@ class Corpus:
         path = Path(path)
         if not path.is_dir():
             raise CorpusError(f"{str(path)!r} is no folder; name one with a folder per genre")
+        folders = (item for item in path.iterdir() if item.is_dir())
         files = sorted(
-            file
-            for folder in path.iterdir()
-            if folder.is_dir() and not folder.name.startswith(".")
-            for file in folder.rglob("*")
-            if file.suffix.lower() in EXTENSIONS
-            and file.is_file()
-            and not file.name.startswith(".")
-        )
+            file for folder in folders if not folder.name.startswith(".")
+            for file in sound_files(folder)
+        )  # fmt: skip
         rows = []
         for file in files:
             folder, *between, _ = file.relative_to(path).parts
@@ -210,6 +206,15 @@ class Corpus:
         first = "track_id path genre artist album title group grouped_by split sha256".split()
         rest = [column for column in tracks if column not in first]
         return cls(name, root, tracks[first + rest].reset_index(drop=True))
+
+
+def sound_files(folder: Path) -> list[Path]:
+    """Sound and video files anywhere in a folder, by their endings, without hidden ones."""
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in EXTENSIONS and file.is_file() and not file.name.startswith(".")
+    )
 
 
 def _group(artist: str, album: str, path: str) -> tuple[str, str]:

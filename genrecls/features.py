@@ -19,8 +19,15 @@ from .audio import AudioError, Blocks, Resampler, mixed, read_blocks, warn_of
 from .config import FrontEnd, project_root
 from .corpus import Corpus, CorpusError, merged_groups
 from .files import new_file, write_atomically
-from .fingerprint import Fingerprinter, find_near_duplicates, fingerprint_file, read_fingerprints
-from .parallel import in_parallel
+from .fingerprint import (
+    Fingerprinter,
+    find_near_duplicates,
+    fingerprint_file,
+    keep_fingerprint,
+    kept_fingerprint,
+    read_fingerprints,
+)
+from .parallel import ahead, in_parallel
 from .spectrogram import is_silent, mel_spectrogram
 
 log = logging.getLogger(__name__)
@@ -127,15 +134,23 @@ def track_log_mels(
     AudioError
         If the file cannot be decoded or is shorter than one piece.
     """
+    log_mels, table, problems = hear(path, front_end, pad=pad)
+    warn_of(path, problems)
+    return log_mels, table
+
+
+def hear(
+    path: str | os.PathLike, front_end: FrontEnd, *, pad: bool = False
+) -> tuple[np.ndarray, pd.DataFrame, list[str]]:
+    """:func:`track_log_mels`, and what is to be warned of."""
 
     def collect(blocks: Blocks):
+        blocks.source = ahead(blocks.source)
         log_mels: list[np.ndarray] = []
         table = _to_log_mels(path, blocks, front_end, log_mels.append, pad=pad)
         return np.stack(log_mels), table, blocks.problems
 
-    log_mels, table, problems = read_blocks(path, collect)
-    warn_of(path, problems)
-    return log_mels, table
+    return read_blocks(path, collect)
 
 
 def _to_log_mels(
@@ -364,10 +379,10 @@ def _is_whole(folder: Path, sha256: str) -> bool:
     try:
         meta = json.loads((folder / f"{sha256}.json").read_text())
         log_mels = np.load(folder / f"{sha256}.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         return False
     whole = zlib.crc32(np.ascontiguousarray(log_mels)) == meta.get("crc32")
-    return whole and fingerprint_file(sha256).exists()
+    return whole and kept_fingerprint(fingerprint_file(sha256)) is not None
 
 
 def _store_track(path: Path, stored: Path, print_file: Path, front_end: FrontEnd):
@@ -378,13 +393,12 @@ def _store_track(path: Path, stored: Path, print_file: Path, front_end: FrontEnd
         # From the start, where a decoder has failed before this one.
         file.seek(0)
         file.truncate()
-        listener = None if print_file.exists() else Fingerprinter(blocks.sample_rate)
+        known = kept_fingerprint(print_file) is not None
+        listener = None if known else Fingerprinter(blocks.sample_rate)
         with _npy_rows(file, front_end.shape) as rows:
             table = _to_log_mels(path, blocks, front_end, rows.append, listener=listener)
         if listener:
-            prints = listener.finish()
-            print_file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(print_file, lambda f: np.save(f, prints))
+            keep_fingerprint(print_file, listener.finish())
         return table, rows.crc32, blocks.problems
 
     try:

@@ -15,12 +15,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
 from .audio import Resampler
 from .config import project_root
+from .files import write_atomically
 
 # Raise it when the same file gives another fingerprint than before.
 _VERSION = 2
@@ -30,7 +32,7 @@ _HOP = 110
 _FRAME = 512  # samples, 93 ms
 _SMOOTHED = 17  # frames: 0.4 s, so long that half a hop of misalignment hardly matters
 _REACH = _FRAME + _SMOOTHED * _HOP  # samples that decide a sub-fingerprint: two means
-_AT_A_TIME = 256  # sub-fingerprints, so that they stay in the cache of the processor
+_AT_A_TIME = 128  # sub-fingerprints, so that they stay in the cache of the processor
 _BANDS = 33
 _F_MIN, _F_MAX = 300.0, 2000.0
 
@@ -115,13 +117,13 @@ def _sub_fingerprints(y: np.ndarray) -> np.ndarray:
     """All that can be told from samples [shape=(n,)]."""
     from scipy.fft import rfft
 
-    window, starts, weights = _window_bands_and_weights()
+    window, starts, means = _window_bands_and_means()
     frames = np.lib.stride_tricks.sliding_window_view(y, _FRAME)[::_HOP]
     spectrum = rfft(frames * window, overwrite_x=True)[:, starts[0] : starts[-1]]
     power = spectrum.real**2
     power += spectrum.imag**2
     energy = np.add.reduceat(power, starts[:-1] - starts[0], axis=1)
-    smooth = np.lib.stride_tricks.sliding_window_view(energy, _SMOOTHED, axis=0) @ weights
+    smooth = means[: len(energy) - _SMOOTHED + 1, : len(energy)] @ energy
     rising = np.diff(np.diff(smooth, axis=1), axis=0) < 0
     bits = np.packbits(rising, axis=1).view(">u4")[:, 0].astype(np.uint32)
     total = np.r_[0.0, np.cumsum(np.square(y, dtype=np.float64))]
@@ -131,18 +133,35 @@ def _sub_fingerprints(y: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def _window_bands_and_weights() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hann window of a frame, first bin of each band, and what each frame counts in a mean."""
+def _window_bands_and_means() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hann window of a frame, first bin of each band, and the matrix that averages over frames."""
     edges = np.geomspace(_F_MIN, _F_MAX, _BANDS + 1) * _FRAME / _RATE
     weights = np.hanning(_SMOOTHED + 2)[1:-1]
-    weights /= weights.sum()
+    means = np.zeros((_AT_A_TIME + 1, _AT_A_TIME + _SMOOTHED), np.float32)
+    for row, frames in enumerate(means):
+        frames[row : row + _SMOOTHED] = weights / weights.sum()
     window = np.hanning(_FRAME + 1)[:-1]
-    return window.astype(np.float32), np.round(edges).astype(int), weights.astype(np.float32)
+    return window.astype(np.float32), np.round(edges).astype(int), means
 
 
 def fingerprint_file(sha256: str) -> Path:
     """Where the fingerprint of the file with a content hash is kept."""
-    return project_root() / "data" / f"fingerprints-{_VERSION}" / f"{sha256}.npy"
+    return project_root() / "data" / f"fingerprints-{_VERSION}" / f"{sha256}.npz"
+
+
+def keep_fingerprint(file: Path, bits: np.ndarray) -> None:
+    """Write what :func:`fingerprint` gives, with a checksum."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, lambda f: np.savez(f, bits=bits))
+
+
+def kept_fingerprint(file: Path) -> np.ndarray | None:
+    """The fingerprint in a file; None if there is none, or it is damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as saved:
+            return saved["bits"]
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile):
+        return None
 
 
 class _Kept(Sequence):
@@ -155,7 +174,7 @@ class _Kept(Sequence):
         return len(self.hashes)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        return np.load(fingerprint_file(self.hashes[i]), allow_pickle=False)
+        return kept_fingerprint(fingerprint_file(self.hashes[i]))
 
 
 def read_fingerprints(hashes: Sequence[str]) -> Sequence[np.ndarray]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 
 def in_parallel(
@@ -14,14 +15,15 @@ def in_parallel(
     unit: str = "track",
     progress: bool = True,
 ) -> Iterator:
-    """Results of ``function(*call)``, each as soon as it is there, behind a progress bar.
+    """Results of ``function(*call)`` in the order of the calls, behind a progress bar.
 
     Parameters
     ----------
     function : callable
     calls : sequence of tuple
     jobs : int > 0, optional
-        Processes; by default what ``joblib.parallel_config`` says, else one per core, 8 at most.
+        Processes; by default what ``joblib.parallel_config`` says, else one per core, 8 at most,
+        and none but this one for a single call.
     desc, unit : str
         Of the progress bar.
     progress : bool
@@ -34,7 +36,17 @@ def in_parallel(
     if not calls:
         return
     backend, configured = get_active_backend()
-    here = min(cpu_count(), 8) if type(backend).__name__ == "LokyBackend" else -1
-    run = Parallel(n_jobs=jobs or configured or here, return_as="generator_unordered")
+    here = min(cpu_count(), 8, len(calls)) if type(backend).__name__ == "LokyBackend" else -1
+    run = Parallel(n_jobs=jobs or configured or here, return_as="generator")
     done = run(delayed(function)(*call) for call in calls)
     yield from tqdm(done, total=len(calls), desc=desc, unit=unit, disable=not progress)
+
+
+def ahead(items: Iterable) -> Iterator:
+    """The same items, each made in a thread while the one before it is used."""
+    source, end = iter(items), object()
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, source, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, source, end)
+            yield item

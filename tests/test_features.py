@@ -1,5 +1,14 @@
 import dataclasses
+import itertools
+import logging
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -7,10 +16,23 @@ import pytest
 import soundfile
 from conftest import RATE, write_corpus
 
-from genrecls import AudioError, Corpus, FrontEnd, assign_splits, mel_spectrogram, prepare, to_image
+from genrecls import (
+    AudioError,
+    Corpus,
+    FrontEnd,
+    assign_splits,
+    audio,
+    load_audio,
+    mel_spectrogram,
+    prepare,
+    split_segments,
+    to_image,
+)
+from genrecls import features as features_module
 from genrecls.corpus import CorpusError, LeakError
 from genrecls.features import track_log_mels
 from genrecls.files import write_atomically
+from genrecls.fingerprint import fingerprint_file
 from genrecls.spectrogram import color_table
 
 DEFAULT = FrontEnd.preset("default")
@@ -199,3 +221,168 @@ def test_a_silent_track_is_no_track(corpus, tmp_path):
     assert "all of it is silent" in features.failures["reason"].iloc[0]
     log_mels, table = track_log_mels(corpus / "rap" / "MC - Nothing.wav", DEFAULT)
     assert np.isfinite(log_mels).all() and table["silent"].all()
+
+
+# What is stored, and who stores it
+
+
+def test_a_file_that_fails_half_way_is_decoded_anew_by_the_next_decoder(corpus, tmp_path):
+    """What the first decoder made of it before it failed must not stay."""
+    file = corpus / "rap" / "rap 0 - Same Title.wav"
+    expected, _ = track_log_mels(file, DEFAULT)
+    broken = audio._soundfile
+
+    @contextmanager
+    def fails_late(path):
+        with broken(path) as (rate, promised, blocks, problems):
+
+            def until_it_breaks():
+                yield from itertools.islice(blocks, 4)
+                raise RuntimeError("half way")
+
+            yield rate, promised, until_it_breaks(), problems  # fmt: skip
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audio, "_soundfile", fails_late)
+        patch.setattr(audio, "_BLOCK", 1 << 16)
+        found, _ = track_log_mels(file, DEFAULT)
+        features = prepared(corpus, tmp_path / "f")
+    np.testing.assert_allclose(found, expected, atol=0.1)
+    [sha256] = features.segments.query("path == 'rap/rap 0 - Same Title.wav'")["sha256"].unique()
+    np.testing.assert_allclose(features.track(sha256)[..., 0], expected, atol=0.1)
+
+
+def test_in_blocks_it_is_the_same_as_at_once(tmp_path, rng):
+    y = rng.normal(0, 0.1, (44100 * 50, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "noise.wav", y, 44100, subtype="FLOAT")
+    mix, rate = load_audio(tmp_path / "noise.wav", sample_rate=DEFAULT.sample_rate)
+    pieces, expected = split_segments(mix, sample_rate=rate)
+    found, table = track_log_mels(tmp_path / "noise.wav", DEFAULT)
+    np.testing.assert_allclose(found, mel_spectrogram(pieces, DEFAULT), atol=0.05)
+    pd.testing.assert_frame_equal(table.drop(columns="silent"), expected)
+
+
+@pytest.mark.parametrize("harm", ["truncated", "changed", "emptied", "gone", "no description",
+                                  "print"])  # fmt: skip
+def test_what_was_damaged_on_the_disk_is_made_again(corpus, tmp_path, harm):
+    first = prepared(corpus, tmp_path / "f")
+    before = first.log_mels(first.segments)
+    sha256 = first.segments["sha256"].iloc[0]
+    file = first.folder / f"{sha256}.npy"
+    content = bytearray(file.read_bytes())
+    content[-1000] ^= 255
+    {
+        "truncated": lambda: file.write_bytes(content[:-5000]),
+        "changed": lambda: file.write_bytes(content),
+        "emptied": lambda: file.write_bytes(b""),
+        "gone": file.unlink,
+        "print": lambda: (fingerprint_file(sha256).write_bytes(b"PK"), file.touch()),
+        "no description": lambda: (file.with_suffix(".json").write_text("{"), file.touch()),
+    }[harm]()
+    again = prepared(corpus, tmp_path / "f")
+    np.testing.assert_array_equal(again.log_mels(again.segments), before)
+    pd.testing.assert_frame_equal(again.segments, first.segments)
+
+
+def test_a_prepared_corpus_is_read_and_not_looked_through(corpus, tmp_path, monkeypatch):
+    first = prepared(corpus, tmp_path / "f")
+    monkeypatch.setattr(features_module, "_prepare", None)  # calling it would fail
+    second = prepared(corpus, tmp_path / "f")
+    for table in ("segments", "failures", "notes"):
+        pd.testing.assert_frame_equal(getattr(first, table), getattr(second, table))
+
+
+def test_strict_fails_at_a_bad_file_with_its_reason(corpus, tmp_path):
+    (corpus / "rap" / "text.mp3").write_text("no sound")
+    for _ in range(2):  # made, and read
+        with pytest.raises(CorpusError, match=r"1 tracks cannot be used:\n.*text.mp3"):
+            prepared(corpus, tmp_path / "f", strict=True)
+        assert len(prepared(corpus, tmp_path / "f").failures) == 1
+
+
+def prepare_elsewhere(corpus, folder):
+    code = (
+        "import sys, genrecls; genrecls.prepare(genrecls.Corpus.read(sys.argv[1]), "
+        "out=sys.argv[2], jobs=1, progress=False)"
+    )
+    return subprocess.Popen([sys.executable, "-c", code, str(corpus), str(folder)])
+
+
+def test_two_processes_may_prepare_the_same_corpus_at_once(corpus, tmp_path):
+    both = [prepare_elsewhere(corpus, tmp_path / "f") for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    alone = prepared(corpus, tmp_path / "alone")
+    together = prepared(corpus, tmp_path / "f")
+    pd.testing.assert_frame_equal(together.segments, alone.segments)
+    np.testing.assert_array_equal(
+        together.log_mels(together.segments), alone.log_mels(alone.segments)
+    )
+    assert not list((tmp_path / "f").glob(".*"))
+
+
+def test_a_killed_run_goes_on_where_it_stopped(corpus, tmp_path):
+    folder = tmp_path / "f"
+    process = prepare_elsewhere(corpus, folder)
+    while len(list(folder.glob("*.json"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    done = {file: file.stat().st_mtime_ns for file in folder.glob("*.json")}
+    features = prepared(corpus, folder)
+    assert {file: file.stat().st_mtime_ns for file in done} == done
+    pd.testing.assert_frame_equal(features.segments, prepared(corpus, tmp_path / "g").segments)
+
+
+def test_memory_does_not_grow_with_the_length_of_a_file(tmp_path):
+    """What a process that reads 4 minutes takes at most, and one that reads an hour."""
+    noise = np.random.default_rng(0).normal(0, 0.1, (4 * 60 * RATE, 2)).astype(np.float32)
+    peaks = []
+    for minutes in (4, 60):
+        with soundfile.SoundFile(tmp_path / "long.wav", "w", RATE, 2) as file:
+            for _ in range(minutes // 4):
+                file.write(noise)
+        code = (
+            "import resource, sys; from pathlib import Path; from genrecls import FrontEnd; "
+            "from genrecls.features import _store_track; out = Path(sys.argv[2]); "
+            "assert _store_track(Path(sys.argv[1]), out / 'x', out / 'p.npy', FrontEnd()) "
+            "== ('x', None); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        )
+        (tmp_path / "p.npy").unlink(missing_ok=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "long.wav"), str(tmp_path)],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        peaks.append(float(done.stdout))
+    assert peaks[1] < 1.1 * peaks[0]
+    assert np.load(tmp_path / "x.npy", mmap_mode="r").shape == (240, *DEFAULT.shape)
+
+
+def test_a_cluster_prepares_the_same_and_survives_the_death_of_a_worker(corpus, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    import joblib
+
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with (
+        distributed.LocalCluster(**options, silence_logs=logging.CRITICAL) as cluster,
+        distributed.Client(cluster) as client,
+        joblib.parallel_config(backend="dask"),
+    ):
+        pids = client.run(os.getpid)
+        folder = tmp_path / "f"
+
+        def kill_one():
+            while not list(folder.glob("*.json")):
+                time.sleep(0.01)
+            os.kill(next(iter(pids.values())), signal.SIGKILL)
+
+        killer = threading.Thread(target=kill_one)
+        killer.start()
+        features = prepare(Corpus.read(corpus), DEFAULT, out=folder, progress=False)
+        killer.join()
+        assert set(client.run(os.getpid).values()) != set(pids.values())
+    alone = prepared(corpus, tmp_path / "alone")
+    pd.testing.assert_frame_equal(features.segments, alone.segments)
+    np.testing.assert_array_equal(
+        features.log_mels(features.segments), alone.log_mels(alone.segments)
+    )
