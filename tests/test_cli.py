@@ -124,6 +124,9 @@ def test_predict_prints_pieces_and_the_verdict(project, small_corpus):
     csv = genrecls("predict", file, file, "--run", run, "--csv", home=project).stdout
     assert csv.splitlines()[0].startswith("path,segment,start_s,end_s,silent,prob_")
     assert len(csv.splitlines()) == 5
+    folder = genrecls("predict", file.parent, "--run", run, "--json", home=project).stdout
+    paths = [answer["path"] for answer in json.loads(folder)]
+    assert paths == sorted(map(str, file.parent.iterdir())) and len(paths) == 2
 
 
 def test_user_errors_are_one_line_and_exit_code_2(project, small_corpus, tmp_path):
@@ -137,6 +140,7 @@ def test_user_errors_are_one_line_and_exit_code_2(project, small_corpus, tmp_pat
         (["predict", short, "--run", run], "0.5 s of sound is shorter"),
         (["predict", tmp_path / "gone.mp3", "--run", run], "does not exist"),
         (["predict", text, "--run", tmp_path], "no trained model"),
+        (["predict", project / "models", "--run", run], "no sound files"),
         (["prepare", tmp_path / "none"], "no folder"),
         (["prepare"], "genrecls demo"),
         (["evaluate", tmp_path], "genrecls train"),

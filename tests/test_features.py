@@ -31,7 +31,6 @@ from genrecls import (
 from genrecls import features as features_module
 from genrecls.corpus import CorpusError, LeakError
 from genrecls.features import track_log_mels
-from genrecls.files import write_atomically
 from genrecls.fingerprint import fingerprint_file
 from genrecls.spectrogram import color_table
 
@@ -187,16 +186,6 @@ def test_a_short_file_can_be_padded(tmp_path):
         track_log_mels(tmp_path / "short.wav", DEFAULT)
     levels, table = track_log_mels(tmp_path / "short.wav", DEFAULT, pad=True)
     assert levels.shape == (1, *DEFAULT.shape) and table["end_s"].tolist() == [10.0]
-
-
-def test_an_interrupted_write_leaves_nothing_under_the_final_name(tmp_path):
-    def fail(file):
-        file.write(b"half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(tmp_path / "x.npy", fail)
-    assert not list(tmp_path.iterdir())
 
 
 def test_silent_pieces_are_left_out_with_a_note_unless_the_front_end_keeps_them(corpus, tmp_path):

@@ -3,13 +3,21 @@
 from functools import lru_cache
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genrecls.audio import decode, resample
-from genrecls.fingerprint import HOP_S, find_near_duplicates, fingerprint
+from genrecls.fingerprint import (
+    HOP_S,
+    Fingerprinter,
+    find_near_duplicates,
+    fingerprint,
+    keep_fingerprint,
+    kept_fingerprint,
+)
 
 RATE = 22050
 
@@ -134,3 +142,31 @@ def test_blocks_leave_no_seams():
 def test_nothing_makes_no_pairs():
     assert find_near_duplicates([]).empty
     assert find_near_duplicates([np.empty(0, np.uint32)] * 3).empty
+
+
+def test_shares_of_the_values_find_what_all_of_them_find(tune, monkeypatch):
+    prints = [fingerprint(y, RATE) for y in (tune, melody(3), tune[5 * RATE :], melody(4))]
+    at_once = find_near_duplicates(prints)
+    monkeypatch.setattr("genrecls.fingerprint._AT_ONCE", 500)
+    pd.testing.assert_frame_equal(find_near_duplicates(prints), at_once)
+    assert at_once[["a", "b"]].to_numpy().tolist() == [[0, 2]]
+
+
+@pytest.mark.parametrize("size", [101, 997, 44100])
+def test_in_blocks_it_is_the_same_as_at_once(tune, size):
+    listener = Fingerprinter(RATE)
+    for start in range(0, len(tune), size):
+        listener.push(tune[start : start + size])
+    np.testing.assert_array_equal(listener.finish(), fingerprint(tune, RATE))
+
+
+def test_a_damaged_fingerprint_is_none(tmp_path, tune):
+    file = tmp_path / "prints" / "x.npz"
+    assert kept_fingerprint(file) is None
+    bits = fingerprint(tune, RATE)
+    keep_fingerprint(file, bits)
+    np.testing.assert_array_equal(kept_fingerprint(file), bits)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    assert kept_fingerprint(file) is None

@@ -8,9 +8,19 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from conftest import write_corpus
 
-from genrecls import Corpus, FrontEnd, GenreClassifier, Recipe, prepare, train
+from genrecls import (
+    AudioError,
+    AudioWarning,
+    Corpus,
+    FrontEnd,
+    GenreClassifier,
+    Recipe,
+    prepare,
+    train,
+)
 from genrecls.bundle import FORMAT, BundleError
 from genrecls.calibration import calibrated, fit_temperature
 from genrecls.corpus import LeakError, assign_folds, check_no_leak
@@ -106,6 +116,33 @@ def test_a_leaky_validation_tells_no_temperature(small_corpus, home, split):
     rows = run.predictions.query("path == @path").sort_values("segment")
     found = run.predict(small_corpus / path).pieces["prob_rap"]
     np.testing.assert_allclose(found, rows["prob_rap"], atol=1e-4)
+
+
+def test_many_files_are_answered_in_their_order_with_errors_in_place(run, small_corpus, tmp_path):
+    files = [small_corpus / path for path in run.predictions["path"].unique()]
+    (tmp_path / "text.mp3").write_text("no sound")
+    files.insert(1, tmp_path / "text.mp3")
+    answers = list(run.predict_all(files, jobs=2, progress=False))
+    assert isinstance(answers[1], AudioError) and "text.mp3" in str(answers.pop(1))
+    del files[1]
+    assert [answer.path for answer in answers] == list(map(str, files))
+    for answer, file in zip(answers, files, strict=True):
+        alone = run.predict(file)
+        assert (answer.genre, answer.probabilities) == (alone.genre, alone.probabilities)
+        pd.testing.assert_frame_equal(answer.pieces, alone.pieces)
+    with pytest.raises(AudioError, match="text.mp3"):
+        run.predict(tmp_path / "text.mp3")
+    assert list(run.predict_all([])) == []
+
+
+def test_what_is_not_as_it_should_be_is_said_whoever_reads_the_file(run, tmp_path, rng):
+    loud = rng.normal(0, 0.1, 16 * 22050)
+    loud[1000] = 3.0
+    for name in "ab":
+        soundfile.write(tmp_path / f"{name}.wav", loud, 22050, subtype="FLOAT")
+    with pytest.warns(AudioWarning, match="cut off") as caught:
+        list(run.predict_all([tmp_path / "a.wav", tmp_path / "b.wav"], jobs=2, progress=False))
+    assert len(caught) == 2
 
 
 def test_identical_log_mels_give_identical_predictions_after_loading(run, rng):

@@ -1,0 +1,456 @@
+"""How fast data preparation and prediction are, beside what others would do with the same files.
+
+    python benchmarks/speed.py                 # everything, half an hour on two cores
+    python benchmarks/speed.py prepare memory  # some parts
+
+A corpus is generated in ``data/benchmark/``. What is compared runs alternately in one process tree,
+so that a ratio holds although the machine is now fast, now slow; a table shows the medians, and the
+median of the ratios within the repetitions. Nothing else should be running.
+
+Writes a table a part to ``reports/benchmarks/``, and from all that are there ``benchmarks.md``.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import soundfile
+
+from genrecls import Corpus, FrontEnd, GenreClassifier, plots, prepare
+from genrecls.config import project_root
+from genrecls.parallel import in_parallel
+from genrecls.render import save_figure, save_table
+from genrecls.spectrogram import to_image
+
+RATE = 44100
+FORMATS = ("mp3", "ogg", "flac")
+REPETITIONS = 5
+SEED, DEFAULT = FrontEnd.preset("seed"), FrontEnd.preset("default")
+JOBS = 2
+
+
+# The corpus
+
+
+def tune(seed: int, seconds: float) -> np.ndarray:
+    """Stereo [shape=(n, 2)]: chords that change every half second over drums, never the same."""
+    rng = np.random.default_rng(seed)
+    beat = RATE // 2
+    t = np.arange(beat) / RATE
+    parts = []
+    for _ in range(round(seconds * RATE / beat)):
+        tones = sum(np.sin(2 * np.pi * hz * t) for hz in rng.uniform(80, 4000, 6))
+        drum = rng.standard_normal(beat) * np.exp(-t / rng.uniform(0.02, 0.1))
+        left, right = 0.03 * tones + 0.1 * drum, 0.03 * np.roll(tones, 40) + 0.1 * drum
+        parts.append(np.stack([left, right], axis=1))
+    return np.concatenate(parts).astype(np.float32)
+
+
+def write_track(file: Path, seed: int, seconds: float) -> None:
+    if file.exists():
+        return
+    y = tune(seed, seconds)
+    temporary = file.with_name(f".{file.name}")
+    quality = {} if file.suffix == ".flac" else {"compression_level": 0.25}
+    if file.suffix == ".mp3":
+        quality["bitrate_mode"] = "CONSTANT"  # 256 kbit/s
+    kind = {"mp3": "MP3", "ogg": "OGG", "flac": "FLAC"}[file.suffix[1:]]
+    with soundfile.SoundFile(temporary, "w", RATE, 2, format=kind, **quality) as out:
+        for start in range(0, len(y), 1 << 16):
+            out.write(y[start : start + (1 << 16)])
+    os.replace(temporary, file)
+
+
+def generated(name: str, tracks: int, seconds: float, formats=FORMATS) -> Path:
+    """A folder with so many tracks, in two genres and the formats in turn."""
+    root = project_root() / "data" / "benchmark" / name
+    calls = []
+    for i in range(tracks):
+        folder = root / ("one", "two")[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        kind = formats[i // 2 % len(formats)]
+        calls.append((folder / f"artist {i} - track.{kind}", i, seconds))
+    list(in_parallel(write_track, calls, desc=f"corpus {name}"))
+    return root
+
+
+# What others would do with a file
+
+
+def decoding(file: Path) -> None:
+    """The floor."""
+    soundfile.read(file, dtype="float32")
+
+
+def the_originals_way(file: Path) -> np.ndarray:
+    """Both channels, piece by piece through torchaudio, to float64 RGBA pictures."""
+    import matplotlib
+    import torch
+    import torchaudio
+
+    transform = torchaudio.transforms.MelSpectrogram(
+        sample_rate=RATE, n_fft=SEED.n_fft, hop_length=SEED.hop_length, n_mels=SEED.n_mels
+    )
+    y = torch.from_numpy(soundfile.read(file, dtype="float32")[0].T.copy())
+    pictures = []
+    for start in range(0, y.shape[1] - SEED.segment_samples + 1, SEED.segment_samples):
+        mel = transform(y[:, start : start + SEED.segment_samples])
+        pictures.append(matplotlib.colormaps["viridis"](mel.log2()[0].numpy()))
+    return np.stack(pictures)
+
+
+def by_librosa(file: Path, front_end: FrontEnd) -> np.ndarray:
+    import librosa
+
+    y, rate = librosa.load(file, sr=front_end.sample_rate)
+    n = front_end.segment_samples
+    pieces = [y[start : start + n] for start in range(0, len(y) - n + 1, n)]
+    mels = [
+        librosa.feature.melspectrogram(
+            y=piece, sr=rate, n_fft=front_end.n_fft, hop_length=front_end.hop_length,
+            n_mels=front_end.n_mels, fmin=front_end.f_min, fmax=front_end.f_max,
+        )
+        for piece in pieces
+    ]  # fmt: skip
+    return librosa.power_to_db(np.stack(mels))
+
+
+# Measuring
+
+
+def seconds(call: Callable) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def paired(ways: dict[str, Callable], repetitions: int = REPETITIONS) -> pd.DataFrame:
+    """Times in seconds, a column a way, a row a repetition; every way is warmed up once."""
+    for way in ways.values():
+        way()
+    return pd.DataFrame(
+        [{name: seconds(way) for name, way in ways.items()} for _ in range(repetitions)]
+    )
+
+
+def compared(times: pd.DataFrame, ratios: dict[str, tuple[str, str]]) -> pd.DataFrame:
+    """Medians, and medians of the ratios of two columns."""
+    rows = [(name, times[name].median(), "s") for name in times]
+    rows += [(name, (times[a] / times[b]).median(), "times") for name, (a, b) in ratios.items()]
+    return pd.DataFrame(rows, columns=["what", "median", "unit"])
+
+
+def peak_mb(code: str, *arguments: str) -> tuple[float, float]:
+    """Seconds, and most memory in MB (private and a share of what is shared) of Python code and
+    all its children."""
+    import psutil
+
+    process = psutil.Popen([sys.executable, "-c", code, *arguments])
+    start, peak = time.perf_counter(), 0
+    while process.poll() is None:
+        held = 0
+        for one in [process, *process.children(recursive=True)]:
+            try:
+                held += one.memory_full_info().pss
+            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                continue
+        peak = max(peak, held)
+        time.sleep(0.05)
+    if process.returncode:
+        raise RuntimeError(f"exit code {process.returncode}")
+    return time.perf_counter() - start, peak / 1e6
+
+
+PREPARE = """
+import os, sys, tempfile, genrecls
+preset, root, jobs, tracks = sys.argv[1:]
+with tempfile.TemporaryDirectory(dir=os.path.dirname(root)) as home:
+    os.environ["GENRECLS_HOME"] = home
+    corpus = genrecls.Corpus.read(root)
+    genrecls.prepare(corpus, genrecls.FrontEnd.preset(preset), jobs=int(jobs), progress=False)
+"""
+
+
+def fresh(root: Path, front_end: FrontEnd, jobs: int = JOBS) -> None:
+    """Prepare from nothing: not even the fingerprints are there."""
+    home = Path(tempfile.mkdtemp(dir=project_root() / "data" / "benchmark"))
+    kept = os.environ.get("GENRECLS_HOME")
+    os.environ["GENRECLS_HOME"] = str(home)
+    try:
+        prepare(Corpus.read(root), front_end, jobs=jobs, progress=False)
+    finally:
+        os.environ.pop("GENRECLS_HOME")
+        if kept is not None:
+            os.environ["GENRECLS_HOME"] = kept
+        shutil.rmtree(home)
+
+
+# The parts
+
+
+def part_prepare() -> pd.DataFrame:
+    """Log-mels of a corpus, in the same two processes but for the two peers, which have one."""
+    root = generated("prepare", 12, 240.0)
+    corpus = Corpus.read(root)
+    files = [corpus.file(path) for path in corpus.tracks["path"]]
+    workers = joblib.Parallel(n_jobs=JOBS)
+    prepare(corpus, DEFAULT, progress=False)
+    times = paired(
+        {
+            "the original's way": lambda: [the_originals_way(f) for f in files],
+            "librosa, seed": lambda: [by_librosa(f, SEED) for f in files],
+            "librosa, default": lambda: [by_librosa(f, DEFAULT) for f in files],
+            "decoding alone, 2 processes": lambda: workers(
+                joblib.delayed(decoding)(f) for f in files
+            ),
+            "genrecls seed, 2 processes": lambda: fresh(root, SEED),
+            "genrecls default, 2 processes": lambda: fresh(root, DEFAULT),
+            "genrecls default, 1 process": lambda: fresh(root, DEFAULT, jobs=1),
+            "genrecls default, again": lambda: prepare(Corpus.read(root), DEFAULT, progress=False),
+        }
+    )
+    seed, default = "genrecls seed, 2 processes", "genrecls default, 2 processes"
+    return compared(
+        times,
+        {
+            "the original's way / genrecls seed": ("the original's way", seed),
+            "librosa, seed / genrecls seed": ("librosa, seed", seed),
+            "librosa, default / genrecls default": ("librosa, default", default),
+            "genrecls default / decoding alone": (default, "decoding alone, 2 processes"),
+            "genrecls default / the same again": (default, "genrecls default, again"),
+            "1 process / 2 processes": ("genrecls default, 1 process", default),
+        },
+    )
+
+
+def part_formats() -> pd.DataFrame:
+    """One process and one track of 4 minutes: what comes on top of decoding, by format."""
+    rows = []
+    for kind in FORMATS:
+        root = generated(f"format-{kind}", 2, 240.0, (kind,))
+        files = sorted(root.rglob(f"*.{kind}"))
+        times = paired(
+            {
+                "decoding (s)": lambda files=files: [decoding(f) for f in files],
+                "prepare (s)": lambda root=root: fresh(root, DEFAULT, jobs=1),
+            }
+        )
+        ratio = (times["prepare (s)"] / times["decoding (s)"]).median()
+        rows.append({"format": kind} | (times.median() / 2).to_dict() | {"ratio": ratio})
+    return pd.DataFrame(rows)
+
+
+def part_precision() -> pd.DataFrame:
+    """What a smaller number costs: error of the level and of the picture."""
+    root = generated("prepare", 12, 240.0)
+    rows = []
+    for name, front_end in (("seed", SEED), ("default", DEFAULT)):
+        features = prepare(Corpus.read(root), front_end, progress=False)
+        some = features.segments.groupby("track_id").head(2)
+        rows += _precision(name, front_end, [root / p for p in some["path"].unique()])
+    return pd.DataFrame(rows)
+
+
+def _precision(name: str, front_end: FrontEnd, files: list[Path]) -> list[dict]:
+    from genrecls import load_audio, mel_spectrogram
+
+    n = front_end.segment_samples
+    levels = np.concatenate(
+        [
+            mel_spectrogram(y[: len(y) // n * n].reshape(-1, n)[:4], front_end)
+            for y in (load_audio(f, sample_rate=front_end.sample_rate)[0] for f in files)
+        ]
+    )
+    low, high = levels.min(), levels.max()
+    eight_bits = np.round((levels - low) / (high - low) * 255).astype(np.uint8)
+    exact = to_image(levels, front_end)
+    rows = []
+    for kind, again in (
+        ("float16", levels.astype(np.float16).astype(np.float32)),
+        ("uint8", eight_bits / np.float32(255) * (high - low) + low),
+    ):
+        drawn = np.abs(to_image(again, front_end) - exact).max(axis=-1)
+        rows.append(
+            {
+                "front end": name,
+                "stored as": kind,
+                "KB a piece": front_end.shape[0] * front_end.shape[1] * np.dtype(kind).itemsize
+                / 1000,
+                "largest error (dB)": float(np.abs(again - levels).max()),
+                "pixels off by over 1/255": float((drawn > 1 / 255).mean()),
+                "largest error of a pixel": float(drawn.max()),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def part_memory() -> pd.DataFrame:
+    """Most memory of all processes together."""
+    rows = []
+    for tracks in (40, 400):
+        root = generated(f"short-{tracks}", tracks, 30.0, ("mp3",))
+        took, mb = peak_mb(PREPARE, "default", str(root), str(JOBS), str(tracks))
+        rows.append({"what": f"{tracks} tracks of 30 s", "time (s)": took, "peak (MB)": mb})
+    long = project_root() / "data" / "benchmark" / "long"
+    for genre in ("one", "two"):
+        (long / genre).mkdir(parents=True, exist_ok=True)
+    write_track(long / "one" / "artist 1 - short.mp3", 1, 60.0)
+    write_track(long / "part.mp3", 2, 240.0)
+    # Frames of MP3 can be strung together.
+    with open(long / "two" / "artist 2 - ten hours.mp3", "wb") as file:
+        for _ in range(150):
+            file.write((long / "part.mp3").read_bytes())
+    for preset in ("seed", "default"):
+        took, mb = peak_mb(PREPARE, preset, str(long), str(JOBS), "2")
+        rows.append({"what": f"10 hours, {preset}", "time (s)": took, "peak (MB)": mb})
+    return pd.DataFrame(rows)
+
+
+def part_scaling() -> pd.DataFrame:
+    """Time and memory against the number of tracks, in processes and on a Dask cluster."""
+    rows = []
+    for tracks in (10, 100, 1000):
+        root = generated(f"short-{tracks}", tracks, 30.0, ("mp3",))
+        for engine, code in (("processes", PREPARE), ("Dask", _ON_DASK)):
+            took, mb = peak_mb(code, "default", str(root), str(JOBS), str(tracks))
+            rows.append({"tracks": tracks, "engine": engine, "time (s)": took, "peak (MB)": mb})
+    return pd.DataFrame(rows)
+
+
+_ON_DASK = f"""
+if __name__ == "__main__":
+    import distributed, joblib
+    options = dict(n_workers={JOBS}, threads_per_worker=1, dashboard_address=None)
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster):
+        with joblib.parallel_config(backend="dask"):
+            {PREPARE.strip().replace("jobs=int(jobs), ", "").replace(chr(10), chr(10) + " " * 12)}
+"""
+
+
+def part_predict() -> pd.DataFrame:
+    """A warm classifier and an MP3 of 4 minutes, against librosa's log-mel alone."""
+    file = generated("format-mp3", 2, 240.0, ("mp3",)) / "one" / "artist 0 - track.mp3"
+    runs = project_root() / "models" / "demo"
+    ways: dict[str, Callable] = {}
+    for name, front_end in (("cnn-seed", SEED), ("cnn-default", DEFAULT)):
+        classifier = GenreClassifier.load(runs / name)
+        ways[f"librosa, {name}"] = lambda front_end=front_end: by_librosa(file, front_end)
+        ways[f"predict, {name}"] = lambda classifier=classifier: classifier.predict(file)
+    return compared(
+        paired(ways, 15),
+        {f"predict / librosa, {name}": (f"predict, {name}", f"librosa, {name}")
+         for name in ("cnn-seed", "cnn-default")},
+    )  # fmt: skip
+
+
+def part_cold() -> pd.DataFrame:
+    """Where the seconds of a command go that has just been started."""
+    file = generated("format-mp3", 2, 240.0, ("mp3",)) / "one" / "artist 0 - track.mp3"
+    run = project_root() / "models" / "demo" / "cnn-default"
+    code = """
+import time; start = time.perf_counter(); marks = []
+def mark(name): marks.append((name, time.perf_counter()))
+import genrecls.cli; mark("import genrecls.cli")
+from genrecls import GenreClassifier; c = GenreClassifier.load(sys.argv[2])
+from genrecls.backend import keras; import genrecls.models; mark("import TensorFlow and Keras")
+c.model; mark("load the model")
+from genrecls.features import track_log_mels
+x, _ = track_log_mels(sys.argv[1], c.front_end); mark("decode, resample, log-mels")
+c.predict_log_mels(x); mark("first answer of the model")
+for name, at in marks: print(f"{name}\\t{at - start}"); start = at
+"""
+    rows = []
+    for _ in range(REPETITIONS):
+        done = subprocess.run([sys.executable, "-c", "import sys\n" + code, str(file), str(run)],
+                              capture_output=True, text=True, check=True)  # fmt: skip
+        marks = dict(line.split("\t") for line in done.stdout.splitlines())
+        row = {name: float(value) for name, value in marks.items()}
+        for what, words in (("genrecls predict FILE, all of it",
+                             ["-m", "genrecls", "predict", str(file), "--run", str(run)]),
+                            ("genrecls --help", ["-m", "genrecls", "--help"]),
+                            ("python -c 'import genrecls'", ["-c", "import genrecls"]),
+                            ("python -c ''", ["-c", ""])):  # fmt: skip
+            command = [sys.executable, *words]
+            row[what] = seconds(
+                lambda c=command: subprocess.run(c, check=True, capture_output=True)
+            )
+        rows.append(row)
+    return compared(pd.DataFrame(rows), {})
+
+
+PARTS = {
+    "prepare": part_prepare,
+    "formats": part_formats,
+    "precision": part_precision,
+    "memory": part_memory,
+    "scaling": part_scaling,
+    "predict": part_predict,
+    "cold": part_cold,
+}
+
+
+# The report
+
+
+def machine() -> str:
+    lines = (
+        Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
+    )
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    return (
+        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
+    )
+
+
+def write_report(folder: Path) -> Path:
+    parts = [f"# Benchmarks\n\n{machine()}. Medians of {REPETITIONS} paired repetitions or more.\n"]
+    for name, part in PARTS.items():
+        if (folder / f"{name}.md").exists():
+            parts.append(f"## {name.capitalize()}\n\n{part.__doc__}\n")
+            parts.append((folder / f"{name}.md").read_text(encoding="utf-8"))
+    if (folder / "scaling.csv").exists():
+        parts.append(draw_scaling(folder))
+    report = folder / "benchmarks.md"
+    report.write_text("\n".join(parts), encoding="utf-8")
+    return report
+
+
+def draw_scaling(folder: Path) -> str:
+    from matplotlib import pyplot as plt
+
+    plots.style()
+    table = pd.read_csv(folder / "scaling.csv")
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for ax, column in zip(axes, ("time (s)", "peak (MB)"), strict=True):
+        for engine, part in table.groupby("engine"):
+            ax.plot(part["tracks"], part[column], "o-", label=engine)
+        ax.set(xlabel="Tracks of 30 s", ylabel=column, xscale="log", ylim=(0, None))
+        if column == "time (s)":
+            ax.set(yscale="log", ylim=(None, None))
+    axes[0].legend()
+    return save_figure(folder, "scaling", figure, "Time and memory against the number of tracks")
+
+
+def main(parts: list[str]) -> None:
+    folder = project_root() / "reports" / "benchmarks"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in parts or PARTS:
+        table = PARTS[name]()
+        print(f"\n{name}\n{save_table(folder, name, table)}")
+    print(write_report(folder))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="by default all")
+    main(parser.parse_args().parts)

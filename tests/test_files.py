@@ -1,0 +1,80 @@
+import json
+import os
+
+import pytest
+
+from genrecls.files import remembered, write_atomically
+
+
+@pytest.fixture
+def files(home):
+    (home / "data").mkdir()
+    made = [home / f"{name}.txt" for name in "ab"]
+    for file in made:
+        file.write_text(file.stem)
+        os.utime(file, (1, 1))  # settled long ago
+    return made
+
+
+def asked_of(files, what="content"):
+    """What comes back, and which files were looked at for it."""
+    asked = []
+
+    def content(file):
+        asked.append(file.name)
+        return file.read_text()
+
+    return remembered(what, content, files), asked
+
+
+def test_files_that_have_not_changed_are_not_read_again(files):
+    assert asked_of(files) == (["a", "b"], ["a.txt", "b.txt"])
+    assert asked_of([files[1], files[0], files[1]]) == (["b", "a", "b"], [])
+    assert asked_of(files, "other") == (["a", "b"], ["a.txt", "b.txt"])
+
+
+def test_another_size_or_time_is_a_change(files):
+    asked_of(files)
+    files[0].write_text("longer")
+    os.utime(files[0], (1, 1))
+    assert asked_of(files) == (["longer", "b"], ["a.txt"])
+    files[1].write_text("c")
+    os.utime(files[1], (2, 2))
+    assert asked_of(files) == (["longer", "c"], ["b.txt"])
+
+
+def test_a_file_that_was_just_written_is_not_trusted(files):
+    os.utime(files[0])
+    asked_of(files)
+    assert asked_of(files) == (["a", "b"], ["a.txt"])
+
+
+def test_without_a_project_nothing_is_written(files, home, monkeypatch):
+    (home / "elsewhere").mkdir()
+    monkeypatch.setenv("GENRECLS_HOME", str(home / "elsewhere"))
+    asked_of(files)
+    assert not list((home / "elsewhere").iterdir())
+    assert asked_of(files)[1] == ["a.txt", "b.txt"]
+
+
+def test_a_damaged_memory_is_made_again(files, home):
+    asked_of(files)
+    [memory] = (home / "data").iterdir()
+    memory.write_text(memory.read_text()[:-3])
+    assert asked_of(files) == (["a", "b"], ["a.txt", "b.txt"])
+    assert set(json.loads(memory.read_text())) == {str(file) for file in files}
+
+
+def test_a_missing_file_is_an_error(files, home):
+    with pytest.raises(FileNotFoundError, match="none"):
+        asked_of([home / "none.txt"])
+
+
+def test_an_interrupted_write_leaves_nothing_under_the_final_name(tmp_path):
+    def fail(file):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "x.npy", fail)
+    assert not list(tmp_path.iterdir())

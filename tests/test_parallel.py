@@ -1,0 +1,68 @@
+import threading
+
+import joblib
+import pytest
+
+from genrecls.parallel import ahead, in_parallel
+
+
+def double(x):
+    return 2 * x
+
+
+def fail(x):
+    raise LookupError(x)
+
+
+@pytest.mark.parametrize("jobs", [None, 1, 2])
+def test_results_come_in_the_order_of_the_calls(jobs):
+    calls = [(i,) for i in range(5)]
+    assert list(in_parallel(double, calls, jobs=jobs, desc="", progress=False)) == [0, 2, 4, 6, 8]
+
+
+def test_nothing_to_do_is_done():
+    assert list(in_parallel(fail, [], desc="")) == []
+
+
+def test_errors_of_the_function_are_errors_here():
+    with pytest.raises(LookupError):
+        list(in_parallel(fail, [(1,), (2,)], desc="", progress=False))
+
+
+def test_the_configured_backend_is_used():
+    """In threads of this process, so that what they do is seen here."""
+    seen = set()
+    with joblib.parallel_config(backend="threading", n_jobs=2):
+        calls = [(threading.current_thread().name,) for _ in range(4)]
+        list(in_parallel(lambda _: seen.add(threading.get_ident()), calls, desc="", progress=False))
+    assert seen - {threading.get_ident()}
+
+
+def test_ahead_gives_the_same_items_made_in_a_thread():
+    made_in = []
+
+    def items():
+        for i in range(5):
+            made_in.append(threading.get_ident())
+            yield i
+
+    assert list(ahead(items())) == list(range(5))
+    assert threading.get_ident() not in made_in
+
+
+def test_ahead_passes_errors_on():
+    def items():
+        yield 1
+        raise ValueError("no more")
+
+    found = ahead(items())
+    assert next(found) == 1
+    with pytest.raises(ValueError, match="no more"):
+        next(found)
+
+
+def test_what_is_ahead_can_be_left():
+    found = ahead(iter(range(100)))
+    next(found)
+    found.close()  # would hang if the thread went on
+    assert not [t for t in threading.enumerate() if t.name.startswith("ThreadPoolExecutor")]
