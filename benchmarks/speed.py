@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -381,9 +382,7 @@ for name, at in marks: print(f"{name}\\t{at - start}"); start = at
                             ("python -c 'import genrecls'", ["-c", "import genrecls"]),
                             ("python -c ''", ["-c", ""])):  # fmt: skip
             command = [sys.executable, *words]
-            row[what] = seconds(
-                lambda c=command: subprocess.run(c, check=True, capture_output=True)
-            )
+            row[what] = seconds(partial(subprocess.run, command, check=True, capture_output=True))
         rows.append(row)
     return compared(pd.DataFrame(rows), {})
 
@@ -403,13 +402,11 @@ PARTS = {
 
 
 def machine() -> str:
-    lines = (
-        Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
-    )
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return (
-        f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
-    )
+    cpu, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if info.exists():
+        names = [x.partition(": ")[2] for x in info.read_text().splitlines() if "model name" in x]
+        cpu = names[0] if names else cpu
+    return f"{cpu}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
 def write_report(folder: Path) -> Path:
