@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint lab publish lock clean
+.PHONY: help install run test bench lab publish lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -43,6 +43,9 @@ test: install  ## run the tests (both Keras backends)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 	KERAS_BACKEND=torch $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/test_models.py tests/test_training.py \
 		tests/test_augment.py tests/test_fine_tuning.py
+
+bench: install  ## measure speed and memory beside other ways (half an hour, nothing else running)
+	$(BIN)/python benchmarks/speed.py
 
 lab: install  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
