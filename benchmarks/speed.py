@@ -13,7 +13,6 @@ Writes a table a part to ``reports/benchmarks/``, and from all that are there ``
 import argparse
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ from genrecls.parallel import in_parallel
 from genrecls.render import save_figure, save_table
 from genrecls.spectrogram import to_image
 
+ROOT = project_root()
 RATE = 44100
 FORMATS = ("mp3", "ogg", "flac")
 REPETITIONS = 5
@@ -74,7 +74,7 @@ def write_track(file: Path, seed: int, seconds: float) -> None:
 
 def generated(name: str, tracks: int, seconds: float, formats=FORMATS) -> Path:
     """A folder with so many tracks, in two genres and the formats in turn."""
-    root = project_root() / "data" / "benchmark" / name
+    root = ROOT / "data" / "benchmark" / name
     calls = []
     for i in range(tracks):
         folder = root / ("one", "two")[i % 2]
@@ -174,7 +174,7 @@ def peak_mb(code: str, *arguments: str) -> tuple[float, float]:
 
 PREPARE = """
 import os, sys, tempfile, genrecls
-preset, root, jobs, tracks = sys.argv[1:]
+preset, root, jobs = sys.argv[1:]
 with tempfile.TemporaryDirectory(dir=os.path.dirname(root)) as home:
     os.environ["GENRECLS_HOME"] = home
     corpus = genrecls.Corpus.read(root)
@@ -184,54 +184,54 @@ with tempfile.TemporaryDirectory(dir=os.path.dirname(root)) as home:
 
 def fresh(root: Path, front_end: FrontEnd, jobs: int = JOBS) -> None:
     """Prepare from nothing: not even the fingerprints are there."""
-    home = Path(tempfile.mkdtemp(dir=project_root() / "data" / "benchmark"))
-    kept = os.environ.get("GENRECLS_HOME")
-    os.environ["GENRECLS_HOME"] = str(home)
-    try:
-        prepare(Corpus.read(root), front_end, jobs=jobs, progress=False)
-    finally:
-        os.environ.pop("GENRECLS_HOME")
-        if kept is not None:
+    kept = os.environ["GENRECLS_HOME"]
+    with tempfile.TemporaryDirectory(dir=ROOT / "data" / "benchmark") as home:
+        os.environ["GENRECLS_HOME"] = home
+        try:
+            prepare(Corpus.read(root), front_end, jobs=jobs, progress=False)
+        finally:
             os.environ["GENRECLS_HOME"] = kept
-        shutil.rmtree(home)
 
 
 # The parts
 
 
 def part_prepare() -> pd.DataFrame:
-    """Log-mels of a corpus, in the same two processes but for the two peers, which have one."""
+    """Log-mels of 12 tracks of 4 minutes. The peers run in one process, as their users run them."""
     root = generated("prepare", 12, 240.0)
     corpus = Corpus.read(root)
     files = [corpus.file(path) for path in corpus.tracks["path"]]
-    workers = joblib.Parallel(n_jobs=JOBS)
-    prepare(corpus, DEFAULT, progress=False)
+
+    def decode_all(jobs: int) -> None:
+        joblib.Parallel(n_jobs=jobs)(joblib.delayed(decoding)(f) for f in files)
+
     times = paired(
         {
             "the original's way": lambda: [the_originals_way(f) for f in files],
             "librosa, seed": lambda: [by_librosa(f, SEED) for f in files],
             "librosa, default": lambda: [by_librosa(f, DEFAULT) for f in files],
-            "decoding alone, 2 processes": lambda: workers(
-                joblib.delayed(decoding)(f) for f in files
-            ),
-            "genrecls seed, 2 processes": lambda: fresh(root, SEED),
-            "genrecls default, 2 processes": lambda: fresh(root, DEFAULT),
-            "genrecls default, 1 process": lambda: fresh(root, DEFAULT, jobs=1),
-            "genrecls default, again": lambda: prepare(Corpus.read(root), DEFAULT, progress=False),
+            "decoding alone, 1 process": partial(decode_all, 1),
+            "decoding alone, 2 processes": partial(decode_all, JOBS),
+            "seed, 1 process": lambda: fresh(root, SEED, jobs=1),
+            "seed, 2 processes": lambda: fresh(root, SEED),
+            "default, 1 process": lambda: fresh(root, DEFAULT, jobs=1),
+            "default, 2 processes": lambda: fresh(root, DEFAULT),
+            "default, again": lambda: prepare(Corpus.read(root), DEFAULT, progress=False),
         }
     )
-    seed, default = "genrecls seed, 2 processes", "genrecls default, 2 processes"
-    return compared(
-        times,
-        {
-            "the original's way / genrecls seed": ("the original's way", seed),
-            "librosa, seed / genrecls seed": ("librosa, seed", seed),
-            "librosa, default / genrecls default": ("librosa, default", default),
-            "genrecls default / decoding alone": (default, "decoding alone, 2 processes"),
-            "genrecls default / the same again": (default, "genrecls default, again"),
-            "1 process / 2 processes": ("genrecls default, 1 process", default),
-        },
-    )
+    pairs = [
+        ("the original's way", "seed, 2 processes"),
+        ("the original's way", "seed, 1 process"),
+        ("librosa, seed", "seed, 2 processes"),
+        ("librosa, seed", "seed, 1 process"),
+        ("librosa, default", "default, 2 processes"),
+        ("librosa, default", "default, 1 process"),
+        ("default, 2 processes", "decoding alone, 2 processes"),
+        ("default, 1 process", "decoding alone, 1 process"),
+        ("default, 1 process", "default, 2 processes"),
+        ("default, 2 processes", "default, again"),
+    ]
+    return compared(times, {f"{a} / {b}": (a, b) for a, b in pairs})
 
 
 def part_formats() -> pd.DataFrame:
@@ -300,9 +300,9 @@ def part_memory() -> pd.DataFrame:
     rows = []
     for tracks in (40, 400):
         root = generated(f"short-{tracks}", tracks, 30.0, ("mp3",))
-        took, mb = peak_mb(PREPARE, "default", str(root), str(JOBS), str(tracks))
+        took, mb = peak_mb(PREPARE, "default", str(root), str(JOBS))
         rows.append({"what": f"{tracks} tracks of 30 s", "time (s)": took, "peak (MB)": mb})
-    long = project_root() / "data" / "benchmark" / "long"
+    long = ROOT / "data" / "benchmark" / "long"
     for genre in ("one", "two"):
         (long / genre).mkdir(parents=True, exist_ok=True)
     write_track(long / "one" / "artist 1 - short.mp3", 1, 60.0)
@@ -312,7 +312,7 @@ def part_memory() -> pd.DataFrame:
         for _ in range(150):
             file.write((long / "part.mp3").read_bytes())
     for preset in ("seed", "default"):
-        took, mb = peak_mb(PREPARE, preset, str(long), str(JOBS), "2")
+        took, mb = peak_mb(PREPARE, preset, str(long), str(JOBS))
         rows.append({"what": f"10 hours, {preset}", "time (s)": took, "peak (MB)": mb})
     return pd.DataFrame(rows)
 
@@ -323,7 +323,7 @@ def part_scaling() -> pd.DataFrame:
     for tracks in (10, 100, 1000):
         root = generated(f"short-{tracks}", tracks, 30.0, ("mp3",))
         for engine, code in (("processes", PREPARE), ("Dask", _ON_DASK)):
-            took, mb = peak_mb(code, "default", str(root), str(JOBS), str(tracks))
+            took, mb = peak_mb(code, "default", str(root), str(JOBS))
             rows.append({"tracks": tracks, "engine": engine, "time (s)": took, "peak (MB)": mb})
     return pd.DataFrame(rows)
 
@@ -341,7 +341,7 @@ if __name__ == "__main__":
 def part_predict() -> pd.DataFrame:
     """A warm classifier and an MP3 of 4 minutes, against librosa's log-mel alone."""
     file = generated("format-mp3", 2, 240.0, ("mp3",)) / "one" / "artist 0 - track.mp3"
-    runs = project_root() / "models" / "demo"
+    runs = ROOT / "models" / "demo"
     ways: dict[str, Callable] = {}
     for name, front_end in (("cnn-seed", SEED), ("cnn-default", DEFAULT)):
         classifier = GenreClassifier.load(runs / name)
@@ -357,7 +357,7 @@ def part_predict() -> pd.DataFrame:
 def part_cold() -> pd.DataFrame:
     """Where the seconds of a command go that has just been started."""
     file = generated("format-mp3", 2, 240.0, ("mp3",)) / "one" / "artist 0 - track.mp3"
-    run = project_root() / "models" / "demo" / "cnn-default"
+    run = ROOT / "models" / "demo" / "cnn-default"
     code = """
 import time; start = time.perf_counter(); marks = []
 def mark(name): marks.append((name, time.perf_counter()))
@@ -365,7 +365,7 @@ import genrecls.cli; mark("import genrecls.cli")
 from genrecls import GenreClassifier; c = GenreClassifier.load(sys.argv[2])
 from genrecls.backend import keras; import genrecls.models; mark("import TensorFlow and Keras")
 c.model; mark("load the model")
-from genrecls.features import track_log_mels
+from genrecls.log_mels import track_log_mels
 x, _ = track_log_mels(sys.argv[1], c.front_end); mark("decode, resample, log-mels")
 c.predict_log_mels(x); mark("first answer of the model")
 for name, at in marks: print(f"{name}\\t{at - start}"); start = at
@@ -439,8 +439,10 @@ def draw_scaling(folder: Path) -> str:
 
 
 def main(parts: list[str]) -> None:
-    folder = project_root() / "reports" / "benchmarks"
+    folder = ROOT / "reports" / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
+    # What is prepared here is kept apart from what users have prepared.
+    os.environ["GENRECLS_HOME"] = str(ROOT / "data" / "benchmark" / "home")
     for name in parts or PARTS:
         table = PARTS[name]()
         print(f"\n{name}\n{save_table(folder, name, table)}")

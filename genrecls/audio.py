@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from .config import GenreclsError
+from .parallel import ahead
 
 #: File name endings that are looked for in folders. Decoding goes by content, not by name.
 EXTENSIONS = frozenset(
@@ -83,9 +84,9 @@ class Decoded:
 
 @dataclass
 class Blocks:
-    """The samples of a file as they are decoded: an iterator that holds one block at a time.
+    """The samples of a file as they are decoded, to be gone through once, a block at a time.
 
-    Its blocks are arrays [shape=(n, channels), dtype=float32], in [-1, 1] where ``clip`` is set.
+    The blocks are arrays [shape=(n, channels), dtype=float32], in [-1, 1] where ``clip`` is set.
 
     Attributes
     ----------
@@ -95,14 +96,19 @@ class Blocks:
         What is not as it should be; complete after the last block.
     refused : dict of str to str
         Decoders that could not read the file before this one did, and why.
+    promised_s : float (in seconds)
+        Length that the header states.
+    source : iterator of np.ndarray
+        The blocks as they come from the decoder.
+    clip : bool
     """
 
     decoder: str
     sample_rate: int
-    promised_s: float
-    source: Iterator[np.ndarray]
     problems: list[str]
     refused: dict[str, str]
+    promised_s: float
+    source: Iterator[np.ndarray]
     clip: bool
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -154,7 +160,11 @@ def _words(error: Exception) -> str:
 
 
 def read_blocks(
-    path: str | PathLike, consume: Callable[[Blocks], Result], *, clip: bool = True
+    path: str | PathLike,
+    consume: Callable[[Blocks], Result],
+    *,
+    clip: bool = True,
+    in_thread: bool = False,
 ) -> Result:
     """Decode a file block by block, so that a file of any length takes the same memory.
 
@@ -166,6 +176,8 @@ def read_blocks(
         called once more, with what the next decoder makes of the file from its start.
     clip : bool
         Cut off what is beyond full scale.
+    in_thread : bool
+        Decode in a thread while ``consume`` works on the block before.
 
     Returns
     -------
@@ -187,12 +199,16 @@ def read_blocks(
     for name, decoder in {"soundfile": _soundfile, "PyAV": _av}.items():
         with ExitStack() as stack:
             try:
-                opened = stack.enter_context(decoder(path))
+                rate, promised_s, source, problems = stack.enter_context(decoder(path))
             except _DECODER_ERRORS as error:
                 reasons[name] = _words(error)
                 continue
+            if in_thread:
+                source = stack.enter_context(closing(ahead(source)))
             try:
-                return consume(Blocks(name, *opened, refused=dict(reasons), clip=clip))
+                return consume(
+                    Blocks(name, rate, problems, dict(reasons), promised_s, source, clip)
+                )
             except _RefusedError as error:
                 reasons[name] = str(error)
     raise AudioError(path, reasons, "Play it to hear whether it is whole; export it again.")
@@ -289,7 +305,7 @@ def read_tags(path: str | PathLike) -> dict[str, str]:
             # Ogg keeps them in the stream.
             for stream in container.streams.audio[:1]:
                 tags = {**stream.metadata, **tags}
-    except (av.error.FFmpegError, OSError, RuntimeError, ValueError):
+    except (av.error.FFmpegError, RuntimeError, ValueError):
         return {}
     known = {name.lower(): text.strip() for name, text in tags.items()}
     return {name: known[name] for name in ("artist", "album", "title") if known.get(name)}

@@ -16,7 +16,7 @@ import pandas as pd
 from .audio import AudioError, warn_of
 from .calibration import probability_columns, scale
 from .config import FrontEnd, GenreclsError, Recipe, project_root
-from .features import hear
+from .log_mels import hear
 from .parallel import in_parallel
 
 #: Version of the folder's layout.
@@ -24,6 +24,7 @@ FORMAT = 3
 CARD = "card.json"
 
 _BATCH = 32  # pieces: eight minutes of music
+_AT_ONCE = 64  # tracks that may wait for the model: 0.1 GB
 
 
 class BundleError(GenreclsError, ValueError):
@@ -223,7 +224,9 @@ class GenreClassifier:
             In the order of ``paths``; the error where a file cannot be used.
         """
         calls = [(path, self.front_end) for path in paths]
-        heard = in_parallel(_hear, calls, jobs=jobs, desc="tracks", progress=progress)
+        heard = in_parallel(
+            _hear, calls, jobs=jobs, desc="tracks", progress=progress, at_once=_AT_ONCE
+        )
         for path, found in zip(paths, heard, strict=True):
             yield found if isinstance(found, AudioError) else self._predict(path, *found)
 

@@ -183,9 +183,12 @@ def predict(
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
     classifier = GenreClassifier.load(run or project_root() / "models" / "demo" / "cnn-default")
-    tracks = [track for file in files for track in (sound_files(file) if file.is_dir() else [file])]
-    if not tracks:
-        raise CorpusError(f"no sound files in {', '.join(map(str, files))}")
+    tracks = []
+    for file in files:
+        found = sound_files(file) if file.is_dir() else [file]
+        if not found:
+            raise CorpusError(f"no sound files in {str(file)!r}")
+        tracks += found
     answers = list(classifier.predict_all(tracks, jobs=jobs, progress=len(tracks) > 1))
     errors = [answer for answer in answers if isinstance(answer, AudioError)]
     predictions = [answer for answer in answers if isinstance(answer, Prediction)]

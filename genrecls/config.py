@@ -114,6 +114,8 @@ class FrontEnd(_Config):
             value = getattr(self, name)
             if not (isinstance(value, int) and value > 0):
                 raise ValueError(f"{name} is a whole number above 0, not {value!r}")
+        if self.segment_s <= 0:
+            raise ValueError(f"segment_s is greater than 0, not {self.segment_s!r}")
         if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
             raise ValueError(
                 f"need 0 <= f_min < f_max <= sample_rate / 2, not f_min={self.f_min}, "

@@ -173,7 +173,7 @@ class Corpus:
                 tracks[column] = ""
         nameless = tracks.index[tracks["artist"].str.strip() == ""]
         files = [root / path for path in tracks.loc[nameless, "path"]]
-        for i, tags in zip(nameless, remembered("tags", read_tags, files), strict=True):
+        for i, tags in zip(nameless, remembered("tags-1", read_tags, files), strict=True):
             tracks.at[i, "artist"] = tags.get("artist", "")
             tracks.at[i, "album"] = tracks.at[i, "album"] or tags.get("album", "")
         tracks["title"] = tracks["title"].where(
@@ -213,7 +213,9 @@ def sound_files(folder: Path) -> list[Path]:
     return sorted(
         file
         for file in folder.rglob("*")
-        if file.suffix.lower() in EXTENSIONS and file.is_file() and not file.name.startswith(".")
+        if file.suffix.lower() in EXTENSIONS
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     )
 
 

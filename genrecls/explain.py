@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from .bundle import GenreClassifier
-from .features import track_log_mels
+from .log_mels import track_log_mels
 from .spectrogram import to_image
 
 

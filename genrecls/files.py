@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def write_atomically(path: Path, write: Callable) -> None:
         write(file)
 
 
-@contextmanager
+@contextlib.contextmanager
 def new_file(path: Path):
     """A temporary file, open for writing, that takes the name ``path`` once it is whole."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -45,7 +45,7 @@ def sha256_of(path: Path) -> str:
 
 
 def remembered(what: str, compute: Callable[[Path], Any], files: Sequence[Path]) -> list:
-    """``compute(file)`` of every file; not computed again while its size and time do not change.
+    """``compute(file)`` of every file; not computed again while its size and times do not change.
 
     Parameters
     ----------
@@ -63,20 +63,24 @@ def remembered(what: str, compute: Callable[[Path], Any], files: Sequence[Path])
     """
     memo = project_root() / "data" / f"known-{what}.json"
     try:
-        known = json.loads(memo.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        known = dict(json.loads(memo.read_text()))
+    except (OSError, ValueError, TypeError):
         known = {}
     names = [str(file.absolute()) for file in files]
-    states = {}
-    for name in names:
-        stat = os.stat(name)
-        states[name] = [stat.st_size, stat.st_mtime_ns]
-    todo = [name for name in states if known.get(name, [])[:2] != states[name]]
+    states = {name: _state(name) for name in names}
+    todo = [name for name in states if known.get(name, [None])[0] != states[name]]
     settled = time.time_ns() - _SETTLED_NS
     with ThreadPoolExecutor() as threads:
         values = dict(zip(todo, threads.map(lambda name: compute(Path(name)), todo), strict=True))
-    fresh = {n: [*states[n], value] for n, value in values.items() if states[n][1] < settled}
+    fresh = {n: [states[n], value] for n, value in values.items() if max(states[n][1:3]) < settled}
     if fresh and memo.parent.is_dir():
-        text = json.dumps(known | fresh, ensure_ascii=False)
-        write_atomically(memo, lambda file: file.write(text.encode()))
-    return [values[name] if name in values else known[name][2] for name in names]
+        text = json.dumps(known | fresh)
+        with contextlib.suppress(OSError):  # it only saves time
+            write_atomically(memo, lambda file: file.write(text.encode()))
+    return [values[name] if name in values else known[name][1] for name in names]
+
+
+def _state(name: str) -> list[int]:
+    """What changes with a file. Its content can come from elsewhere with its time of change."""
+    stat = os.stat(name)
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]

@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -24,8 +23,8 @@ from .audio import Resampler
 from .config import project_root
 from .files import write_atomically
 
-# Raise it when the same file gives another fingerprint than before.
-_VERSION = 2
+#: Raise it when the same file gives another fingerprint, or the same fingerprints other pairs.
+VERSION = 2
 
 _RATE = 5512.5  # Hz, an eighth of the rate of a CD; the bands end at 2 kHz
 _HOP = 110
@@ -146,7 +145,7 @@ def _window_bands_and_means() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def fingerprint_file(sha256: str) -> Path:
     """Where the fingerprint of the file with a content hash is kept."""
-    return project_root() / "data" / f"fingerprints-{_VERSION}" / f"{sha256}.npz"
+    return project_root() / "data" / f"fingerprints-{VERSION}" / f"{sha256}.npz"
 
 
 def keep_fingerprint(file: Path, bits: np.ndarray) -> None:
@@ -160,7 +159,7 @@ def kept_fingerprint(file: Path) -> np.ndarray | None:
     try:
         with np.load(file, allow_pickle=False) as saved:
             return saved["bits"]
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile):
+    except Exception:  # there is no end of what damaged bytes make it raise
         return None
 
 
@@ -186,9 +185,9 @@ def find_near_duplicates(fingerprints: Sequence[np.ndarray]) -> pd.DataFrame:
     """Pairs of recordings that share 5 s or more of the same recorded sound.
 
     Equal sub-fingerprints of two recordings vote for the offset at which they stand; offsets with
-    several votes are verified on all bits. However many recordings there are, a million values are
-    looked at together, so that memory does not grow with them; time does, and from days of music on
-    with its square.
+    several votes are verified on all bits. A million values are looked at together, so that memory
+    grows with the number of votes only: few but where recordings share sound, until chance makes
+    more of them in days of music.
 
     Parameters
     ----------
@@ -204,8 +203,9 @@ def find_near_duplicates(fingerprints: Sequence[np.ndarray]) -> pd.DataFrame:
     """
     rows = []
     for a, b, offset in _candidates(fingerprints):
+        of_a, of_b = fingerprints[a], fingerprints[b]
         found = [
-            (*_compare(fingerprints[a], fingerprints[b], at), -at)
+            (*_compare(of_a, of_b, at), -at)
             for at in range(offset - _OFFSET_BIN, offset + _OFFSET_BIN + 1)
         ]
         wrong, frames, at = min(found, key=lambda f: f[0] - f[1] / 2)

@@ -11,8 +11,9 @@ import pandas as pd
 from .audio import load_audio
 from .config import FrontEnd, hash_json, project_root
 from .corpus import Corpus
-from .features import Features, track_log_mels
+from .features import Features
 from .files import write_atomically
+from .log_mels import track_log_mels
 from .spectrogram import mel_spectrogram
 
 #: Seconds of a track that the original looks at, and its numbers of mel bands.

@@ -21,9 +21,9 @@ from .audio import decode, resample
 from .bundle import BundleError, GenreClassifier
 from .config import PRESETS, FrontEnd
 from .corpus import Corpus
-from .features import DTYPE
 from .files import write_atomically
 from .intervals import wilson_interval
+from .log_mels import DTYPE
 from .parallel import in_parallel
 from .spectrogram import mel_spectrogram, to_image
 
@@ -36,6 +36,8 @@ _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 # Sound on either side of a piece, relative to its length: a tempo 6 % higher takes 3 % on each,
 # and what a filter or encoder does at the ends falls outside of the piece.
 _MARGIN = 0.05
+
+_AT_ONCE = 64  # tracks that may wait for the models
 
 # The pictures before and after cannot be compared frame by frame.
 _SHIFTS_TIME = ("tempo −6 %", "tempo +6 %")
@@ -217,7 +219,9 @@ def ride(
         for sha256, segments in wanted.items()
     ]
     rows: list[list[dict]] = [[] for _ in todo]
-    done = in_parallel(_track_log_mels, calls, jobs=jobs, desc="horses", progress=progress)
+    done = in_parallel(
+        _track_log_mels, calls, jobs=jobs, desc="horses", progress=progress, at_once=_AT_ONCE
+    )
     for sha256, log_mels in done:
         for run, test, table in zip(todo, tests, rows, strict=True):
             for track in test[test["sha256"] == sha256].itertuples():
@@ -392,7 +396,7 @@ def _excerpt(y: np.ndarray, length: int, segment: int) -> np.ndarray:
 
 
 def _log_mel(y: np.ndarray, rate: int, front_end: FrontEnd) -> np.ndarray:
-    """Log-mel of the piece in the middle, as :func:`genrecls.features.track_log_mels`."""
+    """Log-mel of the piece in the middle, as :func:`genrecls.log_mels.track_log_mels`."""
     y = y.mean(axis=0) if front_end.channel == "mix" else y[0]
     if rate != front_end.sample_rate:
         y = resample(y, rate, front_end.sample_rate)

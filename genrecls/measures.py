@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from .audio import _open_av, decode
+from .audio import _open_av, decode, mixed
 from .config import FrontEnd
 from .fingerprint import fingerprint
 
@@ -39,7 +39,7 @@ def measure_track(path: str | os.PathLike) -> dict:
     """
     decoded = decode(path)
     y, rate = decoded.samples, decoded.sample_rate
-    mix = y.mean(axis=0)
+    mix = mixed(np.clip(y, -1, 1).T)
     silent = _silent_frames(y, rate)
     turns = np.flatnonzero(np.diff(np.r_[0, silent, 0]))
     pieces, remainder = divmod(y.shape[1], round(_PIECE_S * rate))

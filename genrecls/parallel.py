@@ -14,6 +14,7 @@ def in_parallel(
     desc: str,
     unit: str = "track",
     progress: bool = True,
+    at_once: int | None = None,
 ) -> Iterator:
     """Results of ``function(*call)`` in the order of the calls, behind a progress bar.
 
@@ -28,18 +29,25 @@ def in_parallel(
         Of the progress bar.
     progress : bool
         Show it.
+    at_once : int > 0, optional
+        Calls that may be done before the first result is taken; by default all. It bounds the
+        memory of large results.
     """
     from joblib import Parallel, cpu_count, delayed
-    from joblib.parallel import get_active_backend
+    from joblib.parallel import LokyBackend, get_active_backend
     from tqdm.auto import tqdm
 
     if not calls:
         return
     backend, configured = get_active_backend()
-    here = min(cpu_count(), 8, len(calls)) if type(backend).__name__ == "LokyBackend" else -1
-    run = Parallel(n_jobs=jobs or configured or here, return_as="generator")
-    done = run(delayed(function)(*call) for call in calls)
-    yield from tqdm(done, total=len(calls), desc=desc, unit=unit, disable=not progress)
+    here = min(cpu_count(), 8, len(calls)) if isinstance(backend, LokyBackend) else -1
+    bar = tqdm(total=len(calls), desc=desc, unit=unit, disable=not progress)
+    with bar, Parallel(n_jobs=jobs or configured or here, return_as="generator") as run:
+        for first in range(0, len(calls), at_once or len(calls)):
+            some = calls[first : first + (at_once or len(calls))]
+            for result in run(delayed(function)(*call) for call in some):
+                bar.update()
+                yield result
 
 
 def ahead(items: Iterable) -> Iterator:

@@ -30,8 +30,8 @@ from genrecls import (
 )
 from genrecls import features as features_module
 from genrecls.corpus import CorpusError, LeakError
-from genrecls.features import track_log_mels
-from genrecls.fingerprint import fingerprint_file
+from genrecls.fingerprint import fingerprint, fingerprint_file, kept_fingerprint
+from genrecls.log_mels import track_log_mels
 from genrecls.spectrogram import color_table
 
 DEFAULT = FrontEnd.preset("default")
@@ -82,12 +82,12 @@ def test_what_is_stored_is_not_made_again_and_survives_renaming(corpus, tmp_path
     folder = tmp_path / "f"
     prepared(corpus, folder)
     prints = tmp_path / "data" / "fingerprints-2"
-    stored = [*folder.glob("*.*"), *prints.iterdir()]
+    stored = [*folder.glob("*/*.*"), *prints.iterdir()]
     assert len(stored) == 3 * 8  # log-mels, their pieces and a fingerprint of every track
     before = {f: f.stat().st_mtime_ns for f in stored}
     shutil.move(corpus / "rap" / "rap 0 - Same Title.wav", corpus / "rap" / "rap 0 - New.wav")
     features = prepared(corpus, folder)
-    after = {f: f.stat().st_mtime_ns for f in [*folder.glob("*.*"), *prints.iterdir()]}
+    after = {f: f.stat().st_mtime_ns for f in [*folder.glob("*/*.*"), *prints.iterdir()]}
     assert after == before
     assert "rap/rap 0 - New.wav" in set(features.segments["path"])
 
@@ -101,9 +101,12 @@ def test_a_changed_file_is_made_again(corpus, tmp_path):
 
 
 def test_lost_fingerprints_are_made_again(corpus, tmp_path):
-    first = prepared(corpus, tmp_path / "f").segments
+    first = prepared(corpus, tmp_path / "f")
     shutil.rmtree(tmp_path / "data")
-    pd.testing.assert_frame_equal(prepared(corpus, tmp_path / "f").segments, first)
+    [tables] = first.folder.glob("corpus-*")
+    shutil.rmtree(tables)
+    pd.testing.assert_frame_equal(prepared(corpus, tmp_path / "f").segments, first.segments)
+    assert all(fingerprint_file(sha256).exists() for sha256 in first.segments["sha256"])
 
 
 def copy_of(file, copy, *, gain=1.0, start_s=0.0):
@@ -226,7 +229,7 @@ def test_a_file_that_fails_half_way_is_decoded_anew_by_the_next_decoder(corpus, 
         with broken(path) as (rate, promised, blocks, problems):
 
             def until_it_breaks():
-                yield from itertools.islice(blocks, 4)
+                yield from itertools.islice(blocks, 8)  # more than a piece
                 raise RuntimeError("half way")
 
             yield rate, promised, until_it_breaks(), problems  # fmt: skip
@@ -239,6 +242,8 @@ def test_a_file_that_fails_half_way_is_decoded_anew_by_the_next_decoder(corpus, 
     np.testing.assert_allclose(found, expected, atol=0.1)
     [sha256] = features.segments.query("path == 'rap/rap 0 - Same Title.wav'")["sha256"].unique()
     np.testing.assert_allclose(features.track(sha256)[..., 0], expected, atol=0.1)
+    y, rate = load_audio(file)
+    np.testing.assert_array_equal(kept_fingerprint(fingerprint_file(sha256)), fingerprint(y, rate))
 
 
 def test_in_blocks_it_is_the_same_as_at_once(tmp_path, rng):
@@ -252,7 +257,7 @@ def test_in_blocks_it_is_the_same_as_at_once(tmp_path, rng):
 
 
 @pytest.mark.parametrize("harm", ["truncated", "changed", "emptied", "gone", "no description",
-                                  "print"])  # fmt: skip
+                                  "print", "tables", "header"])  # fmt: skip
 def test_what_was_damaged_on_the_disk_is_made_again(corpus, tmp_path, harm):
     first = prepared(corpus, tmp_path / "f")
     before = first.log_mels(first.segments)
@@ -266,7 +271,9 @@ def test_what_was_damaged_on_the_disk_is_made_again(corpus, tmp_path, harm):
         "emptied": lambda: file.write_bytes(b""),
         "gone": file.unlink,
         "print": lambda: (fingerprint_file(sha256).write_bytes(b"PK"), file.touch()),
-        "no description": lambda: (file.with_suffix(".json").write_text("{"), file.touch()),
+        "no description": lambda: (file.with_suffix(".json").write_text("[]"), file.touch()),
+        "tables": lambda: next(first.folder.glob("corpus-*/segments*")).write_bytes(b"PAR1"),
+        "header": lambda: file.write_bytes(content.replace(b"<f2", b">f2")),
     }[harm]()
     again = prepared(corpus, tmp_path / "f")
     np.testing.assert_array_equal(again.log_mels(again.segments), before)
@@ -283,8 +290,8 @@ def test_a_prepared_corpus_is_read_and_not_looked_through(corpus, tmp_path, monk
 
 def test_strict_fails_at_a_bad_file_with_its_reason(corpus, tmp_path):
     (corpus / "rap" / "text.mp3").write_text("no sound")
-    for _ in range(2):  # made, and read
-        with pytest.raises(CorpusError, match=r"1 tracks cannot be used:\n.*text.mp3"):
+    for _ in range(2):
+        with pytest.raises(CorpusError, match=r"1 of 9 tracks cannot be used:\n.*text.mp3"):
             prepared(corpus, tmp_path / "f", strict=True)
         assert len(prepared(corpus, tmp_path / "f").failures) == 1
 
@@ -306,18 +313,18 @@ def test_two_processes_may_prepare_the_same_corpus_at_once(corpus, tmp_path):
     np.testing.assert_array_equal(
         together.log_mels(together.segments), alone.log_mels(alone.segments)
     )
-    assert not list((tmp_path / "f").glob(".*"))
+    assert not list((tmp_path / "f").glob("*/.*"))
 
 
 def test_a_killed_run_goes_on_where_it_stopped(corpus, tmp_path):
     folder = tmp_path / "f"
     process = prepare_elsewhere(corpus, folder)
-    while len(list(folder.glob("*.json"))) < 2:
+    while len(list(folder.glob("*/*.json"))) < 2:
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()
     process.wait()
-    done = {file: file.stat().st_mtime_ns for file in folder.glob("*.json")}
+    done = {file: file.stat().st_mtime_ns for file in folder.glob("*/*.json")}
     features = prepared(corpus, folder)
     assert {file: file.stat().st_mtime_ns for file in done} == done
     pd.testing.assert_frame_equal(features.segments, prepared(corpus, tmp_path / "g").segments)
@@ -333,11 +340,12 @@ def test_memory_does_not_grow_with_the_length_of_a_file(tmp_path):
                 file.write(noise)
         code = (
             "import resource, sys; from pathlib import Path; from genrecls import FrontEnd; "
-            "from genrecls.features import _store_track; out = Path(sys.argv[2]); "
-            "assert _store_track(Path(sys.argv[1]), out / 'x', out / 'p.npy', FrontEnd()) "
-            "== ('x', None); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+            "from genrecls.store import store_track; out = Path(sys.argv[2]); "
+            "assert not store_track(Path(sys.argv[1]), out / 'x', out / 'p.npz', FrontEnd()); "
+            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
         )
-        (tmp_path / "p.npy").unlink(missing_ok=True)
+        for file in tmp_path.glob("[xp].*"):
+            file.unlink()
         done = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path / "long.wav"), str(tmp_path)],
             capture_output=True, text=True, check=True,
@@ -361,7 +369,8 @@ def test_a_cluster_prepares_the_same_and_survives_the_death_of_a_worker(corpus, 
         folder = tmp_path / "f"
 
         def kill_one():
-            while not list(folder.glob("*.json")):
+            wait_until = time.time() + 60
+            while not list(folder.glob("*/*.json")) and time.time() < wait_until:
                 time.sleep(0.01)
             os.kill(next(iter(pids.values())), signal.SIGKILL)
 
@@ -375,3 +384,43 @@ def test_a_cluster_prepares_the_same_and_survives_the_death_of_a_worker(corpus, 
     np.testing.assert_array_equal(
         features.log_mels(features.segments), alone.log_mels(alone.segments)
     )
+
+
+def test_what_failed_is_tried_again(corpus, tmp_path):
+    """What is in its way may go without a trace in the table."""
+    file = corpus / "rap" / "rap 0 - Same Title.wav"
+    read = Corpus.read(corpus)
+    file.rename(tmp_path / "away.wav")
+    first = prepare(read, DEFAULT, out=tmp_path / "f", jobs=1, progress=False)
+    assert first.failures["path"].tolist() == ["rap/rap 0 - Same Title.wav"]
+    (tmp_path / "away.wav").rename(file)
+    again = prepare(read, DEFAULT, out=tmp_path / "f", jobs=1, progress=False)
+    assert not len(again.failures) and len(again.segments) == len(first.segments) + 2
+
+
+def test_two_front_ends_share_a_folder_but_no_log_mels(corpus, tmp_path):
+    first = prepared(corpus, tmp_path / "f")
+    other = dataclasses.replace(DEFAULT, n_mels=64)
+    second = prepare(Corpus.read(corpus), other, out=tmp_path / "f", jobs=1, progress=False)
+    rows = first.segments.head(2)
+    assert first.log_mels(rows).shape[1:3] == DEFAULT.shape
+    assert second.log_mels(rows).shape[1:3] == other.shape
+
+
+def test_old_leftovers_of_killed_processes_go_but_not_what_is_being_written(corpus, tmp_path):
+    folder = prepared(corpus, tmp_path / "f").folder
+    old, new = folder / ".x.npy.1", folder / ".x.npy.2"
+    for file in (old, new):
+        file.touch()
+    os.utime(old, (1, 1))
+    next(folder.glob("*.npy")).touch()
+    prepared(corpus, tmp_path / "f")
+    assert not old.exists() and new.exists()
+
+
+def test_a_truncated_file_says_so_where_too_little_is_left(tmp_path, rng):
+    whole, rest = tmp_path / "whole.flac", tmp_path / "rest.flac"
+    soundfile.write(whole, rng.normal(0, 0.1, 60 * RATE), RATE)
+    rest.write_bytes(whole.read_bytes()[: whole.stat().st_size // 10])
+    with pytest.raises(AudioError, match=r"header promises 60.0 s.*Export it again"):
+        track_log_mels(rest, DEFAULT)

@@ -1,5 +1,6 @@
 import json
 import os
+import time
 
 import pytest
 
@@ -7,12 +8,13 @@ from genrecls.files import remembered, write_atomically
 
 
 @pytest.fixture
-def files(home):
+def files(home, monkeypatch):
+    monkeypatch.setattr("genrecls.files._SETTLED_NS", 0)
     (home / "data").mkdir()
     made = [home / f"{name}.txt" for name in "ab"]
     for file in made:
         file.write_text(file.stem)
-        os.utime(file, (1, 1))  # settled long ago
+    time.sleep(0.02)  # a tick of the clock of the file system
     return made
 
 
@@ -33,20 +35,29 @@ def test_files_that_have_not_changed_are_not_read_again(files):
     assert asked_of(files, "other") == (["a", "b"], ["a.txt", "b.txt"])
 
 
-def test_another_size_or_time_is_a_change(files):
+@pytest.mark.parametrize("new", ["longer", "c"])
+@pytest.mark.parametrize("keep_time", [True, False])
+def test_another_content_is_a_change_whatever_its_size_and_time(files, new, keep_time):
     asked_of(files)
-    files[0].write_text("longer")
-    os.utime(files[0], (1, 1))
-    assert asked_of(files) == (["longer", "b"], ["a.txt"])
-    files[1].write_text("c")
-    os.utime(files[1], (2, 2))
-    assert asked_of(files) == (["longer", "c"], ["b.txt"])
+    before = files[0].stat()
+    files[0].write_text(new)
+    if keep_time:
+        os.utime(files[0], ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert asked_of(files) == ([new, "b"], ["a.txt"])
 
 
-def test_a_file_that_was_just_written_is_not_trusted(files):
-    os.utime(files[0])
+def test_files_that_change_places_are_read_again(files, home):
     asked_of(files)
-    assert asked_of(files) == (["a", "b"], ["a.txt"])
+    files[0].rename(home / "c.txt")
+    files[1].rename(files[0])
+    (home / "c.txt").rename(files[1])
+    assert asked_of(files) == (["b", "a"], ["a.txt", "b.txt"])
+
+
+def test_a_file_that_was_just_written_is_not_trusted(files, monkeypatch):
+    monkeypatch.setattr("genrecls.files._SETTLED_NS", 10**10)
+    asked_of(files)
+    assert asked_of(files) == (["a", "b"], ["a.txt", "b.txt"])
 
 
 def test_without_a_project_nothing_is_written(files, home, monkeypatch):
@@ -60,8 +71,9 @@ def test_without_a_project_nothing_is_written(files, home, monkeypatch):
 def test_a_damaged_memory_is_made_again(files, home):
     asked_of(files)
     [memory] = (home / "data").iterdir()
-    memory.write_text(memory.read_text()[:-3])
-    assert asked_of(files) == (["a", "b"], ["a.txt", "b.txt"])
+    for harm in (memory.read_text()[:-3], "[]", "[1]", "null"):
+        memory.write_text(harm)
+        assert asked_of(files) == (["a", "b"], ["a.txt", "b.txt"])
     assert set(json.loads(memory.read_text())) == {str(file) for file in files}
 
 

@@ -14,7 +14,7 @@ from scipy import signal
 
 from genrecls import Corpus, FrontEnd, horses, plots
 from genrecls.bundle import BundleError
-from genrecls.features import track_log_mels
+from genrecls.log_mels import track_log_mels
 from genrecls.spectrogram import mel_frequencies
 
 RATE = 44100

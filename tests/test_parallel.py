@@ -1,4 +1,6 @@
+import itertools
 import threading
+import time
 
 import joblib
 import pytest
@@ -15,9 +17,23 @@ def fail(x):
 
 
 @pytest.mark.parametrize("jobs", [None, 1, 2])
-def test_results_come_in_the_order_of_the_calls(jobs):
+@pytest.mark.parametrize("at_once", [None, 1, 2, 9])
+def test_results_come_in_the_order_of_the_calls(jobs, at_once):
     calls = [(i,) for i in range(5)]
-    assert list(in_parallel(double, calls, jobs=jobs, desc="", progress=False)) == [0, 2, 4, 6, 8]
+    options = {"jobs": jobs, "at_once": at_once, "desc": "", "progress": False}
+    assert list(in_parallel(double, calls, **options)) == [0, 2, 4, 6, 8]
+
+
+def test_no_more_is_done_than_may_wait():
+    done = []
+    with joblib.parallel_config(backend="threading", n_jobs=2):
+        calls = [(i,) for i in range(20)]
+        found = in_parallel(done.append, calls, desc="", progress=False, at_once=4)
+        next(found)
+        time.sleep(0.2)
+        assert len(done) == 4
+        list(found)
+    assert len(done) == 20
 
 
 def test_nothing_to_do_is_done():
@@ -62,7 +78,7 @@ def test_ahead_passes_errors_on():
 
 
 def test_what_is_ahead_can_be_left():
-    found = ahead(iter(range(100)))
+    found = ahead(itertools.count())
     next(found)
     found.close()  # would hang if the thread went on
     assert not [t for t in threading.enumerate() if t.name.startswith("ThreadPoolExecutor")]
