@@ -250,9 +250,10 @@ def test_early_stopping_restores_the_best_weights(small_corpus, home):
 
 
 def test_a_frozen_trunk_trains_the_head_alone_and_saves_the_whole_net(small_corpus, home):
-    recipe = Recipe.preset("default", "inception_resnet_v2", epochs=8, fine_tune_after=None)
-    run = trained(small_corpus, home / "inception", recipe, name="inception_resnet_v2-default")
-    in_trunk = 54_336_736  # of keras.applications.InceptionResNetV2 without its top
+    changes = {"weights": None, "fine_tune_after": None, "epochs": 8}
+    recipe = Recipe.preset("default", "efficientnet_lite0", **changes)
+    run = trained(small_corpus, home / "frozen", recipe, name="efficientnet_lite0-default")
+    in_trunk = 3_413_024  # of EfficientNet-Lite0 without its top
     assert run.card["trained_parameters"] == run.card["parameters"] - in_trunk
     path = run.predictions["path"].iloc[0]
     rows = calibrated(run.predictions, run.genres).query("path == @path").sort_values("segment")
