@@ -298,7 +298,7 @@ def read_tags(path: str | PathLike) -> dict[str, str]:
 
     try:
         # FFmpeg writes a traceback of a file of no bytes to stderr.
-        if not Path(path).stat().st_size:
+        if not Path(path).is_file() or not Path(path).stat().st_size:
             return {}
         with _open_av(path) as container:
             tags = dict(container.metadata)
