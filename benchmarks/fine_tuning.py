@@ -32,6 +32,7 @@ from genrecls.backend import keras
 from genrecls.config import project_root
 from genrecls.corpus import assign_splits, split_hash
 from genrecls.evaluation import f1_scores
+from genrecls.features import Track, gathered
 from genrecls.fine_tuning import fit_in_stages
 from genrecls.render import save_figure, save_table
 from genrecls.training import build, fit_net_on
@@ -57,17 +58,18 @@ class TestCurve(keras.callbacks.Callback):
 
     def __init__(self, segments: pd.DataFrame):
         super().__init__()
-        self.test = (segments["split"] == "test").to_numpy()
-        self.segments, self.genres = segments[self.test], sorted(segments["genre"].unique())
+        self.segments = segments[segments["split"] == "test"]
+        self.genres = sorted(segments["genre"].unique())
         self.start, self.stage, self.rows = time.perf_counter(), 0, []
 
-    def now_on(self, inputs: np.ndarray):
-        self.stage, self.inputs = self.stage + 1, inputs[self.test]
+    def now_of(self, net, track: Track):
+        self.stage, self.net = self.stage + 1, net
+        self.tested = gathered(track, self.segments)
         return self
 
     def on_epoch_end(self, epoch, logs=None):
         ended = time.perf_counter()
-        said = self.model.predict(self.inputs, batch_size=20, verbose=0).argmax(axis=1)
+        said = self.net.predict(self.tested, batch_size=20, verbose=0).argmax(axis=1)
         table = self.segments.assign(predicted=np.array(self.genres)[said])
         f1 = f1_scores(table, self.genres)["macro"]
         self.rows.append({"stage": self.stage, "time_s": ended - self.start, "test_f1": f1,
@@ -81,24 +83,21 @@ def train(
     """One training, from a saved model and to one if so asked; a row an epoch."""
     features = prepare(Corpus.read(path), FrontEnd.preset(preset))
     segments = assign_splits(features.segments, method=recipe.split, random_seed=0)
-    labels, genres = pd.factorize(segments["genre"], sort=True)
     curve = TestCurve(segments)
     keras.utils.set_random_seed(recipe.random_seed)
     if before:
         model = keras.saving.load_model(before, safe_mode=True)
     else:
-        model = build(recipe, features.front_end, len(genres))
+        model = build(recipe, features.front_end, len(curve.genres))
 
-    def fit_net(net, inputs: np.ndarray, recipe: Recipe) -> pd.DataFrame:
-        sides = {s: (segments["split"] == s).to_numpy() for s in ("train", "validation")}
-        fit_on = {side: (inputs[rows], labels[rows]) for side, rows in sides.items()}
-        return fit_net_on(net, fit_on, len(genres), recipe, progress=True,
-                          callbacks=[curve.now_on(inputs)])  # fmt: skip
+    def fit_net(net, track: Track, recipe: Recipe) -> pd.DataFrame:
+        return fit_net_on(net, track, segments, recipe, progress=True,
+                          callbacks=[curve.now_of(net, track)])  # fmt: skip
 
     if recipe.trunk == "frozen":
         fit_in_stages(model, features, segments, recipe, fit_net)
     else:
-        fit_net(model, features.log_mels(segments), recipe)
+        fit_net(model, features.track, recipe)
         if after:
             model.save(after)
     return curve.rows

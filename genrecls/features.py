@@ -28,6 +28,10 @@ from .store import (
 
 log = logging.getLogger(__name__)
 
+#: Log-mels, or what a part of a net makes of them, of all pieces of a track [shape=(pieces, ...)],
+#: by the hash of its file.
+Track = Callable[[str], np.ndarray]
+
 
 @dataclass(frozen=True)
 class Features:
@@ -74,7 +78,7 @@ class Features:
         return np.load(file, mmap_mode="r", allow_pickle=False)[..., None]
 
 
-def gathered(track: Callable[[str], np.ndarray], segments: pd.DataFrame) -> np.ndarray:
+def gathered(track: Track, segments: pd.DataFrame) -> np.ndarray:
     """What is kept of each piece in a table, such as its log-mel.
 
     Parameters

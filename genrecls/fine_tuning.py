@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from .config import Recipe, hash_json, project_root
 from .corpus import split_hash
-from .features import Features, gathered
+from .features import Features, Track
 from .files import write_atomically
 
 # Every batch has this size, or TensorFlow would trace the net anew.
@@ -35,9 +35,6 @@ _CALIBRATED_PIXELS = _BATCH * 128 * 323
 
 # Raise it when the same weights and pieces give other outputs than before.
 _VERSION = 2
-
-#: Log-mels or outputs of all pieces of a track, by the hash of its file.
-Track = Callable[[str], np.ndarray]
 
 
 def fit_in_stages(
@@ -62,8 +59,8 @@ def fit_in_stages(
     recipe : Recipe
         With ``trunk='frozen'``.
     fit_net : callable
-        ``(net, inputs, recipe) -> history``: trains a net on inputs
-        [shape=(len(segments), ...)], one row a row of ``segments``.
+        ``(net, track, recipe) -> history``: trains a net on what ``track`` gives of the pieces; see
+        :func:`genrecls.features.gathered`.
     progress : bool
         Show progress bars.
 
@@ -134,28 +131,28 @@ def _ask(trunk, features: Features, segments, recipe, picture, *, progress: bool
 
 def _train(asked: _Asked, head, segments, recipe, fit_net) -> tuple[pd.DataFrame, np.ndarray]:
     from .backend import keras
+    from .batches import predicted
     from .models import unfreeze
 
-    net, inputs = head, gathered(asked.at_end, segments)
+    net, track = head, asked.at_end
     keras.utils.set_random_seed(recipe.random_seed)
-    history = fit_net(net, inputs, recipe).assign(stage=1)
+    history = fit_net(net, track, recipe).assign(stage=1)
     if tail := asked.tail:
         unfreeze(tail)
         net = keras.Model(tail.input, head(tail.output), name="tail_and_head")
         after_first = net.get_weights()
-        inputs = gathered(asked.at_cut, segments)
+        track = asked.at_cut
         second = dataclasses.replace(
             recipe, epochs=recipe.fine_tune_epochs, learning_rate=recipe.fine_tune_rate
         )
         keras.utils.set_random_seed(recipe.random_seed + 1)
         history = pd.concat(
-            [history, fit_net(net, inputs, second).assign(stage=2)], ignore_index=True
+            [history, fit_net(net, track, second).assign(stage=2)], ignore_index=True
         )
         history["epoch"] = history.index
         if _first_was_better(history, recipe):
             net.set_weights(after_first)
-    held_out = np.flatnonzero(segments["split"] != "train")
-    return history, net.predict(inputs[held_out], batch_size=32, verbose=0)
+    return history, predicted(net, track, segments[segments["split"] != "train"])
 
 
 def _first_was_better(history: pd.DataFrame, recipe: Recipe) -> bool:

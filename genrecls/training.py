@@ -24,13 +24,16 @@ from .config import TRANSFERRED, FrontEnd, Recipe, hash_json, project_root
 from .corpus import Corpus, assign_splits, check_no_leak, split_hash
 from .evaluation import accuracy, f1_scores, track_verdicts
 from .explain import first_layer_activations
-from .features import Features, prepare
+from .features import Features, Track, prepare
 from .weights import settings_of
 
 log = logging.getLogger(__name__)
 
 # Raise it when the same recipe and data give another run than before.
 _VERSION = 3
+
+# A step of a net with fewer parameters takes hardly longer than to call it: so many at a time.
+_SMALL, _STEPS_AT_ONCE = 2_000_000, 20
 
 VERSIONS_OF = ("genrecls", "keras", "tensorflow", "torch", "torchaudio", "numpy", "librosa")
 
@@ -153,34 +156,30 @@ def fit(
 
     Pieces whose split is ``'validation'``, if there are any, are watched during training.
     """
-    from .backend import keras
+    from .backend import keras, make_deterministic
+    from .batches import predicted
     from .fine_tuning import fit_in_stages
 
     # How strict the validation is has been judged where it was held out.
     check_no_leak(segments, leaky_validation=True)
+    make_deterministic()
     keras.utils.set_random_seed(recipe.random_seed)
-    genres = sorted(segments["genre"].unique())
-    labels = segments["genre"].map(genres.index).to_numpy()
-    rows = {split: np.flatnonzero(segments["split"] == split) for split in ("train", "validation")}
-    start = time.perf_counter()
-    clock = _clock(start)
+    clock = _clock(time.perf_counter())
 
-    def fit_net(net, inputs: np.ndarray, recipe: Recipe) -> pd.DataFrame:
-        fit_on = {split: (inputs[of], labels[of]) for split, of in rows.items()}
-        return fit_net_on(net, fit_on, len(genres), recipe, progress=progress,
-                        callbacks=[clock, *callbacks])  # fmt: skip
+    def fit_net(net, track: Track, recipe: Recipe) -> pd.DataFrame:
+        return fit_net_on(net, track, segments, recipe, progress=progress,
+                          callbacks=[clock, *callbacks])  # fmt: skip
 
-    model = build(recipe, features.front_end, len(genres))
+    model = build(recipe, features.front_end, segments["genre"].nunique())
     if recipe.trunk == "frozen":
         history, probabilities = fit_in_stages(
             model, features, segments, recipe, fit_net, progress=progress
         )
     else:
-        x = features.log_mels(segments)
-        history = fit_net(model, x, recipe)
-        held_out = np.flatnonzero(segments["split"] != "train")
-        probabilities = model.predict(x[held_out], batch_size=32, verbose=0)
-    best = history["val_loss"].argmin() if recipe.patience and len(rows["validation"]) else -1
+        history = fit_net(model, features.track, recipe)
+        probabilities = predicted(model, features.track, segments[segments["split"] != "train"])
+    watched = recipe.patience and "val_loss" in history
+    best = history["val_loss"].argmin() if watched else -1
     return Fitted(
         model=model,
         probabilities=probabilities,
@@ -256,18 +255,18 @@ def _measured(
 
 
 def fit_net_on(
-    net, fit_on: dict[str, tuple], n_genres: int, recipe: Recipe, *, progress: bool, callbacks: list
+    net, track: Track, segments: pd.DataFrame, recipe: Recipe, *, progress: bool, callbacks: list
 ) -> pd.DataFrame:
     """Train a net as a recipe says, without stages.
 
     Parameters
     ----------
     net : keras.Model
-        Inputs to probabilities; compiled and trained in place.
-    fit_on : dict
-        ``'train'`` and ``'validation'`` to inputs [shape=(pieces, ...)] and the numbers of their
-        genres [shape=(pieces,)]; the latter may be empty.
-    n_genres : int >= 2
+        What ``track`` gives of a piece to probabilities; trained in place.
+    track : callable
+        See :func:`genrecls.features.gathered`.
+    segments : pd.DataFrame
+        The segments table, with ``split``; there may be no ``'validation'``.
     recipe : Recipe
     progress : bool
         Show a progress bar.
@@ -280,27 +279,28 @@ def fit_net_on(
     """
     from .augment import with_augmentation
     from .backend import keras
+    from .batches import after_picture
 
-    labels = fit_on["train"][1]
-    counts = np.bincount(labels)
-    weights = len(labels) / (n_genres * counts) if recipe.class_weights else np.ones(n_genres)
-    data = {split: (x, np.eye(n_genres)[of]) for split, (x, of) in fit_on.items()}
+    segments = segments[segments["split"].isin(("train", "validation"))]
+    # With PyTorch, Keras can only take one step at a time.
+    at_once = keras.backend.backend() == "tensorflow" and net.count_params() < _SMALL
     if recipe.augmented:
         net = with_augmentation(net, recipe)
-        # Targets are changed with the pieces, so that they go in as well.
-        data = {split: ([x, y], y) for split, (x, y) in data.items()}
+    else:
+        net, track = after_picture(net, track, segments)
     optimizer = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[recipe.optimizer]
     net.compile(
         optimizer=optimizer(learning_rate=recipe.learning_rate),
         loss="categorical_crossentropy",
         metrics=["accuracy"],
+        steps_per_execution=_STEPS_AT_ONCE if at_once else 1,
     )
     if recipe.halve_every:
         callbacks.append(keras.callbacks.LearningRateScheduler(halving(recipe)))
     if recipe.warm_up:
         callbacks.append(keras.callbacks.LearningRateScheduler(warm_up_and_cosine(recipe)))
-    watched = len(fit_on["validation"][1]) > 0
-    if recipe.patience and watched:
+    data = _data_for(track, segments, recipe)
+    if recipe.patience and data["validation_data"]:
         callbacks.append(
             keras.callbacks.EarlyStopping(
                 "val_loss", patience=recipe.patience, restore_best_weights=True
@@ -308,16 +308,40 @@ def fit_net_on(
         )
     if progress:
         callbacks.append(_epoch_bar(recipe.epochs))
-    history = net.fit(
-        *data["train"],
-        sample_weight=weights[labels],
-        batch_size=recipe.batch_size,
-        validation_data=data["validation"] if watched else None,
-        epochs=recipe.epochs,
-        callbacks=callbacks,
-        verbose=0,
-    )
+    history = net.fit(**data, epochs=recipe.epochs, callbacks=callbacks, verbose=0)
     return pd.DataFrame(history.history).rename_axis("epoch").reset_index()
+
+
+def _data_for(track: Track, segments: pd.DataFrame, recipe: Recipe) -> dict[str, Any]:
+    """Arguments of Keras' ``fit``: the pieces to train on and to validate on."""
+    from .batches import Batches, can_be_held
+
+    labels, genres = pd.factorize(segments["genre"], sort=True)
+    targets = np.eye(len(genres), dtype=np.float32)[labels]
+    train, validation = (segments["split"] == split for split in ("train", "validation"))
+    weights = np.ones(len(genres))
+    if recipe.class_weights:
+        weights = train.sum() / (len(genres) * np.bincount(labels[train]))
+
+    def part(rows: pd.Series, *of_pieces: np.ndarray, **shuffled: int) -> Batches:
+        some = [values[rows] for values in of_pieces]
+        return Batches(
+            track, segments[rows], recipe.batch_size, some, target_goes_in=bool(recipe.augmented),
+            **shuffled,
+        )  # fmt: skip
+
+    to_train_on = part(train, targets, weights[labels], shuffle_seed=recipe.random_seed)
+    to_validate_on = part(validation, targets) if validation.any() else None
+    if not can_be_held(track, segments):
+        return {"x": to_train_on, "validation_data": to_validate_on}
+    x, y, weight = to_train_on.at_once()
+    return {
+        "x": x,
+        "y": y,
+        "sample_weight": weight,
+        "batch_size": recipe.batch_size,
+        "validation_data": to_validate_on and to_validate_on.at_once(),
+    }
 
 
 def halving(recipe: Recipe):
@@ -338,7 +362,10 @@ def warm_up_and_cosine(recipe: Recipe):
 
 
 def live_plot():
-    """A callback that redraws loss and accuracy after every epoch, in a notebook."""
+    """A callback that redraws loss and accuracy while a net is trained, in a notebook.
+
+    Not after every epoch of a small net: drawing takes a tenth of the time at most.
+    """
     from IPython.display import display
     from matplotlib import pyplot as plt
 
@@ -348,18 +375,25 @@ def live_plot():
     logs: list[dict] = []
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
     plt.close(figure)  # or it is shown once more at the end of the cell
-    shown = None
+    shown, due = None, 0.0
 
-    def redraw(_, values):
-        nonlocal shown
-        logs.append(values)
+    def redraw(*_):
+        nonlocal shown, due
+        start = time.perf_counter()
         for ax in axes:
             ax.clear()
         plots.history(pd.DataFrame(logs).rename_axis("epoch").reset_index(), axes=axes)
         shown = shown or display(figure, display_id=True)
         shown.update(figure)
+        end = time.perf_counter()
+        due = end + 9 * (end - start)
 
-    return keras.callbacks.LambdaCallback(on_epoch_end=redraw)
+    def note(_, values):
+        logs.append(values)
+        if time.perf_counter() >= due:
+            redraw()
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=note, on_train_end=redraw)
 
 
 def _epoch_bar(epochs: int):

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from genrecls import FrontEnd, Recipe, build_cnn, build_compact_cnn
@@ -196,12 +197,12 @@ def fitted(recipe, rng, shape=(32, 64, 1), pieces=22):
     keras.utils.set_random_seed(recipe.random_seed)
     x, labels = log_mels(rng, pieces, *shape[:2]), np.arange(pieces) % 3
     net = small_net(recipe, shape)
-    validation = x[:7], labels[:7]
-    history = fit_net_on(
-        net, {"train": (x[7:], labels[7:]), "validation": validation}, 3, recipe,
-        progress=False, callbacks=[],
+    segments = pd.DataFrame(
+        {"sha256": "a", "segment": np.arange(pieces) + 1, "genre": labels,
+         "split": ["validation"] * 7 + ["train"] * (pieces - 7)}
     )  # fmt: skip
-    return net, history, validation
+    history = fit_net_on(net, {"a": x}.get, segments, recipe, progress=False, callbacks=[])
+    return net, history, (x[:7], labels[:7])
 
 
 def loss_and_accuracy(net, x, labels):

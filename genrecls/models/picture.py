@@ -30,7 +30,9 @@ class Picture(keras.layers.Layer):
         self.picture_db = tuple(picture_db)
         self.colormap = colormap
         self.input_range = tuple(input_range)
-        self._table = color_table(colormap) if colormap == "viridis" else None
+        dark, bright = self.input_range
+        if colormap == "viridis":
+            self._table = (dark + (bright - dark) * color_table(colormap)).astype("float32")
 
     @classmethod
     def of(cls, front_end: FrontEnd, input_range=(0.0, 1.0)) -> Picture:
@@ -39,17 +41,18 @@ class Picture(keras.layers.Layer):
 
     def call(self, log_mel):
         low, high = self.picture_db
-        level = ops.clip((log_mel - low) / (high - low), 0.0, 1.0)
+        level = (log_mel - low) / (high - low)
+        if self.colormap == "viridis":
+            n = len(self._table)
+            index = ops.cast(ops.clip(level[..., 0] * n, 0, n - 1), "int32")
+            return ops.take(ops.convert_to_tensor(self._table), index, axis=0)
+        level = ops.clip(level, 0.0, 1.0)
         if self.colormap == "gray":
             colors = ops.repeat(level, 3, axis=-1)
-        elif self.colormap == "deltas":
+        else:
             delta = _delta(level)
             changes = ops.concatenate([delta, _delta(delta)], axis=-1)
             colors = ops.concatenate([level, ops.clip(changes + 0.5, 0.0, 1.0)], axis=-1)
-        else:
-            n = len(self._table)
-            index = ops.cast(ops.minimum(level[..., 0] * n, n - 1), "int32")
-            colors = ops.take(ops.convert_to_tensor(self._table), index, axis=0)
         dark, bright = self.input_range
         return dark + (bright - dark) * colors
 
