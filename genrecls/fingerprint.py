@@ -24,14 +24,14 @@ from .config import project_root
 from .files import write_atomically
 
 #: Raise it when the same file gives another fingerprint, or the same fingerprints other pairs.
-VERSION = 2
+VERSION = 3
 
 _RATE = 5512.5  # Hz, an eighth of the rate of a CD; the bands end at 2 kHz
 _HOP = 110
 _FRAME = 512  # samples, 93 ms
 _SMOOTHED = 17  # frames: 0.4 s, so long that half a hop of misalignment hardly matters
 _REACH = _FRAME + _SMOOTHED * _HOP  # samples that decide a sub-fingerprint: two means
-_AT_A_TIME = 128  # sub-fingerprints, so that they stay in the cache of the processor
+_AT_A_TIME = 160  # sub-fingerprints, so that they stay in the cache of the processor
 _BANDS = 33
 _F_MIN, _F_MAX = 300.0, 2000.0
 
@@ -116,31 +116,36 @@ def _sub_fingerprints(y: np.ndarray) -> np.ndarray:
     """All that can be told from samples [shape=(n,)]."""
     from scipy.fft import rfft
 
-    window, starts, means = _window_bands_and_means()
+    window, used, bands, means = _window_bands_and_means()
     frames = np.lib.stride_tricks.sliding_window_view(y, _FRAME)[::_HOP]
-    spectrum = rfft(frames * window, overwrite_x=True)[:, starts[0] : starts[-1]]
+    spectrum = rfft(frames * window, overwrite_x=True)[:, used]
     power = spectrum.real**2
     power += spectrum.imag**2
-    energy = np.add.reduceat(power, starts[:-1] - starts[0], axis=1)
-    smooth = means[: len(energy) - _SMOOTHED + 1, : len(energy)] @ energy
+    smooth = means[: len(power) - _SMOOTHED + 1, : len(power)] @ (power @ bands)
     rising = np.diff(np.diff(smooth, axis=1), axis=0) < 0
     bits = np.packbits(rising, axis=1).view(">u4")[:, 0].astype(np.uint32)
-    total = np.r_[0.0, np.cumsum(np.square(y, dtype=np.float64))]
-    begins = np.arange(len(bits)) * _HOP
-    silent = total[begins + _REACH] - total[begins] < _REACH * _SILENT_RMS**2
+    # The sum up to where each of them begins, and up to where it ends.
+    hops, rest = divmod(_REACH, _HOP)
+    edges = (_HOP * np.arange(len(bits) + hops)[:, None] + [0, rest]).ravel()[:-1]
+    total = np.r_[0.0, np.cumsum(np.add.reduceat(np.square(y), edges), dtype=np.float64)]
+    silent = total[2 * hops + 1 :: 2] - total[: -2 * hops : 2] < _REACH * _SILENT_RMS**2
     return np.where(silent, _SILENT, bits)
 
 
 @functools.cache
-def _window_bands_and_means() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hann window of a frame, first bin of each band, and the matrix that averages over frames."""
-    edges = np.geomspace(_F_MIN, _F_MAX, _BANDS + 1) * _FRAME / _RATE
+def _window_bands_and_means() -> tuple[np.ndarray, slice, np.ndarray, np.ndarray]:
+    """Hann window of a frame, the bins of all bands, and the matrices that add those of a band and
+    average over frames."""
+    edges = np.round(np.geomspace(_F_MIN, _F_MAX, _BANDS + 1) * _FRAME / _RATE).astype(int)
+    used = slice(edges[0], edges[-1])
+    bins = np.arange(edges[0], edges[-1])[:, None]
+    bands = ((edges[:-1] <= bins) & (bins < edges[1:])).astype(np.float32)
     weights = np.hanning(_SMOOTHED + 2)[1:-1]
     means = np.zeros((_AT_A_TIME + 1, _AT_A_TIME + _SMOOTHED), np.float32)
     for row, frames in enumerate(means):
         frames[row : row + _SMOOTHED] = weights / weights.sum()
     window = np.hanning(_FRAME + 1)[:-1]
-    return window.astype(np.float32), np.round(edges).astype(int), means
+    return window.astype(np.float32), used, bands, means
 
 
 def fingerprint_file(sha256: str) -> Path:

@@ -81,8 +81,8 @@ def to_log_mels(
             break
         if n < length:
             y = np.pad(y, (0, length - n))
-        log_mel = mel_spectrogram(y, front_end).astype(DTYPE)
-        keep(log_mel)
+        log_mel = mel_spectrogram(y, front_end)
+        keep(log_mel.astype(DTYPE))
         silent = bool(is_silent(log_mel, front_end))
         rows.append((len(rows) + 1, start / rate, (start + n) / rate, silent))
     if not rows:
@@ -108,15 +108,17 @@ def _sound(
 
 
 def _cut(sound: Iterator[np.ndarray], length: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Pieces of so many samples and where they start; at last what is left, which may be empty."""
-    parts, held, start = [np.empty(0, np.float32)], 0, 0
+    """Pieces of so many samples and where they start; at last what is left, which may be empty.
+
+    A piece is to be used before the next one is asked for, which takes its place.
+    """
+    piece, held, start = np.empty(length, np.float32), 0, 0
     for y in sound:
-        parts.append(y)
-        held += len(y)
-        if held >= length:
-            y = np.concatenate(parts)
-            for first in range(0, held - length + 1, length):
-                yield start + first, y[first : first + length]
-            start, held = start + held - held % length, held % length
-            parts = [y[len(y) - held :]]
-    yield start, np.concatenate(parts)
+        while len(y):
+            part, y = y[: length - held], y[length - held :]
+            piece[held : held + len(part)] = part
+            held += len(part)
+            if held == length:
+                yield start, piece
+                start, held = start + length, 0
+    yield start, piece[:held]
