@@ -3,10 +3,10 @@
     python benchmarks/speed.py                 # everything, an hour on two cores
     python benchmarks/speed.py prepare memory  # some parts
 
-A corpus is generated in ``data/benchmark/``; training and prediction take the demo's (``make run``).
-What is compared runs alternately in one process tree, so that a ratio holds although the machine is
-now fast, now slow; a table shows the medians, and the median of the ratios within the repetitions.
-Nothing else should be running.
+A corpus is generated in ``data/benchmark/``; training and prediction take that of the demo, after
+``make run``. What is compared runs alternately in one process tree, so that a ratio holds although
+the machine is now fast, now slow; a table shows the medians, and the median of the ratios within
+the repetitions. Nothing else should be running.
 
 Writes a table a part to ``reports/benchmarks/``, and from all that are there ``benchmarks.md``.
 """
@@ -199,8 +199,8 @@ def fresh(root: Path, front_end: FrontEnd, jobs: int = JOBS) -> None:
 
 
 def part_prepare() -> pd.DataFrame:
-    """Log-mels of 6 tracks of 4 minutes. The peers run in one process, as their users run them."""
-    root = generated("prepare", 6, 240.0)
+    """Log-mels of 12 tracks of 4 minutes. The peers run in one process, as their users run them."""
+    root = generated("prepare", 12, 240.0)
     corpus = Corpus.read(root)
     files = [corpus.file(path) for path in corpus.tracks["path"]]
 
@@ -252,7 +252,7 @@ def part_formats() -> pd.DataFrame:
 
 def part_precision() -> pd.DataFrame:
     """What a smaller number costs: error of the level and of the picture."""
-    root = generated("prepare", 6, 240.0)
+    root = generated("prepare", 12, 240.0)
     rows = []
     for name, front_end in (("seed", SEED), ("default", DEFAULT)):
         features = prepare(Corpus.read(root), front_end, progress=False)
@@ -376,7 +376,7 @@ def part_training() -> pd.DataFrame:
     def redrawn(logs: dict[str, list[float]]) -> None:
         figure, axes = plt.subplots(1, 2, figsize=(12, 4))
         for name, values in logs.items():
-            axes["accuracy" in name].plot(values, label=name)
+            axes[int("accuracy" in name)].plot(values, label=name)
         for ax in axes:
             ax.legend()
         Shown().update(figure)

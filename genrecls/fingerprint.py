@@ -52,12 +52,16 @@ _MIN_OVERLAP_S = 5.0
 _WINDOW = round(_MIN_OVERLAP_S / HOP_S)  # frames
 
 _AT_ONCE = 1 << 20  # sub-fingerprints, six hours of music: bounds the memory to 100 MB
+_MOST_VALUES = 1 << 24  # sub-fingerprints that vote, 90 hours: bounds the votes that chance makes
 _MOST_COMMON = 50  # occurrences: what stands everywhere tells nothing
 _NEIGHBOURS = 8  # equal values, in the order of the tracks, that vote: bounds the memory
 _OFFSET_BIN = 8  # frames, so that votes that stand a frame apart meet
 _SPAN = 1 << 24  # offsets, in bins
 _MIN_VOTES = 2
 _MOST_OFFSETS = 5  # to verify for a pair: loops vote for many
+
+# Neighbouring bits are not independent; times an odd number (Knuth), the highest ones are.
+_MIXES = np.uint32(2654435761)
 
 _ONES = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)
 
@@ -190,9 +194,9 @@ def find_near_duplicates(fingerprints: Sequence[np.ndarray]) -> pd.DataFrame:
     """Pairs of recordings that share 5 s or more of the same recorded sound.
 
     Equal sub-fingerprints of two recordings vote for the offset at which they stand; offsets with
-    several votes are verified on all bits. A million values are looked at together, so that memory
-    grows with the number of votes only: few but where recordings share sound, until chance makes
-    more of them in days of music.
+    several votes are verified on all bits. In more than 90 hours of music a sample of the values
+    votes, or chance would make too many votes for any memory: the longer the corpus, the longer must
+    be what two recordings share to be found.
 
     Parameters
     ----------
@@ -241,8 +245,10 @@ def _compare(a: np.ndarray, b: np.ndarray, offset: int) -> tuple[float, int]:
 
 def _candidates(fingerprints: Sequence[np.ndarray]) -> Iterator[tuple[int, int, int]]:
     """Pairs a < b and the offsets (in frames) that have the most votes."""
-    shares = 1 + sum(map(len, fingerprints)) // _AT_ONCE
-    votes = pd.concat([_votes(fingerprints, share, shares) for share in range(shares)])
+    total = sum(map(len, fingerprints))
+    sampled = 1 + total // _MOST_VALUES  # one in so many
+    shares = 1 + total // sampled // _AT_ONCE
+    votes = pd.concat([_votes(fingerprints, share, shares, sampled) for share in range(shares)])
     votes = votes.groupby(level=0).sum()
     votes = votes[votes >= _MIN_VOTES].sort_values(ascending=False)
     pairs = votes.index.to_numpy() // _SPAN
@@ -251,13 +257,18 @@ def _candidates(fingerprints: Sequence[np.ndarray]) -> Iterator[tuple[int, int, 
         yield *divmod(pair, len(fingerprints)), (offset - _SPAN // 2) * _OFFSET_BIN
 
 
-def _votes(fingerprints: Sequence[np.ndarray], share: int, shares: int) -> pd.Series:
-    """How many equal sub-fingerprints speak for each pair and offset, of a share of all values."""
+def _votes(
+    fingerprints: Sequence[np.ndarray], share: int, shares: int, sampled: int
+) -> pd.Series:
+    """How many equal sub-fingerprints speak for each pair and offset, of a share of a sample of all
+    values."""
     values, track, frame = [np.empty(0, np.uint32)], [], []
     for i, of_track in enumerate(fingerprints):
         # A value that lasts votes once.
         begins = np.r_[True, of_track[1:] != of_track[:-1]][: len(of_track)]
-        kept = np.flatnonzero(begins & (of_track != _SILENT) & (of_track % shares == share))
+        sample, of_sample = np.divmod(of_track * _MIXES, np.uint32(sampled))
+        mine = (of_sample == 0) & (sample % np.uint32(shares) == share)
+        kept = np.flatnonzero(begins & (of_track != _SILENT) & mine)
         values.append(of_track[kept])
         track.append(np.full(len(kept), i))
         frame.append(kept)

@@ -152,6 +152,14 @@ def test_shares_of_the_values_find_what_all_of_them_find(tune, monkeypatch):
     assert at_once[["a", "b"]].to_numpy().tolist() == [[0, 2]]
 
 
+def test_a_sample_of_the_values_finds_whole_copies(tune, monkeypatch):
+    prints = [fingerprint(y, RATE) for y in (tune, melody(3), tune, melody(4))]
+    everything = find_near_duplicates(prints)
+    monkeypatch.setattr("genrecls.fingerprint._MOST_VALUES", sum(map(len, prints)) // 8)
+    pd.testing.assert_frame_equal(find_near_duplicates(prints), everything)
+    assert everything[["a", "b"]].to_numpy().tolist() == [[0, 2]]
+
+
 @pytest.mark.parametrize("size", [101, 997, 44100])
 def test_in_blocks_it_is_the_same_as_at_once(tune, size):
     listener = Fingerprinter(RATE)
