@@ -196,8 +196,8 @@ def read_blocks(
         raise AudioError(path, {"file": "is a folder"}, "Name a file inside it.")
     if path.stat().st_size == 0:
         raise AudioError(path, {"file": "is empty"}, "Download or export it again.")
-    # The C library gives freed memory back and takes it anew for every block, which costs a tenth of
-    # the time, until it has seen a large array freed: then it keeps up to twice as much.
+    # The C library gives freed memory back and takes it anew for every block, a twentieth of all
+    # time, until it has seen a large array freed: then it keeps up to twice as much.
     np.empty(_KEPT_BYTES, np.uint8)
     reasons: dict[str, str] = {}
     for name, decoder in {"soundfile": _soundfile, "PyAV": _av}.items():

@@ -7,12 +7,10 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .audio import AudioError, AudioWarning
-from .bundle import GenreClassifier, Prediction
 from .config import (
     MODELS,
     PRESETS,
@@ -23,7 +21,10 @@ from .config import (
     project_root,
     run_name,
 )
-from .corpus import Corpus, CorpusError, sound_files
+
+if TYPE_CHECKING:  # what loads pandas is imported where it is needed: help should come at once
+    from .bundle import Prediction
+    from .corpus import Corpus
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -162,9 +163,7 @@ def evaluate(corpus: CorpusPath = None) -> None:
     from .evaluation import comparison_table
     from .report import saved_runs
 
-    typer.echo(
-        comparison_table(saved_runs(Corpus.name_of(_path(corpus)))).T.to_string(header=False)
-    )
+    typer.echo(comparison_table(saved_runs(_name(corpus))).T.to_string(header=False))
 
 
 @app.command(**_example("genrecls predict song.mp3 --run models/demo/cnn-default --json"))
@@ -180,6 +179,10 @@ def predict(
     jobs: Jobs = None,
 ) -> None:
     """Say what genre files are: probabilities per piece, and the verdict on the track."""
+    from .audio import AudioError
+    from .bundle import GenreClassifier
+    from .corpus import CorpusError, sound_files
+
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
     classifier = GenreClassifier.load(run or project_root() / "models" / "demo" / "cnn-default")
@@ -191,7 +194,7 @@ def predict(
         tracks += found
     answers = list(classifier.predict_all(tracks, jobs=jobs, progress=len(tracks) > 1))
     errors = [answer for answer in answers if isinstance(answer, AudioError)]
-    predictions = [answer for answer in answers if isinstance(answer, Prediction)]
+    predictions = [answer for answer in answers if not isinstance(answer, AudioError)]
     if as_json:
         said_by = {"run": str(classifier.folder)}
         said = [said_by | _as_dict(prediction) for prediction in predictions]
@@ -213,7 +216,7 @@ def report(corpus: CorpusPath = None) -> None:
     """Write tables and figures of the trained models of a corpus to reports/."""
     from .report import write_report
 
-    name = Corpus.name_of(_path(corpus))
+    name = _name(corpus)
     written = write_report(name)
     root = project_root()
     typer.echo("\nWhat was made, and where to look first:")
@@ -299,7 +302,7 @@ def horses(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
     from .horses import flip_table, ride
     from .report import saved_runs
 
-    runs = saved_runs(Corpus.name_of(_path(corpus)))
+    runs = saved_runs(_name(corpus))
     ride(runs, _read(corpus), jobs=jobs)
     typer.echo(flip_table(runs).to_string())
 
@@ -371,7 +374,15 @@ def _path(corpus: Path | None) -> Path:
     return corpus or project_root() / "data" / "demo"
 
 
+def _name(corpus: Path | None) -> str:
+    from .corpus import Corpus
+
+    return Corpus.name_of(_path(corpus))
+
+
 def _read(corpus: Path | None) -> Corpus:
+    from .corpus import Corpus, CorpusError
+
     path = _path(corpus)
     if corpus is None and not path.is_dir():
         raise CorpusError(f"no demo corpus in {str(path)!r}; make it with 'genrecls demo'")
@@ -428,6 +439,8 @@ def main() -> None:
 
 def _show_warning(otherwise):
     def show(message, category, *args, **kwargs):
+        from .audio import AudioWarning
+
         if issubclass(category, AudioWarning):
             typer.echo(f"genrecls: {message}", err=True)
         else:

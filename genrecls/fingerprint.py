@@ -195,8 +195,8 @@ def find_near_duplicates(fingerprints: Sequence[np.ndarray]) -> pd.DataFrame:
 
     Equal sub-fingerprints of two recordings vote for the offset at which they stand; offsets with
     several votes are verified on all bits. In more than 90 hours of music a sample of the values
-    votes, or chance would make too many votes for any memory: the longer the corpus, the longer must
-    be what two recordings share to be found.
+    votes, or chance would make too many votes for any memory: the longer the corpus, the longer
+    must be what two recordings share to be found.
 
     Parameters
     ----------
@@ -257,9 +257,7 @@ def _candidates(fingerprints: Sequence[np.ndarray]) -> Iterator[tuple[int, int, 
         yield *divmod(pair, len(fingerprints)), (offset - _SPAN // 2) * _OFFSET_BIN
 
 
-def _votes(
-    fingerprints: Sequence[np.ndarray], share: int, shares: int, sampled: int
-) -> pd.Series:
+def _votes(fingerprints: Sequence[np.ndarray], share: int, shares: int, sampled: int) -> pd.Series:
     """How many equal sub-fingerprints speak for each pair and offset, of a share of a sample of all
     values."""
     values, track, frame = [np.empty(0, np.uint32)], [], []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+
+_AHEAD = 8  # items: enough for the thread to go on while something longer is done with one of them
 
 
 def in_parallel(
@@ -51,10 +54,10 @@ def in_parallel(
 
 
 def ahead(items: Iterable) -> Iterator:
-    """The same items, each made in a thread while the one before it is used."""
+    """The same items, made in a thread while those before them are used, a few in advance."""
     source, end = iter(items), object()
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, source, end)
-        while (item := coming.result()) is not end:
-            coming = thread.submit(next, source, end)
+        coming = deque(thread.submit(next, source, end) for _ in range(_AHEAD))
+        while (item := coming.popleft().result()) is not end:
+            coming.append(thread.submit(next, source, end))
             yield item

@@ -212,3 +212,17 @@ def test_committed_notebooks_are_small_executed_in_order_and_without_errors(note
     assert len(cells) <= 15
     assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
     assert not [o for c in cells for o in c.outputs if o.output_type == "error"]
+
+
+def test_help_comes_without_what_takes_long_to_import():
+    code = """
+import sys
+from genrecls.cli import app
+try:
+    app(["--help"])
+except SystemExit:
+    pass
+print(sorted({"pandas", "numpy", "keras", "tensorflow", "torch", "librosa"} & {*sys.modules}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "predict" in done.stdout and done.stdout.splitlines()[-1] == "[]"

@@ -81,7 +81,7 @@ def test_half_precision_costs_nothing_that_a_picture_shows(preset, rng):
 def test_what_is_stored_is_not_made_again_and_survives_renaming(corpus, tmp_path):
     folder = tmp_path / "f"
     prepared(corpus, folder)
-    prints = tmp_path / "data" / "fingerprints-2"
+    prints = fingerprint_file("any").parent
     stored = [*folder.glob("*/*.*"), *prints.iterdir()]
     assert len(stored) == 3 * 8  # log-mels, their pieces and a fingerprint of every track
     before = {f: f.stat().st_mtime_ns for f in stored}
