@@ -92,7 +92,7 @@ class Blocks:
     Attributes
     ----------
     sample_rate : int > 0 (in Hz)
-    decoder : {'soundfile', 'PyAV'}
+    decoder : {'soundfile', 'PyAV', 'array'}
     problems : list of str
         What is not as it should be; complete after the last block.
     refused : dict of str to str
@@ -216,6 +216,38 @@ def read_blocks(
             except _RefusedError as error:
                 reasons[name] = str(error)
     raise AudioError(path, reasons, "Play it to hear whether it is whole; export it again.")
+
+
+def array_blocks(y: np.ndarray, sample_rate: int | None) -> Blocks:
+    """Samples that are in memory as the one block of a file.
+
+    Parameters
+    ----------
+    y : np.ndarray [shape=(n,) or (channels, n)], floats in [-1, 1]
+    sample_rate : int > 0 (in Hz)
+
+    Raises
+    ------
+    ValueError
+        If there is no sample rate, or ``y`` is no sound: of another shape or of integers, empty,
+        not finite, or far beyond full scale.
+    """
+    if not sample_rate or sample_rate <= 0:
+        raise ValueError(
+            "an array says nothing of its sample rate: give sample_rate, in Hz, of the array"
+        )
+    y = np.atleast_2d(y)
+    if y.ndim > 2 or y.shape[0] > y.shape[1] or not np.issubdtype(y.dtype, np.floating):
+        raise ValueError(
+            f"sound is an array of floats in [-1, 1] of shape (n,) or (channels, n), not of "
+            f"{y.dtype} and shape {y.shape}"
+        )
+    peak = float(np.abs(y).max())
+    if not peak <= _LOUDEST:  # NaN neither
+        raise ValueError(f"samples reach {peak:.3g} where full scale is 1")
+    block = np.ascontiguousarray(y.T, np.float32)
+    seconds = len(block) / sample_rate
+    return Blocks("array", int(sample_rate), [], {}, seconds, iter([block]), clip=True)
 
 
 def mixed(block: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 
-__all__ = ["keras", "make_deterministic"]
+__all__ = ["gradient", "keras", "make_deterministic"]
 
 
 @contextlib.contextmanager
@@ -48,3 +48,35 @@ def make_deterministic() -> None:
         import torch
 
         torch.use_deterministic_algorithms(True)
+
+
+def gradient(function, x):
+    """Gradient of a scalar function of a tensor, whichever backend Keras runs on.
+
+    Parameters
+    ----------
+    function : callable
+        Of a tensor to a scalar, in `keras.ops`.
+    x : np.ndarray
+
+    Returns
+    -------
+    np.ndarray [shape of x]
+    """
+    backend = keras.backend.backend()
+    x = keras.ops.convert_to_tensor(x)
+    if backend == "tensorflow":
+        import tensorflow
+
+        with tensorflow.GradientTape() as tape:
+            tape.watch(x)
+            value = function(x)
+        slope = tape.gradient(value, x)
+    elif backend == "torch":
+        import torch
+
+        x.requires_grad_()
+        [slope] = torch.autograd.grad(function(x), x)
+    else:
+        raise NotImplementedError(f"gradients with the Keras backend {backend!r}")
+    return keras.ops.convert_to_numpy(slope)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -14,6 +16,7 @@ import typer
 from .config import (
     MODELS,
     PRESETS,
+    SURE_FROM,
     TRANSFERRED,
     FrontEnd,
     GenreclsError,
@@ -176,23 +179,52 @@ def predict(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="One CSV row a piece.")] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw the taggram of one file to this file (.png, .svg, .pdf)."),
+    ] = None,
+    hop: Annotated[
+        float | None, typer.Option(help="Seconds between pieces, which then overlap, such as 1.")
+    ] = None,
+    sure_from: Annotated[
+        float,
+        typer.Option(min=0, max=1, help='Probability below which the verdict is "not sure".'),
+    ] = SURE_FROM,
     jobs: Jobs = None,
 ) -> None:
-    """Say what genre files are: probabilities per piece, and the verdict on the track."""
+    """Say what genre files are: probabilities per piece, and the verdict on the track.
+
+    Exit code 0 if every file got one; 2 if a file could not be used, with a line on stderr for
+    each; 130 if interrupted.
+    """
     from .audio import AudioError
     from .bundle import GenreClassifier
     from .corpus import CorpusError, sound_files
+    from .log_mels import hop_samples
 
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
-    classifier = GenreClassifier.load(run or project_root() / "models" / "demo" / "cnn-default")
+    if plot:
+        _check_plot(plot, files)
+    classifier = GenreClassifier.load(run or _demo_run())
+    try:
+        hop_samples(classifier.front_end, hop)
+    except ValueError as error:
+        raise typer.BadParameter(f"--hop: {error}") from error
     tracks = []
     for file in files:
         found = sound_files(file) if file.is_dir() else [file]
         if not found:
             raise CorpusError(f"no sound files in {str(file)!r}")
         tracks += found
-    answers = list(classifier.predict_all(tracks, jobs=jobs, progress=len(tracks) > 1))
+    options = {"hop_s": hop, "sure_from": sure_from}
+    with _without_remarks_of_decoders():
+        if plot:
+            answers = [classifier.predict(tracks[0], **options)]
+            _save_plot(answers[0], plot)
+        else:
+            several = len(tracks) > 1
+            answers = list(classifier.predict_all(tracks, jobs=jobs, progress=several, **options))
     errors = [answer for answer in answers if isinstance(answer, AudioError)]
     predictions = [answer for answer in answers if not isinstance(answer, AudioError)]
     if as_json:
@@ -211,12 +243,92 @@ def predict(
         raise typer.Exit(2)
 
 
+@contextlib.contextmanager
+def _without_remarks_of_decoders():
+    """Keep what C libraries write to the standard error stream of a damaged file from it.
+
+    Python's own stream goes on; what a decoder says of a file it refuses is in the error.
+    """
+    ours = sys.stderr
+    saved = os.dup(2)
+    try:
+        with open(saved, "w", buffering=1, closefd=False) as sys.stderr, open(os.devnull) as null:
+            os.dup2(null.fileno(), 2)
+            yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        sys.stderr = ours
+
+
+def _check_plot(plot: Path, files: list[Path]) -> None:
+    if len(files) > 1 or files[0].is_dir():
+        raise typer.BadParameter("--plot is of one file")
+    if plot.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise typer.BadParameter(f"--plot ends in .png, .svg or .pdf, not {plot.suffix!r}")
+    if not plot.absolute().parent.is_dir():
+        raise typer.BadParameter(f"--plot: there is no folder {str(plot.absolute().parent)!r}")
+
+
+def _save_plot(prediction: Prediction, plot: Path) -> None:
+    from .files import write_atomically
+
+    kind = plot.suffix.lower()[1:]
+    write_atomically(plot, lambda file: prediction.plot().savefig(file, format=kind))
+
+
+@app.command(**_example("genrecls export song_model.onnx --run models/demo/cnn-default"))
+def export(
+    file: Annotated[Path, typer.Argument(help="The file to write, such as model.onnx.")],
+    run: Annotated[
+        Path | None, typer.Option(help="Saved run; by default models/demo/cnn-default.")
+    ] = None,
+) -> None:
+    """Write a trained model as ONNX, and check that it says the same."""
+    from .bundle import GenreClassifier
+
+    difference = GenreClassifier.load(run or _demo_run()).export_onnx(file)
+    typer.echo(f"{file}: its probabilities are within {difference:.1g} of the model's")
+
+
+@app.command(**_example("genrecls serve --run models/demo/cnn-default"))
+def serve(
+    run: Annotated[
+        Path | None, typer.Option(help="Saved run; by default models/demo/cnn-default.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port.")] = 7860,
+    max_mb: Annotated[int, typer.Option(min=1, help="Largest file, in MB.")] = 50,
+    max_minutes: Annotated[float, typer.Option(min=0.25, help="Longest track.")] = 15,
+) -> None:
+    """Open a page to drop a track on: player, taggram, verdict, maps. Nothing is kept."""
+    from .app import serve as serve_page
+    from .bundle import GenreClassifier
+
+    serve_page(
+        GenreClassifier.load(run or _demo_run()),
+        host=host, port=port, max_mb=max_mb, max_minutes=max_minutes,
+    )  # fmt: skip
+
+
 @app.command(**_example("genrecls report my_music"))
-def report(corpus: CorpusPath = None) -> None:
-    """Write tables and figures of the trained models of a corpus to reports/."""
-    from .report import write_report
+def report(
+    corpus: CorpusPath = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether it shows what is there now.")
+    ] = False,
+) -> None:
+    """Write the report on the trained models of a corpus to reports/: tables, figures, a page."""
+    from .inputs import check_report
 
     name = _name(corpus)
+    if check:
+        typer.echo(f"up to date: {check_report(name)}")
+        return
+    from .report import write_report
+
     written = write_report(name)
     root = project_root()
     typer.echo("\nWhat was made, and where to look first:")
@@ -370,6 +482,10 @@ def _echo_places() -> str | None:
     return None
 
 
+def _demo_run() -> Path:
+    return project_root() / "models" / "demo" / "cnn-default"
+
+
 def _path(corpus: Path | None) -> Path:
     return corpus or project_root() / "data" / "demo"
 
@@ -400,7 +516,9 @@ def _chosen(value: str, names: tuple[str, ...], what: str) -> tuple[str, ...]:
 def _as_dict(prediction: Prediction) -> dict:
     return {
         "path": prediction.path,
+        "verdict": prediction.verdict,
         "genre": prediction.genre,
+        "sure_from": prediction.sure_from,
         "probabilities": prediction.probabilities,
         "pieces": prediction.pieces.to_dict("records"),
     }
@@ -410,7 +528,7 @@ def _echo_csv(predictions: list[Prediction]) -> None:
     for i, prediction in enumerate(predictions):
         table = prediction.pieces.copy()
         table.insert(0, "path", prediction.path)
-        table["verdict"] = prediction.genre
+        table["verdict"] = prediction.verdict
         typer.echo(table.to_csv(index=False, header=i == 0), nl=False)
 
 
@@ -418,7 +536,7 @@ def _echo_prediction(prediction: Prediction) -> None:
     typer.echo(prediction.path)
     typer.echo(prediction.pieces.round(3).to_string(index=False))
     shares = ", ".join(f"{genre} {p:.3f}" for genre, p in prediction.probabilities.items())
-    typer.echo(f"Verdict: {prediction.genre} ({shares})\n")
+    typer.echo(f"Verdict: {prediction.verdict} ({shares})\n")
 
 
 def main() -> None:

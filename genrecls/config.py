@@ -21,6 +21,11 @@ MODELS = ("cnn", "compact_cnn", "inception_resnet_v2", "efficientnet_lite0")
 TRANSFERRED = ("inception_resnet_v2", "efficientnet_lite0")
 
 
+#: Calibrated probability below which a verdict is "not sure": of those at this probability, four in
+#: ten are wrong.
+SURE_FROM = 0.6
+
+
 class GenreclsError(Exception):
     """Something about the input that the user can mend; the message says how."""
 

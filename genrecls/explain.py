@@ -1,12 +1,18 @@
-"""What the network sees: the output of its first convolution for one piece."""
+"""What the network sees: its first convolution, and which part of a piece its answer rests on.
+
+A map that looks right may be a picture of the input and no more. :func:`sanity_check` tells: the
+map of a net must change when its weights are randomised.
+"""
 
 from __future__ import annotations
 
 import os
 
 import numpy as np
+import pandas as pd
 
 from .bundle import GenreClassifier
+from .features import Features
 from .log_mels import track_log_mels
 from .spectrogram import to_image
 
@@ -33,9 +39,21 @@ def first_layer_activations(model, piece: np.ndarray) -> np.ndarray:
     """
     from .backend import keras
 
+    upto = keras.Model(model.inputs[0], _first_convolution(model).output)
+    return np.moveaxis(upto.predict_on_batch(_input_of(model, piece)[None])[0], -1, 0)
+
+
+def _first_convolution(model):
+    from .backend import keras
+
     first = next((x for x in model.layers if isinstance(x, keras.layers.Conv2D)), None)
     if first is None:
         raise ValueError(f"model {model.name!r} has no 2-D convolution")
+    return first
+
+
+def _input_of(model, piece: np.ndarray) -> np.ndarray:
+    """A piece as a model takes it [shape=(height, width, channels)]."""
     piece = np.asarray(piece, np.float32)
     piece = piece[..., None] if piece.ndim == 2 else piece
     wanted = model.input_shape[1:]
@@ -43,8 +61,7 @@ def first_layer_activations(model, piece: np.ndarray) -> np.ndarray:
         size not in (None, n) for size, n in zip(wanted, piece.shape, strict=True)
     ):
         raise ValueError(f"the model takes pieces of shape {wanted}, not {piece.shape}")
-    upto = keras.Model(model.inputs[0], first.output)
-    return np.moveaxis(upto.predict_on_batch(piece[None])[0], -1, 0)
+    return piece
 
 
 def track_activations(
@@ -72,3 +89,203 @@ def track_activations(
     log_mels, _ = track_log_mels(path, run.front_end)
     levels = log_mels[piece]
     return to_image(levels, run.front_end), first_layer_activations(run.model, levels)
+
+
+def grad_cam(model, piece: np.ndarray, genre: int | None = None) -> np.ndarray:
+    """Where the last maps of a net speak for a genre: Grad-CAM (Selvaraju et al. 2017).
+
+    The sum of the channels of the last layer that still has height and width, each weighed by the
+    mean slope of the genre's logit along it; what is negative is 0.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Of one of the builders, or any that ends in a dense softmax layer.
+    piece : np.ndarray [shape=(height, width) or (height, width, channels)]
+        One input of the model: a log-mel in dB, or a picture if the model takes pictures.
+    genre : int >= 0, optional
+        Number of the genre; by default the one that the model predicts.
+
+    Returns
+    -------
+    np.ndarray [shape=(height', width'), dtype=float32], >= 0
+        Row 0 is the lowest frequency, as in the input; coarse, as the last maps are.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such layers, or the piece is not of its input shape.
+    """
+    from .backend import gradient, keras
+
+    piece = _input_of(model, piece)[None]
+    genre = _genre(model, piece, genre)
+    layers = [x for x in model.layers if not isinstance(x, keras.layers.InputLayer)]
+    maps = [x.output for x in layers if len(getattr(x.output, "shape", ())) == 4]
+    if not maps:
+        raise ValueError(f"model {model.name!r} has no maps")
+    head = _head(model)
+    below, above = keras.Model(model.inputs[0], maps[-1]), keras.Model(maps[-1], head.input)
+    kernel, bias = head.kernel[:, genre], head.bias[genre]
+
+    def logit(x):
+        return keras.ops.sum(above(x, training=False)[0] * kernel) + bias
+
+    last = keras.ops.convert_to_numpy(below(piece, training=False))
+    weights = gradient(logit, last).mean(axis=(1, 2), keepdims=True)
+    return np.maximum((weights * last).sum(axis=-1)[0], 0)
+
+
+def occlusion(
+    model, piece: np.ndarray, genre: int | None = None, *, patches: tuple[int, int] = (8, 15)
+) -> np.ndarray:
+    """How much less a net is sure of a genre when a part of the piece is covered (Zeiler 2014).
+
+    Parameters
+    ----------
+    model : keras.Model
+    piece : np.ndarray
+        See :func:`grad_cam`. The patch is covered with the mean of the piece.
+    genre : int >= 0, optional
+        Number of the genre; by default the one that the model predicts.
+    patches : tuple of two ints > 0
+        Into how many patches height and width are divided; by default seconds, for 15 s.
+
+    Returns
+    -------
+    np.ndarray [shape=patches, dtype=float32]
+        By how much the logarithm of the odds of the genre falls where the patch is covered; below
+        0 where it rises. Row 0 is the lowest frequency.
+
+    Raises
+    ------
+    ValueError
+        If the model does not end in a dense layer, or the piece is not of its input shape.
+    """
+    from scipy.special import logsumexp
+
+    from .backend import keras
+
+    piece = _input_of(model, piece)
+    genre = _genre(model, piece[None], genre)
+    # The probabilities of a net that is very sure are 1 whatever is covered: what is before them?
+    head = _head(model)
+    before_head = keras.Model(model.inputs[0], head.input)
+    kernel, bias = (np.asarray(w, float) for w in head.get_weights())
+    rows, columns = (
+        np.linspace(0, size, n + 1).round().astype(int)
+        for size, n in zip(piece.shape, patches, strict=False)
+    )
+    falls = np.empty(patches, np.float32)
+    for i in range(patches[0]):
+        covered = np.repeat(piece[None], patches[1] + 1, axis=0)
+        for j in range(patches[1]):
+            covered[j, rows[i] : rows[i + 1], columns[j] : columns[j + 1]] = piece.mean()
+        logits = before_head.predict_on_batch(covered) @ kernel + bias
+        odds = logits[:, genre] - logsumexp(np.delete(logits, genre, axis=1), axis=1)
+        falls[i] = odds[-1] - odds[:-1]
+    return falls
+
+
+def _genre(model, pieces: np.ndarray, genre: int | None) -> int:
+    return int(model.predict_on_batch(pieces)[0].argmax()) if genre is None else genre
+
+
+def _head(model):
+    """The dense layer that makes the probabilities."""
+    from .backend import keras
+
+    if not isinstance(model.layers[-1], keras.layers.Dense):
+        raise ValueError(f"model {model.name!r} has no dense layer at its end")
+    return model.layers[-1]
+
+
+#: The maps of what an answer rests on, by name.
+MAPS = {"Grad-CAM": grad_cam, "occlusion": occlusion}
+
+
+def randomised(model, *, random_seed: int = 0):
+    """A copy of a model in which the values of every weight have been shuffled."""
+    from .backend import keras
+
+    copy, rng = keras.models.clone_model(model), np.random.default_rng(random_seed)
+    copy.set_weights([rng.permuted(w.ravel()).reshape(w.shape) for w in model.get_weights()])
+    return copy
+
+
+def sanity_check(model, piece: np.ndarray, *, random_seed: int = 0) -> pd.DataFrame:
+    """Whether the maps of a net are of its weights, or of the picture alone (Adebayo et al. 2018).
+
+    Parameters
+    ----------
+    model : keras.Model
+    piece : np.ndarray
+        See :func:`grad_cam`.
+    random_seed : int
+        Of the random weights.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a map: ``map``, ``rank correlation`` (Spearman's) of the map of the genre that the
+        model predicts with the map of the same genre after the weights were randomised. Near 1:
+        the map knows nothing of what was learnt. NaN where a map is flat.
+    """
+    from scipy.stats import spearmanr
+
+    genre = _genre(model, _input_of(model, piece)[None], None)
+    other = randomised(model, random_seed=random_seed)
+    rows = []
+    for name, map_of in MAPS.items():
+        ours, theirs = (map_of(m, piece, genre).ravel() for m in (model, other))
+        flat = np.ptp(ours) == 0 or np.ptp(theirs) == 0
+        rows.append((name, np.nan if flat else float(spearmanr(ours, theirs).statistic)))
+    return pd.DataFrame(rows, columns=["map", "rank correlation"])
+
+
+def channel_pieces(run: GenreClassifier, features: Features, *, n: int = 3) -> pd.DataFrame:
+    """Pieces of a corpus to which every channel of the first convolution answers most and least.
+
+    Parameters
+    ----------
+    run : GenreClassifier
+    features : Features
+        Of the front end of the run: ``genrecls.prepare(corpus, run.front_end)``.
+    n : int > 0
+        Pieces of either kind.
+
+    Returns
+    -------
+    pd.DataFrame
+        One row a channel and piece, the strongest first: ``channel`` (from 1), ``rank`` (1 is the
+        strongest, -1 the weakest), ``activation`` (mean of the channel's map over the piece) and
+        the columns of the segments table. Silent pieces are left out where the front end does so.
+
+    Raises
+    ------
+    ValueError
+        If the features are of another front end.
+    """
+    from .backend import keras
+
+    if features.front_end.log_mel_uid != run.front_end.log_mel_uid:
+        raise ValueError("these features are of another front end than that of the run")
+    pieces = features.segments
+    model, first = run.model, _first_convolution(run.model)
+    mean = keras.layers.GlobalAveragePooling2D()(first.output)
+    channels = keras.Model(model.inputs[0], mean)
+    answers = np.concatenate(
+        [
+            channels.predict_on_batch(features.log_mels(pieces.iloc[i : i + 32]))
+            for i in range(0, len(pieces), 32)
+        ]
+    )
+    n = min(n, len(pieces) // 2)
+    ranks = [*range(1, n + 1), *range(-n, 0)]
+    parts = []
+    for channel, answer in enumerate(answers.T, start=1):
+        order = np.argsort(-answer, kind="stable")
+        chosen = [order[rank - 1 if rank > 0 else rank] for rank in ranks]
+        found = {"channel": channel, "rank": ranks, "activation": answer[chosen]}
+        parts.append(pd.DataFrame(found).join(pieces.iloc[chosen].reset_index(drop=True)))
+    return pd.concat(parts, ignore_index=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
-from .audio import AudioError, Blocks, Resampler, mixed, read_blocks, warn_of
+from .audio import AudioError, Blocks, Resampler, array_blocks, mixed, read_blocks, warn_of
 from .config import FrontEnd
 from .fingerprint import Fingerprinter
 from .spectrogram import is_silent, mel_spectrogram
@@ -48,15 +48,36 @@ def track_log_mels(
 
 
 def hear(
-    path: str | os.PathLike, front_end: FrontEnd, *, pad: bool = False
+    sound: str | os.PathLike | np.ndarray,
+    front_end: FrontEnd,
+    *,
+    sample_rate: int | None = None,
+    pad: bool = False,
+    hop_s: float | None = None,
+    longest_s: float | None = None,
 ) -> tuple[np.ndarray, pd.DataFrame, list[str]]:
-    """:func:`track_log_mels`, and what is to be warned of."""
+    """:func:`track_log_mels` of a file or of samples, and what is to be warned of.
+
+    Parameters
+    ----------
+    sound : str, path-like, or np.ndarray [shape=(n,) or (channels, n)]
+    front_end : FrontEnd
+    sample_rate : int > 0 (in Hz)
+        Of an array.
+    pad, hop_s, longest_s
+        See :func:`to_log_mels`.
+    """
 
     def collect(blocks: Blocks):
         log_mels: list[np.ndarray] = []
-        table = to_log_mels(path, blocks, front_end, log_mels.append, pad=pad)
+        options = {"pad": pad, "hop_s": hop_s, "longest_s": longest_s}
+        table = to_log_mels(path, blocks, front_end, log_mels.append, **options)
         return np.stack(log_mels), table, blocks.problems
 
+    if isinstance(sound, np.ndarray):
+        path = "<array>"
+        return collect(array_blocks(sound, sample_rate))
+    path = sound
     return read_blocks(path, collect, in_thread=True)
 
 
@@ -67,17 +88,45 @@ def to_log_mels(
     keep: Callable[[np.ndarray], object],
     *,
     pad: bool = False,
+    hop_s: float | None = None,
+    longest_s: float | None = None,
     listener: Fingerprinter | None = None,
 ) -> pd.DataFrame:
     """Give the log-mel of every piece to ``keep``, and every block to ``listener``.
 
-    No more than a block and a piece is held at a time. Returns the table of the pieces.
+    No more than a block and a piece is held at a time.
+
+    Parameters
+    ----------
+    path : str or path-like
+        For the error.
+    blocks : Blocks
+    front_end : FrontEnd
+    keep : callable
+    pad : bool
+        Complete the last piece with silence instead of dropping it.
+    hop_s : float > 0, optional (in seconds)
+        From the start of one piece to that of the next; by default their length. See
+        :func:`hop_samples`.
+    longest_s : float > 0, optional (in seconds)
+        Refuse what is longer, without reading the rest.
+    listener : Fingerprinter, optional
+
+    Returns
+    -------
+    pd.DataFrame
+        The table of the pieces.
     """
     rate, length = front_end.sample_rate, front_end.segment_samples
+    hop = hop_samples(front_end, hop_s)
     rows = []
-    for start, y in _cut(_sound(blocks, front_end, listener), length):
+    for start, y in _cut(_sound(blocks, front_end, listener), length, hop):
         n = len(y)
-        if n < length and not (pad and n):
+        if longest_s and (start + n) / rate > longest_s:
+            raise AudioError(
+                path, {"length": f"more than {longest_s / 60:g} minutes"}, "Use a part of it."
+            )
+        if n < length and not (pad and n > (length - hop if rows else 0)):
             break
         if n < length:
             y = np.pad(y, (0, length - n))
@@ -97,17 +146,44 @@ def to_log_mels(
 def _sound(
     blocks: Blocks, front_end: FrontEnd, listener: Fingerprinter | None
 ) -> Iterator[np.ndarray]:
-    """One channel at the rate of the front end, in stretches [shape=(n,)] of any length."""
+    """One channel at the rate of the front end, in stretches [shape=(n,)] of any length.
+
+    No more of it than the file is long: a resampler rounds up, and 15 s less one sample are none.
+    """
     resampler = Resampler(blocks.sample_rate, front_end.sample_rate)
+    frames = given = 0
     for block in blocks:
+        frames += len(block)
         mix = mixed(block)
         if listener:
             listener.push(mix)
-        yield resampler.push(mix if front_end.channel == "mix" else block[:, 0])
-    yield resampler.push(np.empty(0, np.float32), last=True)
+        y = resampler.push(mix if front_end.channel == "mix" else block[:, 0])
+        given += len(y)
+        yield y
+    rest = resampler.push(np.empty(0, np.float32), last=True)
+    yield rest[: max(frames * front_end.sample_rate // blocks.sample_rate - given, 0)]
 
 
-def _cut(sound: Iterator[np.ndarray], length: int) -> Iterator[tuple[int, np.ndarray]]:
+def hop_samples(front_end: FrontEnd, hop_s: float | None) -> int:
+    """Samples from one piece to the next.
+
+    Raises
+    ------
+    ValueError
+        Unless a piece is a whole number of hops long: else the pieces that a verdict rests on,
+        which do not overlap, would not be among those that do.
+    """
+    length = front_end.segment_samples
+    hop = round((hop_s or front_end.segment_s) * front_end.sample_rate)
+    if hop <= 0 or length % hop:
+        raise ValueError(
+            f"a piece of {front_end.segment_s:g} s is no whole number of hops of {hop_s:g} s; "
+            f"1, 1.5, 3, 5 and 7.5 s go into 15 s"
+        )
+    return hop
+
+
+def _cut(sound: Iterator[np.ndarray], length: int, hop: int) -> Iterator[tuple[int, np.ndarray]]:
     """Pieces of so many samples and where they start; at last what is left, which may be empty.
 
     A piece is to be used before the next one is asked for, which takes its place.
@@ -120,5 +196,6 @@ def _cut(sound: Iterator[np.ndarray], length: int) -> Iterator[tuple[int, np.nda
             held += len(part)
             if held == length:
                 yield start, piece
-                start, held = start + length, 0
+                piece[: length - hop] = piece[hop:]
+                start, held = start + hop, length - hop
     yield start, piece[:held]

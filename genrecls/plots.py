@@ -6,11 +6,13 @@ Time is in seconds and frequency in Hz on every picture of sound, low frequencie
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 
 from .config import FrontEnd
 from .spectrogram import hz_to_mel
@@ -72,9 +74,14 @@ def log_mel(
     vmin: float | None = None,
     colorbar: bool = True,
 ) -> Axes:
-    """A log-mel [shape=(n_mels, frames)] in dB, with its colour bar."""
+    """A log-mel in dB, with its colour bar: of a piece [shape=(n_mels, frames)], or of all pieces
+    of a track [shape=(pieces, n_mels, frames)], one after the other."""
     ax = ax or plt.gca()
-    image = ax.imshow(levels, extent=_extent(levels, front_end), vmin=vmin, **_SOUND)
+    extent = _extent(levels, front_end)
+    if levels.ndim == 3:
+        extent = (0, len(levels) * front_end.segment_s, *extent[2:])
+        levels = np.concatenate(levels, axis=1)
+    image = ax.imshow(levels.astype(np.float32), extent=extent, vmin=vmin, **_SOUND)
     if colorbar:
         ax.figure.colorbar(image, ax=ax, format="%d dB", pad=0.01)
     return _label(ax, front_end)
@@ -92,6 +99,72 @@ def picture(
     extent = _extent(np.empty(frames), front_end)
     ax.imshow(image, extent=extent, cmap=cmap, interpolation="nearest", **_SOUND)
     return _label(ax, front_end)
+
+
+def taggram(
+    pieces: pd.DataFrame, genres: Sequence[str] | None = None, *, ax: Axes | None = None
+) -> Axes:
+    """Probability of every genre over the time of a track: a row and a colour each.
+
+    The stronger the colour, the more probable the genre. Where pieces overlap, each is drawn
+    around its middle.
+
+    Parameters
+    ----------
+    pieces : pd.DataFrame
+        Of one track, in the order of time: ``start_s, end_s, prob_<genre>...``; with ``silent``,
+        silent pieces are hatched. Such as :attr:`genrecls.bundle.Prediction.pieces`.
+    genres : sequence of str, optional
+        By default all, in the order of their columns.
+    """
+    ax = ax or plt.gca()
+    genres = genres or [name.removeprefix("prob_") for name in pieces if name.startswith("prob_")]
+    start, end = pieces["start_s"].to_numpy(), pieces["end_s"].to_numpy()
+    middle = (start + end) / 2
+    edges = np.concatenate([start[:1], (middle[1:] + middle[:-1]) / 2, end[-1:]])
+    for row, genre in enumerate(genres):
+        color = LinearSegmentedColormap.from_list(genre, ["white", COLORS[row % len(COLORS)]])
+        share = pieces[f"prob_{genre}"].to_numpy()[None]
+        ax.pcolormesh(edges, [row - 0.45, row + 0.45], share, cmap=color, vmin=0, vmax=1)
+    if "silent" in pieces:
+        for at in np.flatnonzero(pieces["silent"]):
+            ax.axvspan(*edges[at : at + 2], fill=False, hatch="///", edgecolor="0.6", lw=0)
+    ax.set_yticks(range(len(genres)), genres)
+    ax.set(xlim=(edges[0], edges[-1]), ylim=(len(genres) - 0.5, -0.5), xlabel="Time (s)")
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    return ax
+
+
+def prediction(result) -> plt.Figure:
+    """The taggram of a :class:`~genrecls.bundle.Prediction` above the mel-spectrogram of the track.
+
+    The pieces of the spectrogram are those that the model sees, one after the other: under the
+    default front end each is drawn relative to its own loudest value.
+
+    Raises
+    ------
+    ValueError
+        If the prediction does not hold its log-mels, as those of ``predict_all``.
+    """
+    if result.log_mels is None:
+        raise ValueError("this prediction holds no log-mels; those of predict() do")
+    rows = len(result.probabilities)
+    with plt.rc_context():
+        style()
+        figure = plt.figure(figsize=(10, 3.6 + 0.35 * rows))
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[0.6 + 0.35 * rows, 3])
+        taggram(result.pieces, ax=top).set(xlabel="")
+        top.set_title(f"{Path(result.path).name}: {result.verdict} ({said(result.probabilities)})")
+        log_mel(result.log_mels, result.front_end, ax=bottom, colorbar=False)
+    return figure
+
+
+def said(probabilities: dict[str, float]) -> str:
+    """Probabilities in words, the highest first, five at most."""
+    highest = sorted(probabilities.items(), key=lambda item: -item[1])
+    more = [] if len(highest) <= 5 else ["…"]
+    return ", ".join([f"{genre} {p:.2f}" for genre, p in highest[:5]] + more)
 
 
 def first_layer(
@@ -251,7 +324,7 @@ def horses(rates: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 def _extent(levels: np.ndarray, front_end: FrontEnd) -> tuple[float, float, float, float]:
-    bands, frames = levels.shape
+    bands, frames = levels.shape[-2:]
     return 0, frames * front_end.hop_length / front_end.sample_rate, 0, bands
 
 

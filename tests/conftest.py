@@ -61,6 +61,29 @@ def small_corpus(tmp_path_factory):
     return write_corpus(tmp_path_factory.mktemp("music") / "small")
 
 
+GENRES = ("classique", "jazz", "rap")
+
+
+@pytest.fixture(scope="session")
+def music(tmp_path_factory):
+    """A corpus of three genres."""
+    return write_corpus(tmp_path_factory.mktemp("three") / "music", genres=GENRES)
+
+
+@pytest.fixture(scope="session")
+def bundle(music, tmp_path_factory):
+    """Folder of a compact CNN, trained a little on the three genres."""
+    from genrecls import Corpus, FrontEnd, Recipe, train
+
+    home = tmp_path_factory.mktemp("trained")
+    recipe = Recipe.preset("default", "compact_cnn", epochs=20)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENRECLS_HOME", str(home))
+        run = train(Corpus.read(music), recipe, FrontEnd.preset("default"),
+                    name="compact_cnn-default", jobs=1, progress=False)  # fmt: skip
+    return run.folder
+
+
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """An empty project folder."""

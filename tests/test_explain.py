@@ -1,0 +1,126 @@
+"""Maps of what an answer rests on. Run under every Keras backend, as ``tests/test_models.py``."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from conftest import GENRES
+
+from genrecls import Corpus, FrontEnd, GenreClassifier, explain, prepare
+from genrecls.log_mels import track_log_mels
+from genrecls.models import BUILDERS, Picture
+
+DEFAULT = FrontEnd.preset("default")
+
+
+@pytest.fixture(scope="module")
+def run(bundle):
+    return GenreClassifier.load(bundle)
+
+
+@pytest.fixture(scope="module")
+def piece(run, music):
+    return track_log_mels(music / "rap_test" / "rap 90 - Same Title.wav", run.front_end)[0][0]
+
+
+def untrained(name):
+    options = {"weights": None} if name in ("inception_resnet_v2", "efficientnet_lite0") else {}
+    keras.utils.set_random_seed(0)
+    return BUILDERS[name]((128, 323, 1), 4, picture=Picture.of(DEFAULT), **options)
+
+
+@pytest.mark.parametrize("name", sorted(BUILDERS))
+def test_maps_of_every_net_cover_the_piece_and_change_with_its_weights(name, piece):
+    model = untrained(name)
+    activations = explain.first_layer_activations(model, piece)
+    assert activations.ndim == 3 and np.isfinite(activations).all()
+    coarse = functools.partial(explain.occlusion, patches=(2, 3))
+    genres = range(2 if name == "inception_resnet_v2" else 4)  # Grad-CAM of one may be all 0
+    for map_of in (explain.grad_cam, coarse):
+        found, other = (
+            np.stack([map_of(m, piece, genre) for genre in genres])
+            for m in (model, explain.randomised(model))
+        )
+        assert found.ndim == 3 and np.isfinite(found).all() and np.ptp(found) > 0
+        assert not np.allclose(found, other, rtol=0.1, atol=1e-3 * np.abs(found).max())
+
+
+def test_the_maps_of_a_trained_net_are_not_those_of_a_random_one(run, piece):
+    table = explain.sanity_check(run.model, piece).set_index("map")["rank correlation"]
+    assert list(table.index) == ["Grad-CAM", "occlusion"]
+    # Two pictures of the input alone would agree.
+    assert not (table.abs() > 0.6).any()
+    before = run.model.get_weights()
+    explain.randomised(run.model)
+    for ours, theirs in zip(run.model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_grad_cam_of_a_net_that_ends_in_a_mean_is_the_class_activation_map(run, piece):
+    """There its weights are those of the dense layer (Zhou et al. 2016), over the size of a map."""
+    model = run.model
+    maps_of = keras.Model(model.inputs[0], model.get_layer("pool").input)
+    maps = maps_of.predict_on_batch(piece[None, ..., None].astype(np.float32))[0]
+    kernel = model.get_layer("genre").get_weights()[0]
+    for genre in range(len(GENRES)):
+        by_hand = np.maximum(maps @ kernel[:, genre], 0) / (maps.shape[0] * maps.shape[1])
+        np.testing.assert_allclose(explain.grad_cam(model, piece, genre), by_hand, atol=1e-5)
+
+
+def test_occlusion_finds_the_only_place_that_matters():
+    inputs = keras.Input((8, 30, 1))
+    x = keras.layers.Cropping2D(((2, 5), (10, 18)))(inputs)  # row 2, columns 10 and 11
+    outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(x))
+    model = keras.Model(inputs, outputs)
+    model.layers[-1].set_weights([np.array([[0, 1], [0, 1]], float), np.zeros(2)])
+    piece = np.zeros((8, 30))
+    piece[2, 10:12] = 50
+    falls = explain.occlusion(model, piece, 1, patches=(8, 15))
+    assert np.argwhere(falls).tolist() == [[2, 5]]
+    # The probability is 1 with and without; its logarithm of the odds knows.
+    assert falls[2, 5] == pytest.approx(100 - 2 * piece.mean(), rel=1e-4)
+    assert (explain.occlusion(model, piece, 0, patches=(8, 15)) == -falls).all()
+
+
+def test_maps_are_of_the_predicted_genre_unless_another_is_asked_for(run, piece):
+    predicted = int(run.predict_log_mels(piece[None]).argmax())
+    for map_of in explain.MAPS.values():
+        np.testing.assert_array_equal(map_of(run.model, piece), map_of(run.model, piece, predicted))
+
+
+def test_a_model_without_maps_or_of_another_shape_is_refused(run):
+    dense = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(),
+                              keras.layers.Dense(2)])  # fmt: skip
+    with pytest.raises(ValueError, match="has no maps"):
+        explain.grad_cam(dense, np.zeros((4, 4)), 0)
+    convolution = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 2)])
+    for map_of in explain.MAPS.values():
+        with pytest.raises(ValueError, match="no dense layer at its end"):
+            map_of(convolution, np.zeros((4, 4)), 0)
+        with pytest.raises(ValueError, match="takes pieces of shape"):
+            map_of(run.model, np.zeros((4, 4)))
+
+
+def test_strongest_and_weakest_pieces_are_those_with_the_largest_and_smallest_maps(
+    run, music, home
+):
+    features = prepare(Corpus.read(music), run.front_end, jobs=1, progress=False)
+    table = explain.channel_pieces(run, features, n=2)
+    assert table.groupby("channel").size().eq(4).all()
+    assert {"path", "segment", "start_s", "genre", "split"} <= set(table)
+    pieces = features.segments
+    model = run.model
+    means = np.array(
+        [explain.first_layer_activations(model, m).mean(axis=(1, 2))
+         for m in features.log_mels(pieces)]
+    )  # fmt: skip
+    for channel, rows in table.groupby("channel"):
+        order = np.sort(means[:, channel - 1])
+        np.testing.assert_allclose(
+            rows.set_index("rank").loc[[1, 2, -2, -1], "activation"],
+            [order[-1], order[-2], order[1], order[0]], atol=1e-4,
+        )  # fmt: skip
+    seed = prepare(Corpus.read(music), FrontEnd.preset("seed"), jobs=1, progress=False)
+    with pytest.raises(ValueError, match="another front end"):
+        explain.channel_pieces(run, seed)
