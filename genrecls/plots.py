@@ -152,7 +152,7 @@ def prediction(result) -> plt.Figure:
     rows = len(result.probabilities)
     with plt.rc_context():
         style()
-        figure = plt.figure(figsize=(10, 3.6 + 0.35 * rows))
+        figure = plt.figure(figsize=(10, 3.6 + 0.35 * rows), dpi=plt.rcParams["savefig.dpi"])
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[0.6 + 0.35 * rows, 3])
         taggram(result.pieces, ax=top).set(xlabel="")
         top.set_title(f"{Path(result.path).name}: {result.verdict} ({said(result.probabilities)})")
@@ -192,6 +192,66 @@ def first_layer(
         ax.set(xlabel="", ylabel="")
     bottom.supxlabel("Time (s)", fontsize=10)
     bottom.supylabel("Frequency (Hz)", fontsize=10)
+    return figure
+
+
+def maps(image: np.ndarray, maps: dict[str, np.ndarray], front_end: FrontEnd) -> plt.Figure:
+    """A picture, and what an answer about it rests on: a map each, over the picture in gray.
+
+    Parameters
+    ----------
+    image : np.ndarray [shape=(n_mels, frames, 3)], in [0, 1]
+    maps : dict of str to np.ndarray [shape=(height, width)]
+        Name and map, of any resolution; see :mod:`genrecls.explain`. Where one is nowhere
+        negative, dark is 0; else white is.
+    """
+    figure = plt.figure(figsize=(4 * (1 + len(maps)), 3.2), layout="constrained")
+    axes = figure.subplots(1, 1 + len(maps), sharey=True)
+    picture(image, front_end, ax=axes[0]).set_title("Input picture")
+    gray = image.mean(axis=-1)
+    for ax, (name, values) in zip(axes[1:], maps.items(), strict=True):
+        picture(np.repeat(gray[..., None], 3, axis=-1), front_end, ax=ax).set_title(name)
+        most = float(np.abs(values).max()) or 1.0
+        signed = values.min() < 0
+        shown = ax.imshow(
+            values, extent=(*ax.get_xlim(), *ax.get_ylim()), alpha=0.6, interpolation="bilinear",
+            cmap="RdBu_r" if signed else "magma", vmin=-most if signed else 0, vmax=most, **_SOUND,
+        )  # fmt: skip
+        figure.colorbar(shown, ax=ax, pad=0.02)
+        ax.set_ylabel("")
+    return figure
+
+
+def channel_pieces(
+    table: pd.DataFrame, images: Sequence[np.ndarray], front_end: FrontEnd
+) -> plt.Figure:
+    """The pieces to which channels answer most and least: a row a channel, the strongest left.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        See :func:`genrecls.explain.channel_pieces`.
+    images : sequence of np.ndarray [shape=(n_mels, frames, 3)], in [0, 1]
+        The picture of every row.
+    front_end : FrontEnd
+    """
+    channels = table["channel"].unique()
+    columns = len(table) // len(channels)
+    figure = plt.figure(figsize=(2.6 * columns, 1.75 * len(channels) + 0.4), layout="constrained")
+    axes = figure.subplots(len(channels), columns, sharex=True, sharey=True, squeeze=False)
+    for ax, row, image in zip(axes.flat, table.to_dict("records"), images, strict=True):
+        picture(image, front_end, ax=ax)
+        _label(ax, front_end, HZ_TICKS[::2])
+        title = f"{row['genre']}, {row['start_s']:.0f} s: {row['activation']:.2g}"
+        ax.set_title(title, fontsize=8)
+        ax.tick_params(labelsize=7)
+        ax.set(xlabel="", ylabel="")
+    for ax, channel in zip(axes[:, 0], channels, strict=True):
+        ax.set_ylabel(f"Channel {channel}", fontsize=8)
+    figure.supxlabel("Time (s)", fontsize=10)
+    figure.supylabel("Frequency (Hz)", fontsize=10)
+    figure.suptitle(f"{columns // 2} strongest on the left, {columns // 2} weakest on the right",
+                    fontsize=10)  # fmt: skip
     return figure
 
 

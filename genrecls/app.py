@@ -1,0 +1,236 @@
+"""A page to drop a track on: player, taggram, verdict, and the maps that it rests on.
+
+Made with Gradio (extra ``app``). Sound, figures and answers stay on the machine: an upload is
+deleted when its page is closed, after ten minutes at the latest, and all of them when the command
+ends.
+"""
+
+# No annotations from the future here: Gradio looks for its Request among them.
+import base64
+import html
+import io
+import os
+import signal
+import sys
+import tempfile
+import threading
+import warnings
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+try:
+    import gradio as gr
+except ImportError as error:
+    raise ImportError(f'{error}; the page is an extra of genrecls: pip install ".[app]"') from error
+
+from . import explain, plots
+from .audio import AudioError, AudioWarning
+from .bundle import GenreClassifier, Prediction
+from .config import SURE_FROM, project_root
+from .spectrogram import to_image
+
+_HOP_S = 3.0
+_DELETED_AFTER_S = 600
+_WAITING = 50  # tracks, at most
+_N_EXAMPLES = 4
+_DPI = 120
+
+
+def serve(
+    classifier: GenreClassifier, *, host: str, port: int, max_mb: int, max_minutes: float
+) -> None:
+    """Show the page of a classifier until it is interrupted.
+
+    Parameters
+    ----------
+    classifier : GenreClassifier
+    host : str
+        Address to listen on; ``'127.0.0.1'`` is this machine alone.
+    port : int in [1, 65535]
+    max_mb : int > 0
+        Largest upload.
+    max_minutes : float > 0
+        Longest track.
+
+    Raises
+    ------
+    OSError
+        If the port is taken.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # on the way out, uploads are deleted
+    with tempfile.TemporaryDirectory(prefix="genrecls-") as folder:
+        os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
+        page = make_page(classifier, max_mb=max_mb, max_minutes=max_minutes)
+        page.queue(max_size=_WAITING)
+        page.launch(server_name=host, server_port=port, max_file_size=f"{max_mb}mb", share=False,
+                    ssr_mode=False, footer_links=[], run_history=False, theme=_theme(),
+                    quiet=True, prevent_thread_lock=True)  # fmt: skip
+        print(f"http://{host}:{port} (Ctrl-C ends it)", flush=True)
+        page.block_thread()
+
+
+def make_page(classifier: GenreClassifier, *, max_mb: int, max_minutes: float):
+    """The page as ``gradio.Blocks``. See :func:`serve`."""
+    _ = classifier.model  # loaded before the first visitor comes
+    open_pages: dict[str, set[str]] = defaultdict(set)
+
+    def came(path: str | None, request: gr.Request) -> None:
+        if path:
+            open_pages[request.session_hash].add(path)
+
+    def left(request: gr.Request) -> None:
+        for path in open_pages.pop(request.session_hash, set()):
+            # Gradio keeps equal files once.
+            if not any(path in others for others in open_pages.values()):
+                Path(path).unlink(missing_ok=True)
+
+    def listen(path: str | None):
+        nothing = gr.Audio(None, visible=False), "", "", None, gr.Dropdown([], visible=False), ""
+        if path is None:
+            return nothing
+        try:
+            prediction, remarks = _predict(classifier, path, max_minutes)
+        except AudioError as error:
+            said = AudioError(Path(path).name, error.reasons, error.advice)
+            return nothing[0], _sentence(str(said)), *nothing[2:]
+        pieces = [(_times(piece), i) for i, piece in enumerate(_apart(prediction))]
+        telling = _most_telling(prediction)
+        chosen = gr.Dropdown(choices=pieces, value=telling, visible=True)
+        taggram = _image(prediction.plot(), "Probability of each genre over time")
+        player = gr.Audio(path, visible=True)
+        return player, _verdict(prediction, remarks), taggram, prediction, chosen, ""
+
+    def show_maps(prediction: Prediction | None, piece: int | None) -> str:
+        if prediction is None or piece is None:
+            return ""
+        return _maps(classifier, prediction, piece)
+
+    with gr.Blocks(
+        title="genrecls", analytics_enabled=False, delete_cache=(60, _DELETED_AFTER_S)
+    ) as page:
+        gr.Markdown(
+            f"# Sound is a picture too\n"
+            f"Drop a track, and *{_plain(classifier.name)}* says which of its genres it hears: "
+            f"{_plain(', '.join(classifier.genres))}. Below a probability of {SURE_FROM:g} it is "
+            f"not sure. Up to {max_mb} MB and {max_minutes:g} minutes; nothing is kept."
+        )
+        track = gr.File(label="Track", elem_id="track", height=140)
+        if examples := _examples(classifier):
+            gr.Examples([[str(file)] for file in examples], track, label="Or one of these",
+                        example_labels=[file.stem for file in examples])  # fmt: skip
+        verdict = gr.HTML(elem_id="verdict")
+        # Its button "share" would send the track to another machine.
+        player = gr.Audio(label="Player", interactive=False, visible=False, buttons=[],
+                          elem_id="player")  # fmt: skip
+        taggram = gr.HTML(elem_id="taggram")
+        held = gr.State(time_to_live=_DELETED_AFTER_S)
+        piece = gr.Dropdown(label="What the answer rests on, in the piece", visible=False)
+        maps = gr.HTML(elem_id="maps")
+
+        track.upload(came, track, queue=False, api_visibility="private")
+        track.change(
+            listen, track, [player, verdict, taggram, held, piece, maps],
+            concurrency_limit=1, concurrency_id="model", api_visibility="private",
+        ).then(
+            show_maps, [held, piece], maps, concurrency_id="model", api_visibility="private"
+        )  # fmt: skip
+        piece.input(show_maps, [held, piece], maps, concurrency_id="model",
+                    api_visibility="private")  # fmt: skip
+        page.unload(left)
+    return page
+
+
+def _theme():
+    fonts = ["system-ui", "sans-serif"]  # Gradio's own come from another machine
+    return gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"])
+
+
+# Pictures are drawn one at a time: matplotlib's state is one for all threads.
+_drawing = threading.Lock()
+
+
+def _predict(classifier, path: str, max_minutes: float) -> tuple[Prediction, list[str]]:
+    """What the classifier says, and what is to be warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AudioWarning)
+        prediction = classifier.predict(path, hop_s=_HOP_S, longest_s=60 * max_minutes)
+    said = [str(w.message) for w in caught if issubclass(w.category, AudioWarning)]
+    return prediction, [text.replace(path, Path(path).name) for text in said]
+
+
+def _examples(classifier: GenreClassifier) -> list[Path]:
+    """A test track of each genre, where the corpus is still in ``data/``."""
+    test = classifier.segments.query("split == 'test'").drop_duplicates("genre")
+    folder = project_root() / "data" / classifier.card["corpus"]
+    files = [folder / path for path in test["path"]]
+    return [file for file in files if file.is_file()][:_N_EXAMPLES]
+
+
+def _apart(prediction: Prediction) -> list[dict]:
+    """The pieces that do not overlap, in the order of the log-mels."""
+    length = prediction.front_end.segment_s
+    starts = np.arange(len(prediction.log_mels)) * length
+    pieces = prediction.pieces.set_index(prediction.pieces["start_s"].round(3))
+    return pieces.loc[np.round(starts, 3)].to_dict("records")
+
+
+def _most_telling(prediction: Prediction) -> int:
+    """Number of the piece that speaks most for the genre of the track."""
+    return int(np.argmax([p[f"prob_{prediction.genre}"] for p in _apart(prediction)]))
+
+
+def _times(piece: dict) -> str:
+    start, end = (f"{int(s) // 60}:{int(s) % 60:02}" for s in (piece["start_s"], piece["end_s"]))
+    return f"{start} – {end}"
+
+
+def _maps(classifier: GenreClassifier, prediction: Prediction, piece: int) -> str:
+    levels = prediction.log_mels[piece]
+    genre = classifier.genres.index(prediction.genre)
+    maps = {name: f(classifier.model, levels, genre) for name, f in explain.MAPS.items()}
+    image = to_image(levels, classifier.front_end)
+    with _drawing:
+        figure = plots.maps(image, maps, classifier.front_end)
+    caption = (
+        f"Grad-CAM: the brighter, the more it speaks for {prediction.genre}. Occlusion: without "
+        f"what is red {prediction.genre} is less probable, without what is blue more."
+    )
+    return _image(figure, caption)
+
+
+def _verdict(prediction: Prediction, remarks: list[str]) -> str:
+    shares = plots.said(prediction.probabilities)
+    notes = "".join(f"<p>{html.escape(remark)}</p>" for remark in remarks)
+    return (
+        f'<p style="font-size:1.6em"><strong>{html.escape(prediction.verdict)}</strong></p>'
+        f"<p>{html.escape(shares)}</p>{notes}"
+    )
+
+
+def _sentence(text: str) -> str:
+    return f'<p role="alert"><strong>{html.escape(text)}</strong></p>'
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    from .render import escape
+
+    return escape(text)
+
+
+def _image(figure, caption: str) -> str:
+    """A figure inside the page, so that no file is left of it."""
+    from matplotlib import pyplot as plt
+
+    picture = io.BytesIO()
+    with _drawing:
+        figure.savefig(picture, format="png", dpi=_DPI)
+        plt.close(figure)
+    data = base64.b64encode(picture.getvalue()).decode()
+    text = html.escape(caption, quote=True)
+    return (
+        f'<figure><img style="width:100%" alt="{text}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
