@@ -124,7 +124,7 @@ def _trunk(run: GenreClassifier) -> str:
 def _scores(test: pd.DataFrame, genres: Sequence[str], card: dict, *, by: str) -> dict:
     tracks = track_verdicts(test, genres)
     right = int((tracks["predicted"] == tracks["genre"]).sum())
-    f1 = score_intervals(test, genres).loc["macro F1"]
+    f1 = score_intervals(test, genres, auc=False).loc["macro F1"]
     return {
         "architecture": card["architecture"],
         "parameters": card["parameters"],
@@ -182,22 +182,27 @@ def example_tracks(runs: Sequence[GenreClassifier]) -> dict[str, pd.DataFrame]:
         the original, ``<file name>_<part>``), ``genre, y_test, part``, a prediction per run, and
         the first run's probability per genre.
     """
-    first = runs[0]
-    test = first.predictions.query("split == 'test'")
-    verdicts = track_verdicts(test, first.genres)
+    return {kind: piece_table(runs, track) for kind, track in example_track_ids(runs[0]).items()}
+
+
+def example_track_ids(run: GenreClassifier) -> dict[str, str]:
+    """Which test tracks are easy, hard and hardest for a run. See :func:`example_tracks`."""
+    test = run.predictions.query("split == 'test'")
+    verdicts = track_verdicts(test, run.genres)
     verdicts["true_prob"] = [row[f"prob_{row['genre']}"] for row in verdicts.to_dict("records")]
     verdicts = verdicts.sort_values("true_prob", kind="stable")
     chosen = dict(zip(("hardest", "hard"), verdicts["track_id"], strict=False))
-    for genre in first.genres:
+    for genre in run.genres:
         of_genre = verdicts[(verdicts["genre"] == genre) & ~verdicts["track_id"].isin(
             list(chosen.values()))]  # fmt: skip
         if len(of_genre):
             chosen[f"easy {genre}"] = of_genre["track_id"].iloc[-1]
     easy_first = sorted(chosen, key=lambda kind: (not kind.startswith("easy"), kind))
-    return {kind: _piece_table(runs, chosen[kind]) for kind in easy_first}
+    return {kind: chosen[kind] for kind in easy_first}
 
 
-def _piece_table(runs: Sequence[GenreClassifier], track_id: str) -> pd.DataFrame:
+def piece_table(runs: Sequence[GenreClassifier], track_id: str) -> pd.DataFrame:
+    """Every piece of a test track, as in :func:`example_tracks`."""
     first = runs[0]
     pieces = first.predictions.query("split == 'test' and track_id == @track_id")
     pieces = pieces.sort_values("segment")
@@ -287,8 +292,8 @@ def paired_table(predictions: pd.DataFrame, genres: Sequence[str], against: str)
         if run == against:
             continue
         ours, theirs = (track_verdicts(p, genres) for p in (runs[against], pieces))
-        tracks = paired_difference(ours, theirs, genres)
-        of_pieces = paired_difference(runs[against], pieces, genres)
+        tracks = paired_difference(ours, theirs, genres, auc=False)
+        of_pieces = paired_difference(runs[against], pieces, genres, auc=False)
         test = mcnemar(ours, theirs)
         rows.append(
             {
@@ -350,9 +355,9 @@ def leak_table(predictions: pd.DataFrame, cards: dict[str, dict]) -> pd.DataFram
                 for s in ("validation", "test")
             ]
             found = {
-                "validation": score_intervals(two[0], card["genres"]),
-                "test": score_intervals(two[1], card["genres"]),
-                "optimism": paired_difference(*two, card["genres"]),
+                "validation": score_intervals(two[0], card["genres"], auc=False),
+                "test": score_intervals(two[1], card["genres"], auc=False),
+                "optimism": paired_difference(*two, card["genres"], auc=False),
             }
             for score in ("accuracy", "macro F1"):
                 row = {

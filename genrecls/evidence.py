@@ -23,6 +23,7 @@ from .evaluation import (
 )
 from .horses import ALL, flip_rates, flip_table
 from .horses import FILE as HORSES
+from .inputs import AUDIT
 from .intervals import RANDOM_SEED, RESAMPLES
 from .render import escape, save_figure, save_table
 
@@ -94,10 +95,12 @@ def fine_tuning(folder: Path) -> list[str]:
     """What ``benchmarks/fine_tuning.py`` has put here."""
     if not (folder / "fine_tuning.md").is_file():
         return []
+    curves = pd.read_csv(folder / "fine_tuning_curves.csv")
+    figure = plots.fine_tuning(curves).figure
     return [
         "## Training in stages\n",
         (folder / "fine_tuning.md").read_text(encoding="utf-8"),
-        "![Test F1 over training time](fine_tuning.png)\n",
+        save_figure(folder, "fine_tuning", figure, "Test F1 over training time"),
     ]
 
 
@@ -149,14 +152,17 @@ def calibration(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
 
     genres = runs[0].genres
     predictions = pd.concat([run.predictions.assign(run=run.name) for run in runs])
-    figure, axes = plt.subplots(1, len(runs), figsize=(3.4 * len(runs), 3.4), squeeze=False)
-    for ax, run in zip(axes[0], runs, strict=True):
+    rows = -(-len(runs) // 3)
+    figure, axes = plt.subplots(rows, 3, figsize=(10, 2.9 * rows), squeeze=False)
+    for ax in axes.flat[len(runs) :]:
+        ax.remove()
+    for ax, run in zip(axes.flat, runs, strict=False):
         test = run.predictions.query("split == 'test'")
         tables = {
             "before": reliability(test, genres),
             f"after (T = {run.temperature:.2f})": reliability(calibrated(test, genres), genres),
         }
-        plots.reliability(tables, ax=ax).set_title(run.name)
+        plots.reliability(tables, ax=ax).set_title(run.name, fontsize=8)
     return [
         "## Calibration\n",
         "Temperatures are fitted on the validation side, one for pieces and one for tracks; after "
@@ -179,15 +185,15 @@ def horses(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
     return [
         "## Horses\n",
         "Verdicts on test tracks that flip when something changes that must not matter.\n",
-        save_table(folder, "horses", table.reset_index()),
         save_figure(folder, "horses", figure, "Share of verdicts that flip"),
+        save_table(folder, "horses", table.reset_index()),
     ]
 
 
 def audit(folder: Path) -> list[str]:
     """The tables that ``genrecls audit`` has put here."""
     parts = []
-    for name in ("confounds", "genres", "duplicates", "problems"):
+    for name in AUDIT:
         if (file := folder / f"audit_{name}.md").is_file():
             text = file.read_text(encoding="utf-8")
             empty = len(text.splitlines()) == 2  # the head alone

@@ -142,8 +142,7 @@ def prepare(
         single bad files only end up in ``failures``.
     """
     front_end = front_end or FrontEnd.preset("default")
-    folder = Path(out or project_root() / "data" / "features")
-    folder /= f"{front_end.log_mel_uid}-{VERSION}"
+    folder = _folder(front_end, out)
     folder.mkdir(parents=True, exist_ok=True)
     tables = tables_folder(folder, corpus.tracks)
     found = read_tables(tables)
@@ -154,6 +153,29 @@ def prepare(
     found = _prepare(corpus, front_end, folder, jobs=jobs, strict=strict, progress=progress)
     write_tables(tables, found)
     return Features(front_end, *found, folder)
+
+
+def stored_log_mels(front_end: FrontEnd, sha256: str) -> np.ndarray:
+    """Log-mels of all pieces of a track that has been prepared, by the hash of its file.
+
+    Returns
+    -------
+    np.ndarray [shape=(pieces, n_mels, frames), dtype=float16] (in dB)
+
+    Raises
+    ------
+    CorpusError
+        If they are not in ``data/features``.
+    """
+    file = _folder(front_end) / f"{sha256}.npy"
+    try:
+        return np.load(file, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise CorpusError(f"{str(file)!r} is missing; run 'genrecls prepare' first") from error
+
+
+def _folder(front_end: FrontEnd, out: str | os.PathLike | None = None) -> Path:
+    return Path(out or project_root() / "data" / "features") / f"{front_end.log_mel_uid}-{VERSION}"
 
 
 def _prepare(

@@ -120,17 +120,19 @@ def taggram(
     ax = ax or plt.gca()
     genres = genres or [name.removeprefix("prob_") for name in pieces if name.startswith("prob_")]
     start, end = pieces["start_s"].to_numpy(), pieces["end_s"].to_numpy()
-    middle = (start + end) / 2
-    edges = np.concatenate([start[:1], (middle[1:] + middle[:-1]) / 2, end[-1:]])
+    half = np.diff(start).min() / 2 if len(start) > 1 else (end[0] - start[0]) / 2
+    left, right = (start + end) / 2 - half, (start + end) / 2 + half
+    left[0], right[-1] = start[0], end[-1]
     for row, genre in enumerate(genres):
         color = LinearSegmentedColormap.from_list(genre, ["white", COLORS[row % len(COLORS)]])
-        share = pieces[f"prob_{genre}"].to_numpy()[None]
-        ax.pcolormesh(edges, [row - 0.45, row + 0.45], share, cmap=color, vmin=0, vmax=1)
+        shares = color(pieces[f"prob_{genre}"].to_numpy())
+        spans = np.stack([left, right - left], axis=1)
+        ax.broken_barh(spans, (row - 0.45, 0.9), facecolors=shares, lw=0, antialiased=False)
     if "silent" in pieces:
         for at in np.flatnonzero(pieces["silent"]):
-            ax.axvspan(*edges[at : at + 2], fill=False, hatch="///", edgecolor="0.6", lw=0)
+            ax.axvspan(left[at], right[at], fill=False, hatch="///", edgecolor="0.6", lw=0)
     ax.set_yticks(range(len(genres)), genres)
-    ax.set(xlim=(edges[0], edges[-1]), ylim=(len(genres) - 0.5, -0.5), xlabel="Time (s)")
+    ax.set(xlim=(0, right[-1]), ylim=(len(genres) - 0.5, -0.5), xlabel="Time (s)")
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     return ax
@@ -149,15 +151,22 @@ def prediction(result) -> plt.Figure:
     """
     if result.log_mels is None:
         raise ValueError("this prediction holds no log-mels; those of predict() do")
-    rows = len(result.probabilities)
     with plt.rc_context():
         style()
-        figure = plt.figure(figsize=(10, 3.6 + 0.35 * rows), dpi=plt.rcParams["savefig.dpi"])
-        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[0.6 + 0.35 * rows, 3])
+        figure, (top, bottom) = track_axes(len(result.probabilities))
         taggram(result.pieces, ax=top).set(xlabel="")
         top.set_title(f"{Path(result.path).name}: {result.verdict} ({said(result.probabilities)})")
         log_mel(result.log_mels, result.front_end, ax=bottom, colorbar=False)
     return figure
+
+
+def track_axes(n_genres: int) -> tuple[plt.Figure, np.ndarray]:
+    """A figure with axes for a taggram and, over the same seconds, for a mel-spectrogram below."""
+    figure = plt.figure(
+        figsize=(10, 3.2 + 0.3 * n_genres), dpi=plt.rcParams["savefig.dpi"], layout="constrained"
+    )
+    ratios = [0.4 + 0.3 * n_genres, 2.8]
+    return figure, figure.subplots(2, 1, sharex=True, height_ratios=ratios)
 
 
 def said(probabilities: dict[str, float]) -> str:

@@ -46,9 +46,17 @@ def _safe_name(name: str) -> str:
 
 
 def save_figure(folder: Path, name: str, figure, caption: str) -> str:
+    """Save a figure as PNG and SVG; returns Markdown that shows the former."""
     from matplotlib import pyplot as plt
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     file = folder / f"{_safe_name(name)}.png"
-    figure.savefig(file, metadata={"Software": None})
+    figure.set_dpi(plt.rcParams["savefig.dpi"])
+    # Unlike savefig, a canvas does not draw once more beforehand to lay the figure out.
+    FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
+    figure.set_layout_engine("none")  # it stays as it is laid out
+    with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "genrecls"}):
+        FigureCanvasSVG(figure).print_svg(file.with_suffix(".svg"), metadata={"Date": None})
     plt.close(figure)
     return f"![{caption}]({file.name})\n\n*{caption}*\n"

@@ -11,21 +11,29 @@ import pandas as pd
 
 from . import evidence, plots
 from .bundle import CARD, BundleError, GenreClassifier
+from .calibration import calibrated
 from .config import FrontEnd, project_root
 from .corpus import split_table
 from .crossval import has_predictions, read_predictions
 from .evaluation import (
     comparison_table,
     confusion_matrix,
-    example_tracks,
+    example_track_ids,
+    piece_table,
     score_table,
     track_verdicts,
 )
+from .features import stored_log_mels
+from .files import write_atomically
 from .gallery import LOOK_MELS, N_MELS, gallery_file, look_front_end
+from .inputs import REPORT, as_meta, inputs_of
+from .page import page
 from .render import escape, save_figure, save_table
 from .spectrogram import to_image
 
 log = logging.getLogger(__name__)
+
+_CHANNELS = 10  # of a first convolution: as many as the original had
 
 
 def saved_runs(corpus_name: str) -> list[GenreClassifier]:
@@ -39,7 +47,7 @@ def saved_runs(corpus_name: str) -> list[GenreClassifier]:
         If there is none.
     """
     folder = project_root() / "models" / corpus_name
-    runs = [GenreClassifier.load(card.parent) for card in sorted(folder.glob(f"[!.]*/{CARD}"))]
+    runs = [GenreClassifier.read(card.parent) for card in sorted(folder.glob(f"[!.]*/{CARD}"))]
     if not runs:
         trained = sorted({card.parts[-3] for card in folder.parent.glob(f"*/*/{CARD}")})
         raise BundleError(
@@ -55,15 +63,17 @@ def saved_runs(corpus_name: str) -> list[GenreClassifier]:
 
 
 def write_report(corpus_name: str) -> Path:
-    """Write the tables (CSV and Markdown) and figures (PNG) of a corpus, and ``report.md``.
+    """Write the tables (CSV and Markdown) and figures (PNG and SVG) of a corpus, and the report.
 
     Returns
     -------
     Path
-        Of ``reports/<corpus>/report.md``.
+        Of ``reports/<corpus>/report.html``, one file that holds its pictures. Beside it stands
+        the same as ``report.md``; ``reports/report.html`` is a copy of the report made last.
     """
     folder = project_root() / "reports" / corpus_name
     folder.mkdir(parents=True, exist_ok=True)
+    inputs = inputs_of(corpus_name)  # first: what changes while it is read makes the report stale
     plots.style()
     runs = saved_runs(corpus_name)
     nothing = pd.DataFrame(), {}
@@ -96,9 +106,15 @@ def write_report(corpus_name: str) -> Path:
         *[part for run in runs for part in _verdicts(folder, run)],
         "## Tracks left out, and tracks used with a warning\n",
         *_left_out(folder, runs),
+        "## Versions\n",
+        save_table(folder, "versions", _versions(runs)),
     ]
-    report = folder / "report.md"
-    report.write_text("\n".join(sections), encoding="utf-8")
+    text = "\n".join(sections)
+    html = page(text, folder, meta=as_meta(inputs)).encode()
+    report = folder / REPORT
+    write_atomically(folder / "report.md", lambda file: file.write(text.encode()))
+    for path in (report, folder.parent / REPORT):
+        write_atomically(path, lambda file: file.write(html))
     return report
 
 
@@ -148,10 +164,13 @@ def _sound(folder: Path, corpus_name: str) -> list[str]:
     with np.load(gallery, allow_pickle=False) as saved:
         genres = [str(g) for g in saved["genres"]]
         front_end = FrontEnd.preset("default")
-        figure, axes = plt.subplots(1, len(genres), figsize=(6 * len(genres), 3.2), squeeze=False)
+        rows = -(-len(genres) // 2)
+        figure, axes = plt.subplots(rows, 2, figsize=(12, 3.2 * rows), squeeze=False)
+        for ax in axes.flat[len(genres) :]:
+            ax.remove()
         for i, genre in enumerate(genres):
-            ax = plots.log_mel(saved[f"piece_{i}"].astype(float), front_end, ax=axes[0, i],
-                               colorbar=i == len(genres) - 1)  # fmt: skip
+            ax = plots.log_mel(saved[f"piece_{i}"].astype(float), front_end, ax=axes.flat[i],
+                               colorbar=i % 2 == 1 or i == len(genres) - 1)  # fmt: skip
             ax.set_title(f"{genre}: {Path(str(saved[f'path_{i}'])).stem}")
         parts = [
             save_figure(folder, "pictures", figure, "Fifteen seconds of each genre as a picture")
@@ -192,7 +211,8 @@ def _run(folder: Path, run: GenreClassifier) -> list[str]:
     matrix = confusion_matrix(test, run.genres)
     side = 2.2 + 0.7 * len(run.genres)
     figure, ax = plt.subplots(figsize=(side + 0.8, side))
-    plots.confusion(matrix, ax=ax).set_title(f"{run.name}, test pieces")
+    plots.confusion(matrix, ax=ax).set_title("Test pieces")
+    figure.suptitle(run.name, fontsize=10, wrap=True)
     save_table(folder, f"confusion_{run.name}", matrix.reset_index())
     confusion = save_figure(
         folder, f"confusion_{run.name}", figure, "Confusion matrix (test pieces)"
@@ -200,9 +220,13 @@ def _run(folder: Path, run: GenreClassifier) -> list[str]:
 
     piece, maps = run.first_layer
     image = to_image(piece["log_mel"], run.front_end)
-    figure = plots.first_layer(image, maps, run.front_end, columns=5 if len(maps) <= 10 else 8)
+    shown = maps[:_CHANNELS]
+    figure = plots.first_layer(image, shown, run.front_end, columns=5)
     figure.suptitle(f"{run.name}: {piece['path']}, piece {piece['segment']}", fontsize=10)
-    layer = save_figure(folder, f"first_layer_{run.name}", figure, "First convolution")
+    caption = "First convolution"
+    if len(maps) > len(shown):
+        caption += f", the first {len(shown)} of {len(maps)} channels"
+    layer = save_figure(folder, f"first_layer_{run.name}", figure, caption)
     return [f"### {escape(run.name)}\n", curves, confusion, layer]
 
 
@@ -210,12 +234,28 @@ def _examples(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
     parts = []
     for preset in dict.fromkeys(run.recipe.split for run in runs):
         group = [run for run in runs if run.recipe.split == preset]
-        for i, (kind, table) in enumerate(example_tracks(group).items(), start=1):
+        names = escape(", ".join(run.name for run in group))
+        for i, (kind, track_id) in enumerate(example_track_ids(group[0]).items(), start=1):
             parts += [
-                f"### {escape(kind.capitalize())} ({escape(', '.join(r.name for r in group))})\n",
-                save_table(folder, f"example_{i}_{kind}_by_{preset}", table),
+                f"### {escape(kind.capitalize())} ({names})\n",
+                save_table(folder, f"example_{i}_{kind}_by_{preset}", piece_table(group, track_id)),
+                _taggram(folder, f"taggram_{i}_{kind}_by_{preset}", group[0], track_id),
             ]
     return parts
+
+
+def _taggram(folder: Path, name: str, run: GenreClassifier, track_id: str) -> str:
+    """A test track as a run sees it and what it says, from the log-mels that are stored."""
+
+    pieces = calibrated(run.predictions.query("track_id == @track_id"), run.genres)
+    pieces = pieces.sort_values("segment")
+    log_mels = stored_log_mels(run.front_end, pieces["sha256"].iloc[0])
+    figure, (top, bottom) = plots.track_axes(len(run.genres))
+    plots.taggram(pieces, ax=top).set(xlabel="")
+    top.set_title(f"{Path(pieces['path'].iloc[0]).name}, {pieces['genre'].iloc[0]}: {run.name}")
+    plots.log_mel(log_mels, run.front_end, ax=bottom, colorbar=False)
+    caption = f"Probability per genre over time, calibrated, above the mel-spectrogram: {run.name}"
+    return save_figure(folder, name, figure, caption)
 
 
 def _verdicts(folder: Path, run: GenreClassifier) -> list[str]:
@@ -231,3 +271,17 @@ def _left_out(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
         table = pd.DataFrame(list(rows.values()))
         parts.append(save_table(folder, what, table) if len(table) else f"{title}: none.\n")
     return parts
+
+
+def _versions(runs: Sequence[GenreClassifier]) -> pd.DataFrame:
+    """What every run was made with, when, and on which machine."""
+    rows = [
+        {
+            "run": run.name,
+            "created": run.card["created"],
+            "machine": run.card["machine"],
+            **run.card["versions"],
+        }
+        for run in runs
+    ]
+    return pd.DataFrame(rows).fillna("–")
