@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench lab publish lock clean
+.PHONY: help install run test bench docs lab publish lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -46,6 +46,9 @@ test: install  ## run the tests (both Keras backends)
 
 bench: install  ## measure speed and memory beside other ways (half an hour, nothing else running)
 	$(BIN)/python benchmarks/speed.py
+
+docs: install  ## write the API reference to reports/api/
+	$(BIN)/python -m genrecls.reference reports/api
 
 lab: install  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks

@@ -302,7 +302,10 @@ def load_audio(
 
     Examples
     --------
-    >>> y, sr = load_audio("song.mp3", sample_rate=22050)  # doctest: +SKIP
+    >>> import genrecls
+    >>> y, sr = genrecls.load_audio("song.mp3", sample_rate=22050)
+    >>> y.ndim, sr
+    (1, 22050)
     """
 
     def collect(blocks: Blocks):
@@ -358,6 +361,13 @@ def resample(y: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     Returns
     -------
     np.ndarray [shape=(..., about n * new_rate / rate), dtype=float32]
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> import numpy as np
+    >>> genrecls.resample(np.zeros((2, 44100)), 44100, 22050).shape
+    (2, 22050)
     """
     import soxr
 

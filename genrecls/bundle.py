@@ -93,6 +93,15 @@ class GenreClassifier:
 
     The tables are read from the folder without TensorFlow; the model is loaded when it is
     first needed.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> classifier = genrecls.GenreClassifier.load("models/music/compact_cnn-default")
+    >>> classifier.genres
+    ['classique', 'jazz', 'rap']
+    >>> len(classifier.predictions)  # of validation and test pieces
+    18
     """
 
     folder: Path
@@ -273,7 +282,7 @@ class GenreClassifier:
         >>> classifier = genrecls.GenreClassifier.load("models/music/compact_cnn-default")
         >>> prediction = classifier.predict("song.mp3", hop_s=1.0)
         >>> sorted(prediction.probabilities)
-        ['classique', 'rap']
+        ['classique', 'jazz', 'rap']
         >>> figure = prediction.plot()
         """
         if not isinstance(sound, np.ndarray) and sample_rate is not None:

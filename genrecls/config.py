@@ -91,6 +91,13 @@ class FrontEnd(_Config):
     colormap : {'viridis', 'gray', 'deltas'}
         What the three channels of the picture are: the colours of matplotlib's map; three times
         the level; or the level, its change over time, and the change of that.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> front_end = genrecls.FrontEnd.preset("default")
+    >>> front_end.shape  # mel bands and frames of a piece
+    (128, 323)
     """
 
     sample_rate: int = 22050
@@ -204,6 +211,13 @@ class Recipe(_Config):
         Values given to the darkest and brightest colour.
     random_seed : int >= 0
         Seed of the split, the initial weights, dropout and the order of batches.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> recipe = genrecls.Recipe.preset("default", "compact_cnn", epochs=20)
+    >>> recipe.optimizer, recipe.epochs
+    ('adam', 20)
     """
 
     model: Literal["cnn", "compact_cnn", "inception_resnet_v2", "efficientnet_lite0"] = "cnn"

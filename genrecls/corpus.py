@@ -50,6 +50,15 @@ class Corpus:
         ``root``. Tracks of one ``group`` never stand on two sides of a split; ``grouped_by`` says
         what it is: the ``artist`` where known, else the ``album``, else the ``track`` itself.
         ``split`` is ``'train'``, ``'test'`` or empty (to be chosen).
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> corpus = genrecls.Corpus.read("music")
+    >>> corpus.genres
+    ['classique', 'jazz', 'rap']
+    >>> len(corpus.tracks)
+    15
     """
 
     name: str
@@ -275,6 +284,14 @@ def assign_splits(segments: pd.DataFrame, *, method: str, random_seed: int = 0) 
         If a genre does not stand on every side, or has too few groups for it.
     LeakError
         If a group, a recording or a file stands on two sides that must not share it.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> features = genrecls.prepare(genrecls.Corpus.read("music"), progress=False)
+    >>> segments = genrecls.assign_splits(features.segments, method="artist")
+    >>> sorted(segments["split"].unique())
+    ['test', 'train', 'validation']
     """
     segments = segments.reset_index(drop=True).copy()
     split = segments["split"].to_numpy(object)
@@ -415,7 +432,16 @@ def split_hash(segments: pd.DataFrame) -> str:
 
 
 def split_table(segments: pd.DataFrame) -> pd.DataFrame:
-    """Pieces and tracks per split and genre, as in the original's table of proportions."""
+    """Pieces and tracks per split and genre, as in the original's table of proportions.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> features = genrecls.prepare(genrecls.Corpus.read("music"), progress=False)
+    >>> table = genrecls.split_table(genrecls.assign_splits(features.segments, method="artist"))
+    >>> table.loc["test", ("rap", "artists")].item()
+    2
+    """
     order = [s for s in ("train", "validation", "test") if s in set(segments["split"])]
     by = segments.groupby(["split", "genre"])
     counts = pd.DataFrame(

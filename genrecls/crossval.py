@@ -117,6 +117,16 @@ def cross_validate(
 
     Every fold is written to ``models/<corpus>/cross_validation/<name>/`` when it is done: an
     interrupted run goes on where it stopped, and a finished one is read.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> from genrecls.baselines import mfcc_svm
+    >>> corpus = genrecls.Corpus.read("music")
+    >>> model = mfcc_svm(genrecls.FrontEnd.preset("default"))
+    >>> predictions = genrecls.cross_validate(corpus, model, folds=2, repeats=1, progress=False)
+    >>> predictions["track_id"].nunique()
+    15
     """
     features = prepare(corpus, model.front_end, jobs=jobs, progress=progress)
     segments = features.segments

@@ -86,6 +86,13 @@ def comparison_table(runs: Sequence[GenreClassifier]) -> pd.DataFrame:
     marks that tracks or artists stood on both sides;
     ``inference (ms/piece)`` is the median time from log-mel to probabilities, one piece at a
     time, on the machine that trained the run.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> run = genrecls.GenreClassifier.load("models/music/compact_cnn-default")
+    >>> genrecls.comparison_table([run])["architecture"].tolist()
+    ['always classique', 'compact_cnn']
     """
     return pd.DataFrame([_majority_row(runs[-1]), *map(_comparison_row, runs)])
 

@@ -36,6 +36,14 @@ def first_layer_activations(model, piece: np.ndarray) -> np.ndarray:
     ------
     ValueError
         If the model has no 2-D convolution, or the piece is not of its input shape.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> import numpy as np
+    >>> net = genrecls.build_compact_cnn((128, 323, 3), 2)
+    >>> genrecls.first_layer_activations(net, np.zeros((128, 323, 3))).ndim
+    3
     """
     from .backend import keras
 

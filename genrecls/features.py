@@ -140,6 +140,13 @@ def prepare(
     CorpusError
         If no track of some genre can be used, or with ``strict`` if any track cannot. Otherwise
         single bad files only end up in ``failures``.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> features = genrecls.prepare(genrecls.Corpus.read("music"), progress=False)
+    >>> features.log_mels(features.segments.head(4)).shape
+    (4, 128, 323, 1)
     """
     front_end = front_end or FrontEnd.preset("default")
     folder = _folder(front_end, out)

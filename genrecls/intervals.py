@@ -95,8 +95,7 @@ def scores(
         return _scores(table, genres, weights, auc)
     repeat = table["repeat"].to_numpy()
     parts = [
-        _scores(table[repeat == r], genres, weights[:, repeat == r], auc)
-        for r in np.unique(repeat)
+        _scores(table[repeat == r], genres, weights[:, repeat == r], auc) for r in np.unique(repeat)
     ]
     return {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
 

@@ -60,7 +60,9 @@ def split_segments(
 
     Examples
     --------
-    >>> pieces, table = split_segments(np.zeros(44100 * 40), sample_rate=44100)
+    >>> import genrecls
+    >>> import numpy as np
+    >>> pieces, table = genrecls.split_segments(np.zeros(44100 * 40), sample_rate=44100)
     >>> pieces.shape
     (2, 661500)
     >>> table
@@ -122,6 +124,15 @@ def mel_spectrogram(y: np.ndarray, front_end: FrontEnd | None = None) -> np.ndar
     ------
     ValueError
         If ``y`` is too short for one window or has values that are not finite.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> import numpy as np
+    >>> front_end = genrecls.FrontEnd.preset("default")
+    >>> tone = np.sin(2 * np.pi * 440 * np.arange(15 * 22050) / 22050)
+    >>> genrecls.mel_spectrogram(tone, front_end).shape
+    (128, 323)
     """
     front_end = front_end or FrontEnd.preset("default")
     db = 10 * np.log10(np.maximum(mel_power(y, front_end), SMALLEST_POWER))
@@ -240,6 +251,14 @@ def to_image(log_mel: np.ndarray, front_end: FrontEnd | None = None) -> np.ndarr
     -------
     np.ndarray [shape=(..., n_mels, frames, 3), dtype=float32], in [0, 1]
         Row 0 is the lowest band: show it with ``origin="lower"``.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> import numpy as np
+    >>> front_end = genrecls.FrontEnd.preset("default")
+    >>> genrecls.to_image(np.full((128, 323), -80.0), front_end).max().item()
+    0.0
     """
     front_end = front_end or FrontEnd.preset("default")
     low, high = front_end.picture_db

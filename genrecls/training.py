@@ -72,6 +72,19 @@ def train(
     GenreClassifier
         The run as loaded from its folder. It is trained anew only if something that decides its
         outcome has changed: recipe, front end, audio, genres or split.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> run = genrecls.train(
+    ...     genrecls.Corpus.read("music"),
+    ...     genrecls.Recipe.preset("default", "compact_cnn", epochs=20),
+    ...     genrecls.FrontEnd.preset("default"),
+    ...     name="compact_cnn-default",
+    ...     progress=False,
+    ... )
+    >>> run.genres
+    ['classique', 'jazz', 'rap']
     """
     folder = Path(folder or project_root() / "models" / corpus.name / name)
     features = prepare(corpus, front_end, jobs=jobs, progress=progress)
@@ -365,6 +378,11 @@ def live_plot():
     """A callback that redraws loss and accuracy while a net is trained, in a notebook.
 
     Not after every epoch of a small net: drawing takes a tenth of the time at most.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> callbacks = [genrecls.live_plot()]  # for genrecls.train, in a notebook
     """
     from IPython.display import display
     from matplotlib import pyplot as plt

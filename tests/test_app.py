@@ -1,7 +1,6 @@
 """The page, in a headless browser: an upload, what is refused, ten at once, nothing kept."""
 
 import os
-import re
 import shutil
 import socket
 import subprocess

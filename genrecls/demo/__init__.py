@@ -181,6 +181,11 @@ def make_demo(out, *, n_tracks=None, n_pieces=None, jobs=None, progress=True):
         If a package of the `demo` extra is missing.
     FileExistsError
         If `out` holds another corpus.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> folder = genrecls.make_demo("data/demo")  # doctest: +SKIP
     """
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:

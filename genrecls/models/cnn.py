@@ -31,6 +31,12 @@ def build_cnn(
     keras.Model
         Functional, not compiled; layers ``conv, batch_norm, dropout_conv, flatten, dense,
         dropout_dense, genre``; output [shape=(batch, n_classes)], probabilities.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> genrecls.build_cnn((128, 323, 3), 5).output_shape
+    (None, 5)
     """
     inputs, x = picture_input(input_shape, picture)
     x = layers.Conv2D(

@@ -35,6 +35,12 @@ def build_compact_cnn(
     keras.Model
         Functional, not compiled; layers ``conv_1, batch_norm_1, ..., pool, dropout, genre``;
         output [shape=(batch, n_classes)], probabilities.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> genrecls.build_compact_cnn((128, 323, 3), 5).output_shape
+    (None, 5)
     """
     height, _, channels = input_shape
     inputs, x = picture_input((height, None, channels), picture)

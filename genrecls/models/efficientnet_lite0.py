@@ -67,6 +67,12 @@ def build_efficientnet_lite0(
     ------
     WeightsError
         If the weights cannot be had or are not those they should be.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> genrecls.build_efficientnet_lite0((128, 323, 3), 5, weights=None).output_shape
+    (None, 5)
     """
     file = find_weights("efficientnet_lite0", weights)
     inputs, x = picture_input(input_shape, picture)

@@ -46,6 +46,12 @@ def build_inception_resnet_v2(
     ------
     WeightsError
         If the weights file cannot be had or is not the one it should be.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> genrecls.build_inception_resnet_v2((128, 323, 3), 5, weights=None).output_shape
+    (None, 5)
     """
     file = find_weights("inception_resnet_v2", weights)
     inputs, x = picture_input(input_shape, picture)

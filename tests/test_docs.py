@@ -1,0 +1,68 @@
+"""The docstrings: their examples run, and the reference shows all of them."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+import genrecls
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(genrecls.__path__, "genrecls.")
+    if not module.name.endswith(("__main__", ".app"))  # the page needs an extra
+]
+FAILURES = {"AudioError", "AudioWarning", "__version__"}
+
+
+@pytest.fixture(scope="module")
+def desk(music, bundle, tmp_path_factory):
+    """A project folder with what the examples name: a song, some music, and a model of it."""
+    desk = tmp_path_factory.mktemp("desk")
+    shutil.copytree(bundle, desk / "models" / "music" / bundle.name)
+    shutil.copytree(music, desk / "music")
+    sound = np.random.default_rng(0).normal(0, 0.1, (32 * 44100, 2))
+    soundfile.write(desk / "song.mp3", sound, 44100)
+    return desk
+
+
+@pytest.fixture
+def at_desk(desk, monkeypatch):
+    monkeypatch.setenv("GENRECLS_HOME", str(desk))
+    monkeypatch.chdir(desk)
+    for option in ("display.width", "display.max_columns"):
+        pd.reset_option(option)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_examples_of_a_module_run(module, at_desk, capsys):
+    failed, _ = doctest.testmod(importlib.import_module(module))
+    assert not failed, capsys.readouterr().out
+
+
+def test_whatever_is_public_has_an_example():
+    for name in set(genrecls.__all__) - FAILURES:
+        text = inspect.getdoc(getattr(genrecls, name))
+        assert re.search(r"^Examples\n-+\n>>> ", text, re.MULTILINE), name
+
+
+def test_the_reference_shows_every_public_name_and_every_module(tmp_path, recwarn):
+    pytest.importorskip("pdoc")
+    pytest.importorskip("gradio")
+    from genrecls.reference import write_reference
+
+    write_reference(tmp_path)
+    text = (tmp_path / "genrecls.html").read_text(encoding="utf-8")
+    for name in set(genrecls.__all__) - {"__version__"}:
+        [section] = re.findall(rf'<section id="{name}">.*?</section>', text, re.DOTALL)
+        assert 'class="docstring"' in section, name
+    for module in MODULES:
+        assert (tmp_path / f"{module.replace('.', '/')}.html").is_file()
+    assert not [w for w in recwarn if "does not resolve" in str(w.message)]
