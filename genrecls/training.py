@@ -25,6 +25,7 @@ from .corpus import Corpus, assign_splits, check_no_leak, split_hash
 from .evaluation import accuracy, f1_scores, track_verdicts
 from .explain import first_layer_activations
 from .features import Features, Track, prepare
+from .model_card import write_model_card
 from .weights import settings_of
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,9 @@ def train(
     uid = hash_json(decides)[:16]
     if GenreClassifier.uid_of(folder) == uid:
         log.info("%s is up to date", folder)
-        return GenreClassifier.load(folder)
+        run = GenreClassifier.load(folder)
+        write_model_card(run)
+        return run
 
     fitted = fit(features, segments, recipe, progress=progress, callbacks=callbacks)
     predictions = _predictions(segments, fitted, leaky=recipe.split != "artist")
@@ -459,6 +462,7 @@ def _save(
         segments.to_parquet(new / "segments.parquet")
         np.savez_compressed(new / "first_layer.npz", **first_layer)
         write_card(new, card)
+        write_model_card(GenreClassifier.read(new))
         old = Path(temporary) / "old"
         if folder.exists():
             os.replace(folder, old)

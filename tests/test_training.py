@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from unittest.mock import Mock
 
@@ -28,6 +29,7 @@ from genrecls.bundle import FORMAT, BundleError
 from genrecls.calibration import calibrated, fit_temperature
 from genrecls.corpus import LeakError, assign_folds, assign_splits, check_no_leak
 from genrecls.evaluation import track_verdicts
+from genrecls.model_card import model_card
 from genrecls.training import fit, halving, warm_up_and_cosine
 
 SMALL = FrontEnd(n_mels=80, hop_length=4096)
@@ -350,3 +352,26 @@ def test_folders_that_are_no_run_are_refused(tmp_path):
     (tmp_path / "card.json").write_text("{half")
     with pytest.raises(BundleError, match="damaged"):
         GenreClassifier.load(tmp_path)
+
+
+def test_the_model_card_says_what_the_run_was_tested_on(run, small_corpus):
+    text = (run.folder / "README.md").read_text(encoding="utf-8")
+    test = run.predictions.query("split == 'test'")
+    assert f"pieces ({len(test)})" in text and "no artist of the test is in any other" in text
+    verdicts = track_verdicts(test, run.genres)
+    right = (verdicts["predicted"] == verdicts["genre"]).mean()
+    assert re.search(rf"\| accuracy \| {right:.3f} \(", text)
+    assert "With so few the intervals are wide" in text and "leaks" not in text
+    (run.folder / "README.md").unlink()
+    trained(small_corpus, run.folder)
+    assert (run.folder / "README.md").read_text(encoding="utf-8") == text
+
+
+def test_the_model_card_warns_of_a_leaky_validation_and_of_what_seed_sees(run):
+    recipe = Recipe.preset("seed", "cnn").to_dict()
+    leaky = dataclasses.replace(
+        run, card={**run.card, "recipe": recipe, "front_end": FrontEnd.preset("seed").to_dict()}
+    )
+    text = model_card(leaky)
+    for limit in ("validation leaks", "by their loudness", "by their codec"):
+        assert limit in text
