@@ -274,7 +274,7 @@ def _save_plot(prediction: Prediction, plot: Path) -> None:
     from .files import write_atomically
 
     kind = plot.suffix.lower()[1:]
-    write_atomically(plot, lambda file: prediction.plot().savefig(file, format=kind))
+    write_atomically(plot, lambda file: prediction.plot().savefig(file, format=kind, dpi=120))
 
 
 @app.command(**_example("genrecls export song_model.onnx --run models/demo/cnn-default"))

@@ -236,8 +236,8 @@ def sanity_check(model, piece: np.ndarray, *, random_seed: int = 0) -> pd.DataFr
     -------
     pd.DataFrame
         One row a map: ``map``, ``rank correlation`` (Spearman's) of the map of the genre that the
-        model predicts with the map of the same genre after the weights were randomised. Near 1:
-        the map knows nothing of what was learnt. NaN where a map is flat.
+        model predicts with the map of the same genre after the weights were randomised. Near 1 or
+        -1: the map is of the picture, not of what was learnt. NaN where a map is flat.
     """
     from scipy.stats import spearmanr
 

@@ -52,7 +52,8 @@ def model_card(run: GenreClassifier) -> str:
             f"# {escape(run.name)}\n",
             f"A {escape(card['architecture'])} of {card['parameters']:,} parameters (weights at "
             f"the start: {escape(card['weights'])}), trained on the corpus "
-            f"*{escape(card['corpus'])}* by genrecls {card['versions'].get('genrecls', '')} on {card['created'][:10]}.\n",
+            f"*{escape(card['corpus'])}* by genrecls {card['versions']['genrecls']} on "
+            f"{card['created'][:10]}.\n",
             "## Intended use\n",
             f"To say which of these genres a track is: {genres}; for teaching, research and one's "
             f"own music. It takes {front_end.segment_s:g} s of sound or more and hears one channel "

@@ -162,9 +162,7 @@ def prediction(result) -> plt.Figure:
 
 def track_axes(n_genres: int) -> tuple[plt.Figure, np.ndarray]:
     """A figure with axes for a taggram and, over the same seconds, for a mel-spectrogram below."""
-    figure = plt.figure(
-        figsize=(10, 3.2 + 0.3 * n_genres), dpi=plt.rcParams["savefig.dpi"], layout="constrained"
-    )
+    figure = plt.figure(figsize=(10, 3.2 + 0.3 * n_genres), layout="constrained")
     ratios = [0.4 + 0.3 * n_genres, 2.8]
     return figure, figure.subplots(2, 1, sharex=True, height_ratios=ratios)
 

@@ -161,3 +161,19 @@ def test_hostile_files_load_or_are_refused():
         else:
             y, rate = load_audio(file, sample_rate=44100)
             assert rate == 44100 and len(y) and np.isfinite(y).all() and np.abs(y).max() <= 1
+
+
+def test_a_player_holds_the_part_of_the_track_that_was_asked_for(tmp_path):
+    import io
+
+    from genrecls.audio import player
+
+    y = np.concatenate([np.zeros(5 * 22050), np.sin(np.arange(5 * 22050) / 10) / 2])
+    soundfile.write(tmp_path / "a.wav", y, 22050)
+    heard = player(tmp_path / "a.wav", start_s=4, duration_s=3)
+    part, rate = soundfile.read(io.BytesIO(heard.data))
+    assert len(part) / rate == pytest.approx(3, abs=0.1)
+    loud = np.abs(part) > 0.1
+    assert not loud[: int(0.9 * rate)].any() and loud[int(1.2 * rate) :].mean() > 0.8
+    with pytest.raises(AudioError, match="ends after 10 s"):
+        player(tmp_path / "a.wav", start_s=11)

@@ -12,6 +12,7 @@ import nbformat
 import pandas as pd
 import pytest
 import soundfile
+from conftest import HOSTILE
 
 PROJECT = Path(__file__).parents[1]
 RUNS = [
@@ -29,7 +30,8 @@ RUNS = [
 OF_NOTEBOOK = "efficientnet_lite0-default-epochs-2-weights-random"
 CROSSVAL = ["crossval", "--repeats", 1, "--model", "majority", "--model", "mfcc_svm"]
 VERBS = tuple(
-    "demo prepare audit train crossval horses evaluate predict report notebooks weights".split()
+    "demo prepare audit train crossval horses evaluate predict export serve report notebooks "
+    "weights".split()
 )
 
 
@@ -127,6 +129,45 @@ def test_predict_prints_pieces_and_the_verdict(project, small_corpus):
     folder = genrecls("predict", file.parent, "--run", run, "--json", home=project).stdout
     paths = [answer["path"] for answer in json.loads(folder)]
     assert paths == sorted(map(str, file.parent.iterdir())) and len(paths) == 2
+
+
+def test_predict_draws_the_taggram_and_takes_a_hop_and_a_threshold(project, small_corpus, tmp_path):
+    run = project / "models" / "small" / RUNS[1]
+    file = small_corpus / "rap_test" / "rap 90 - Same Title.wav"
+    done = genrecls("predict", file, "--run", run, "--plot", "t.svg", "--hop", 3, home=project)
+    assert done.returncode == 0, done.stderr
+    assert (project / "t.svg").read_text(encoding="utf-8").startswith("<?xml")
+    options = ["--hop", 3, "--sure-from", 1, "--json"]
+    [answer] = json.loads(genrecls("predict", file, "--run", run, *options, home=project).stdout)
+    assert answer["verdict"] == "not sure" and answer["genre"] in ("classique", "rap")
+    assert len(answer["pieces"]) == 6 and answer["sure_from"] == 1
+    for options, why in (
+        (["--hop", 2], "no whole number of hops"),
+        (["--plot", "t.txt"], "ends in .png"),
+        (["--plot", "none/t.png"], "no folder"),
+        ([file, "--plot", "t.png"], "of one file"),
+        (["--sure-from", 2], "less than or equal to 1"),
+    ):
+        done = genrecls("predict", file, "--run", run, *options, home=project)
+        assert done.returncode == 2 and why in done.stderr and "Traceback" not in done.stderr
+
+
+def test_export_writes_onnx(project):
+    pytest.importorskip("onnxruntime")
+    run = project / "models" / "small" / RUNS[1]
+    done = genrecls("export", "small.onnx", "--run", run, home=project)
+    assert done.returncode == 0 and "within" in done.stdout, done.stderr
+    assert (project / "small.onnx").stat().st_size > 1_000_000
+
+
+@pytest.mark.skipif(not HOSTILE.is_dir(), reason="needs the hostile files")
+def test_hostile_files_get_a_verdict_or_one_line_and_an_exit_code(project):
+    run = project / "models" / "small" / RUNS[1]
+    for name, code in (("bitrot.mp3", 2), ("truncated.mp3", 0), ("directory.mp3", 2)):
+        done = genrecls("predict", HOSTILE / name, "--run", run, home=project)
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        assert done.returncode == code and len(lines) == (code == 2), (name, done.stderr)
+        assert ("Verdict: " in done.stdout) == (code == 0)
 
 
 def test_user_errors_are_one_line_and_exit_code_2(project, small_corpus, tmp_path):

@@ -119,3 +119,42 @@ def test_fine_tuning_has_a_line_per_run_and_a_circle_where_stage_2_begins(ax):
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
     circles = [line.get_xydata().tolist() for line in ax.lines if line.get_marker() == "o"]
     assert circles == [[], [[2.0, 0.8]]]
+
+
+def test_a_taggram_has_a_row_and_a_colour_per_genre_and_a_cell_per_piece(ax):
+    table = pd.DataFrame(
+        {"start_s": [0, 3, 6.0], "end_s": [15, 18, 21.0], "silent": [False, False, True],
+         "prob_a": [1, 0.5, 0], "prob_b": [0, 0.5, 1], "prob_c": [0, 0.0, 0]}
+    )  # fmt: skip
+    plots.taggram(table, ax=ax)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c"] and ax.yaxis_inverted()
+    assert ax.get_xlim() == (0, 21) and ax.get_xlabel() == "Time (s)"
+    rows = [c for c in ax.collections if len(c.get_paths()) == 3]
+    assert len(rows) == 3
+    strongest = {tuple(row.get_facecolors()[i]) for i, row in enumerate(rows) if i != 1}
+    assert len(strongest) == 2
+    np.testing.assert_allclose(rows[0].get_facecolors()[2], 1, atol=0.01)  # improbable is white
+    ends = [path.vertices[:, 0] for path in rows[0].get_paths()]
+    np.testing.assert_allclose([[e.min(), e.max()] for e in ends], [[0, 9], [9, 12], [12, 21]])
+    assert [patch.get_hatch() for patch in ax.patches] == ["///"]
+
+
+def test_maps_lie_over_the_seconds_and_bands_of_their_picture():
+    image = np.zeros((*DEFAULT.shape, 3))
+    figure = plots.maps(image, {"one": np.ones((4, 5)), "two": np.eye(4) - 0.5}, DEFAULT)
+    panels = [ax for ax in figure.get_axes() if ax.get_title()]
+    assert [ax.get_title() for ax in panels] == ["Input picture", "one", "two"]
+    extents = {tuple(image.get_extent()) for ax in panels for image in ax.images}
+    assert len(extents) == 1
+    low, high = panels[2].images[-1].get_clim()
+    assert low == -high and panels[1].images[-1].get_clim()[0] == 0
+    plt.close(figure)
+
+
+def test_channels_stand_in_rows_with_their_strongest_pieces_first():
+    table = pd.DataFrame({"channel": [1, 1, 2, 2], "rank": [1, -1, 1, -1], "genre": "a",
+                          "start_s": 0.0, "activation": [3.0, 1, 4, 2]})  # fmt: skip
+    figure = plots.channel_pieces(table, [np.zeros((*DEFAULT.shape, 3))] * 4, DEFAULT)
+    titles = [ax.get_title() for ax in figure.get_axes()]
+    assert titles == ["a, 0 s: 3", "a, 0 s: 1", "a, 0 s: 4", "a, 0 s: 2"]
+    plt.close(figure)

@@ -1,7 +1,9 @@
 import re
+import shutil
 from pathlib import Path
 
 import pytest
+from conftest import GENRES
 
 from genrecls.readme import copy_shown, with_included
 from genrecls.render import markdown
@@ -32,6 +34,26 @@ def test_the_first_code_block_of_the_readme_runs(tmp_path, monkeypatch):
     exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], names)
     assert names["log_mels"].shape == (2, 128, 323)
     assert names["pictures"].shape == (2, 128, 323, 3)
+
+
+def test_five_lines_of_the_readme_take_a_file_to_a_verdict_and_a_plot(
+    bundle, tmp_path, monkeypatch, capsys
+):
+    import numpy as np
+    import soundfile
+
+    sound = np.random.default_rng(0).normal(0, 0.1, (32 * 44100, 2))
+    soundfile.write(tmp_path / "song.mp3", sound, 44100)
+    shutil.copytree(bundle, tmp_path / "models" / "demo" / "compact_cnn-default")
+    monkeypatch.chdir(tmp_path)
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    [block] = [block for block in blocks if "prediction.plot()" in block]
+    assert len([line for line in block.splitlines() if line]) == 5
+    exec(block, {})
+    said = capsys.readouterr().out
+    assert said.split(" {")[0] in (*GENRES, "not sure")
+    assert (tmp_path / "song.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_the_readme_shows_is_copied_from_where_it_is_made(tmp_path):
