@@ -28,6 +28,7 @@ from .files import write_atomically
 from .gallery import LOOK_MELS, N_MELS, gallery_file, look_front_end
 from .inputs import REPORT, as_meta, inputs_of
 from .page import page
+from .parallel import in_parallel
 from .render import escape, save_figure, save_table
 from .spectrogram import to_image
 
@@ -78,6 +79,8 @@ def write_report(corpus_name: str) -> Path:
     runs = saved_runs(corpus_name)
     nothing = pd.DataFrame(), {}
     cross_validated = read_predictions(corpus_name) if has_predictions(corpus_name) else nothing
+    # Drawing is what takes the time.
+    drawn = in_parallel(_run, [(folder, run) for run in runs], desc="models", unit="model")
     sections = [
         f"# Report on the corpus *{escape(corpus_name)}*\n",
         *_synthetic_note(runs),
@@ -99,7 +102,7 @@ def write_report(corpus_name: str) -> Path:
         "## Looking at the sound\n",
         *_sound(folder, corpus_name),
         "## Models\n",
-        *[part for run in runs for part in _run(folder, run)],
+        *[part for parts in drawn for part in parts],
         "## Example tracks\n",
         *_examples(folder, runs),
         "## Test tracks\n",
@@ -201,6 +204,7 @@ def _sound(folder: Path, corpus_name: str) -> list[str]:
 def _run(folder: Path, run: GenreClassifier) -> list[str]:
     from matplotlib import pyplot as plt
 
+    plots.style()  # in a process of its own
     test = run.predictions.query("split == 'test'")
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
     plots.history(run.history, axes=axes)
@@ -231,30 +235,39 @@ def _run(folder: Path, run: GenreClassifier) -> list[str]:
 
 
 def _examples(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
-    parts = []
+    parts, taggrams = [], []
     for preset in dict.fromkeys(run.recipe.split for run in runs):
         group = [run for run in runs if run.recipe.split == preset]
         names = escape(", ".join(run.name for run in group))
         for i, (kind, track_id) in enumerate(example_track_ids(group[0]).items(), start=1):
-            parts += [
-                f"### {escape(kind.capitalize())} ({names})\n",
-                save_table(folder, f"example_{i}_{kind}_by_{preset}", piece_table(group, track_id)),
-                _taggram(folder, f"taggram_{i}_{kind}_by_{preset}", group[0], track_id),
-            ]
-    return parts
+            name = f"{i}_{kind}_by_{preset}"
+            title = f"### {escape(kind.capitalize())} ({names})\n"
+            table = save_table(folder, f"example_{name}", piece_table(group, track_id))
+            parts.append([title, table])
+            taggrams.append((folder, f"taggram_{name}", *_heard(group[0], track_id)))
+    drawn = in_parallel(_taggram, taggrams, desc="taggrams")
+    return [text for part, figure in zip(parts, drawn, strict=True) for text in (*part, figure)]
 
 
-def _taggram(folder: Path, name: str, run: GenreClassifier, track_id: str) -> str:
-    """A test track as a run sees it and what it says, from the log-mels that are stored."""
-
+def _heard(run: GenreClassifier, track_id: str) -> tuple[str, pd.DataFrame, np.ndarray, FrontEnd]:
+    """A test track as a run sees it, from the log-mels that are stored, and what it says of it."""
     pieces = calibrated(run.predictions.query("track_id == @track_id"), run.genres)
     pieces = pieces.sort_values("segment")
     log_mels = stored_log_mels(run.front_end, pieces["sha256"].iloc[0])
-    figure, (top, bottom) = plots.track_axes(len(run.genres))
+    return run.name, pieces, log_mels, run.front_end
+
+
+def _taggram(
+    folder: Path, name: str, run: str, pieces: pd.DataFrame, log_mels: np.ndarray,
+    front_end: FrontEnd,
+) -> str:  # fmt: skip
+    plots.style()  # in a process of its own
+    genres = [column for column in pieces if column.startswith("prob_")]
+    figure, (top, bottom) = plots.track_axes(len(genres))
     plots.taggram(pieces, ax=top).set(xlabel="")
-    top.set_title(f"{Path(pieces['path'].iloc[0]).name}, {pieces['genre'].iloc[0]}: {run.name}")
-    plots.log_mel(log_mels, run.front_end, ax=bottom, colorbar=False)
-    caption = f"Probability per genre over time, calibrated, above the mel-spectrogram: {run.name}"
+    top.set_title(f"{Path(pieces['path'].iloc[0]).name}, {pieces['genre'].iloc[0]}: {run}")
+    plots.log_mel(log_mels, front_end, ax=bottom, colorbar=False)
+    caption = f"Probability per genre over time, calibrated, above the mel-spectrogram: {run}"
     return save_figure(folder, name, figure, caption)
 
 

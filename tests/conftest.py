@@ -84,6 +84,13 @@ def bundle(music, tmp_path_factory):
     return run.folder
 
 
+@pytest.fixture(autouse=True)
+def own_style():
+    """A test that sets the style of figures does not set it for the next one."""
+    with matplotlib.rc_context():
+        yield
+
+
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """An empty project folder."""

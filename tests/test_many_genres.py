@@ -45,7 +45,7 @@ def test_the_whole_way_for_any_number_of_genres(k, tmp_path, home, monkeypatch):
     monkeypatch.setattr(horse, "TRANSFORMATIONS", some)
     horse.ride(saved_runs("many"), corpus, tracks=1, pieces=1, progress=False)
 
-    text = write_report("many").read_text(encoding="utf-8")
+    text = write_report("many").with_suffix(".md").read_text(encoding="utf-8")
     for heading in ("Cross-validation", "The leak", "Calibration", "Horses", "Audit"):
         assert f"## {heading}" in text
     confusion = (home / "reports" / "many" / "cv_confusion_mfcc_svm.csv").read_text().splitlines()
