@@ -74,6 +74,30 @@ class Batches(keras.utils.PyDataset):
         """All pieces as one batch, in their order."""
         return self._batch(gathered(self.track, self.segments), slice(None))
 
+    def as_dataset(self, *, endless: bool = False):
+        """The same for TensorFlow, held in memory: without Python between two steps.
+
+        Parameters
+        ----------
+        endless : bool
+            Begin again after every epoch, so that what reads it is made once.
+        """
+        import tensorflow as tf
+
+        everything = tf.nest.map_structure(tf.convert_to_tensor, self.at_once())
+        rows = tf.data.Dataset.range(len(self.places))
+        if self.random:
+            rows = rows.shuffle(len(self.places), int(self.random.integers(2**31)))
+        rows = rows.batch(self.size)
+        if endless:
+            rows = rows.repeat()
+        # A thread that tunes the pipeline makes every epoch wait for its turn.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return rows.map(
+            lambda i: tf.nest.map_structure(lambda values: tf.gather(values, i), everything)
+        ).with_options(options)
+
     def _batch(self, x: np.ndarray, rows) -> tuple:
         targets = [values[rows] for values in self.targets]
         return (x, targets[0]) if self.target_goes_in else x, *targets
@@ -85,19 +109,57 @@ def can_be_held(track: Track, segments: pd.DataFrame) -> bool:
     return 4 * len(segments) * values <= _HELD_BYTES
 
 
-def after_picture(net, track: Track, segments: pd.DataFrame) -> tuple:
-    """A net without the layer that draws log-mels, and what that layer makes of a track.
+def without_preamble(net, track: Track, segments: pd.DataFrame) -> tuple:
+    """A net without what it does to every piece before it comes to its first weight, and what that
+    makes of a track.
 
-    It learns nothing. Where there is none, or so many pictures cannot be held, both as they are.
+    This is the layer that draws log-mels, and the cutting out of what a convolution sees where its
+    windows do not overlap, as those of the original's do not: at strides of 5, its 3 x 3 pixels are
+    a third of the picture. Where there is nothing of the kind, or so many pictures cannot be held,
+    both as they are.
     """
     if "picture" not in [layer.name for layer in net.layers]:
         return net, track
     draw, rest = split_at(net, "picture")
+    conv = rest.layers[1]
+    if isinstance(conv, keras.layers.Conv2D) and _apart(conv):
+        windows = keras.ops.image.extract_patches(
+            draw.output, conv.kernel_size, conv.strides, padding=conv.padding
+        )
+        draw = keras.Model(draw.input, windows)
+        inputs = keras.Input(windows.shape[1:], name="windows")
+        _, above = split_at(net, conv.name)
+        rest = keras.Model(inputs, above(_OnWindows(conv)(inputs)), name=net.name)
 
     def drawn(sha256: str) -> np.ndarray:
         return keras.ops.convert_to_numpy(draw(np.asarray(track(sha256), np.float32)))
 
     return (rest, drawn) if can_be_held(drawn, segments) else (net, track)
+
+
+def _apart(conv) -> bool:
+    """Whether no two windows of a convolution share a pixel."""
+    return all(
+        stride >= size and dilation == 1
+        for stride, size, dilation in zip(
+            conv.strides, conv.kernel_size, conv.dilation_rate, strict=True
+        )
+    )
+
+
+class _OnWindows(keras.layers.Layer):
+    """A convolution, with its own weights, on the windows that it would cut out of a picture."""
+
+    def __init__(self, conv: keras.layers.Conv2D):
+        super().__init__()
+        self.conv = conv
+
+    def build(self, shape):
+        self.built = True  # as the convolution is
+
+    def call(self, windows):
+        kernel = keras.ops.reshape(self.conv.kernel, (-1, self.conv.filters))
+        return self.conv.activation(keras.ops.matmul(windows, kernel) + self.conv.bias)
 
 
 def predicted(net, track: Track, segments: pd.DataFrame) -> np.ndarray:

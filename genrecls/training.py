@@ -31,9 +31,10 @@ from .weights import settings_of
 log = logging.getLogger(__name__)
 
 # Raise it when the same recipe and data give another run than before.
-_VERSION = 3
+_VERSION = 4
 
-# A step of a net with fewer parameters takes hardly longer than to call it: so many at a time.
+# A step of a net with fewer parameters takes hardly longer than to call it: a whole epoch is one
+# call where the pieces are in memory, so many steps otherwise.
 _SMALL, _STEPS_AT_ONCE = 2_000_000, 20
 
 VERSIONS_OF = ("genrecls", "keras", "tensorflow", "torch", "torchaudio", "numpy", "librosa")
@@ -295,27 +296,27 @@ def fit_net_on(
     """
     from .augment import with_augmentation
     from .backend import keras
-    from .batches import after_picture
+    from .batches import without_preamble
 
     segments = segments[segments["split"].isin(("train", "validation"))]
-    # With PyTorch, Keras can only take one step at a time.
-    at_once = keras.backend.backend() == "tensorflow" and net.count_params() < _SMALL
     if recipe.augmented:
         net = with_augmentation(net, recipe)
     else:
-        net, track = after_picture(net, track, segments)
+        net, track = without_preamble(net, track, segments)
+    data = _data_for(track, segments, recipe)
+    # With PyTorch, Keras can only take one step at a time.
+    small = keras.backend.backend() == "tensorflow" and net.count_params() < _SMALL
     optimizer = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[recipe.optimizer]
     net.compile(
         optimizer=optimizer(learning_rate=recipe.learning_rate),
         loss="categorical_crossentropy",
         metrics=["accuracy"],
-        steps_per_execution=_STEPS_AT_ONCE if at_once else 1,
+        steps_per_execution=data.get("steps_per_epoch", _STEPS_AT_ONCE) if small else 1,
     )
     if recipe.halve_every:
         callbacks.append(keras.callbacks.LearningRateScheduler(halving(recipe)))
     if recipe.warm_up:
         callbacks.append(keras.callbacks.LearningRateScheduler(warm_up_and_cosine(recipe)))
-    data = _data_for(track, segments, recipe)
     if recipe.patience and data["validation_data"]:
         callbacks.append(
             keras.callbacks.EarlyStopping(
@@ -330,14 +331,15 @@ def fit_net_on(
 
 def _data_for(track: Track, segments: pd.DataFrame, recipe: Recipe) -> dict[str, Any]:
     """Arguments of Keras' ``fit``: the pieces to train on and to validate on."""
+    from .backend import keras
     from .batches import Batches, can_be_held
 
     labels, genres = pd.factorize(segments["genre"], sort=True)
     targets = np.eye(len(genres), dtype=np.float32)[labels]
     train, validation = (segments["split"] == split for split in ("train", "validation"))
-    weights = np.ones(len(genres))
+    weights = np.ones(len(genres), np.float32)
     if recipe.class_weights:
-        weights = train.sum() / (len(genres) * np.bincount(labels[train]))
+        weights[:] = train.sum() / (len(genres) * np.bincount(labels[train]))
 
     def part(rows: pd.Series, *of_pieces: np.ndarray, **shuffled: int) -> Batches:
         some = [values[rows] for values in of_pieces]
@@ -350,6 +352,13 @@ def _data_for(track: Track, segments: pd.DataFrame, recipe: Recipe) -> dict[str,
     to_validate_on = part(validation, targets) if validation.any() else None
     if not can_be_held(track, segments):
         return {"x": to_train_on, "validation_data": to_validate_on}
+    if keras.backend.backend() == "tensorflow":
+        return {
+            "x": to_train_on.as_dataset(endless=True),
+            "shuffle": False,  # it does that itself
+            "steps_per_epoch": len(to_train_on),
+            "validation_data": to_validate_on and to_validate_on.as_dataset(),
+        }
     x, y, weight = to_train_on.at_once()
     return {
         "x": x,

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from genrecls import (
@@ -16,6 +17,7 @@ from genrecls import (
     to_image,
     weights,
 )
+from genrecls.batches import without_preamble
 from genrecls.models import (
     Picture,
     calibrate_batch_norm,
@@ -104,6 +106,25 @@ def test_a_model_with_a_picture_layer_keeps_its_parameters_and_survives_saving(
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(again.predict_on_batch(x), before)
+
+
+@pytest.mark.parametrize("front_end", [SEED, DEFAULT], ids=["seed", "default"])
+@pytest.mark.parametrize("build", [build_cnn, build_compact_cnn])
+def test_a_net_without_its_preamble_is_the_net_and_shares_its_weights(build, front_end, rng):
+    model = build((*front_end.shape, 1), 3, picture=Picture.of(front_end))
+    log_mels = rng.uniform(-90, 20, (2, *front_end.shape, 1)).astype(np.float32)
+    segments = pd.DataFrame({"sha256": "a", "segment": [1, 2]})
+    rest, drawn = without_preamble(model, {"a": log_mels}.get, segments)
+    assert rest.count_params() == model.count_params() and trainable(rest) == trainable(model)
+    # Windows of 3 x 3 at strides of 5 see a third of the picture, others all of it.
+    share = drawn("a").size / (3 * log_mels.size)
+    assert share < 0.4 if build is build_cnn else share == 1
+    for _ in range(2):
+        expected = model.predict_on_batch(log_mels)
+        np.testing.assert_allclose(rest.predict_on_batch(drawn("a")), expected, atol=1e-5)
+        rest.compile(keras.optimizers.SGD(0.01), "categorical_crossentropy")
+        rest.train_on_batch(drawn("a"), np.eye(3)[:2])
+    assert np.abs(model.predict_on_batch(log_mels) - expected).max() > 1e-4
 
 
 def test_trunk_and_head_are_the_model(rng):

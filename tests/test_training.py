@@ -225,6 +225,32 @@ def test_batches_are_every_piece_once_and_in_another_order_in_every_epoch():
     assert len(set(orders)) == 4
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a dataset of TensorFlow")
+def test_an_endless_dataset_has_every_piece_once_in_an_epoch_with_what_belongs_to_it():
+    segments = pd.DataFrame({"sha256": "a", "segment": np.arange(7) + 1})
+    there = {"a": np.arange(7.0)[:, None]}
+    options = {"target_goes_in": True, "shuffle_seed": 0}
+    data = batches.Batches(there.get, segments, 3, [10 * np.arange(7), np.arange(7)], **options)
+    orders = []
+    taken = data.as_dataset(endless=True).as_numpy_iterator()
+    for _ in range(4):
+        parts = [next(taken) for _ in range(len(data))]
+        assert [len(weight) for *_, weight in parts] == [3, 3, 1]
+        x = np.concatenate([x[:, 0] for (x, _), *_ in parts])
+        assert sorted(x) == list(range(7))
+        for values, times in (
+            ([inside for (_, inside), *_ in parts], 10),
+            ([target for _, target, _ in parts], 10),
+            ([weight for *_, weight in parts], 1),
+        ):
+            np.testing.assert_array_equal(np.concatenate(values), times * x)
+        orders.append(tuple(x))
+    assert len(set(orders)) == 4
+    plain = batches.Batches(there.get, segments, 3).as_dataset()
+    in_order = np.concatenate([x[:, 0] for (x,) in plain.as_numpy_iterator()])
+    np.testing.assert_array_equal(in_order, there["a"][:, 0])
+
+
 def test_batches_keep_no_more_than_some_tracks_mapped(monkeypatch):
     monkeypatch.setattr(batches, "_MAPPED", 2)
     opened = []
