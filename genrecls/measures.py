@@ -66,7 +66,7 @@ def measure_track(path: str | os.PathLike) -> dict:
 
 
 def _codec(path: str | os.PathLike, decoder: str) -> str:
-    """Name of the coding in a file, such as ``MP3``, ``OGG VORBIS``, ``WAV PCM_16``, ``AAC``."""
+    """Name of the coding in a file, such as ``MP3``, ``VORBIS``, ``WAV PCM_16``, ``AAC``."""
     import soundfile
 
     if decoder == "soundfile":

@@ -101,9 +101,7 @@ def picture(
     return _label(ax, front_end)
 
 
-def taggram(
-    pieces: pd.DataFrame, genres: Sequence[str] | None = None, *, ax: Axes | None = None
-) -> Axes:
+def taggram(result, genres: Sequence[str] | None = None, *, ax: Axes | None = None) -> Axes:
     """Probability of every genre over the time of a track: a row and a colour each.
 
     The stronger the colour, the more probable the genre. Where pieces overlap, each is drawn
@@ -111,13 +109,14 @@ def taggram(
 
     Parameters
     ----------
-    pieces : pd.DataFrame
-        Of one track, in the order of time: ``start_s, end_s, prob_<genre>...``; with ``silent``,
-        silent pieces are hatched. Such as :attr:`genrecls.bundle.Prediction.pieces`.
+    result : Prediction or pd.DataFrame
+        Of one track; or its pieces in the order of time: ``start_s, end_s, prob_<genre>...``. With
+        ``silent``, silent pieces are hatched.
     genres : sequence of str, optional
         By default all, in the order of their columns.
     """
     ax = ax or plt.gca()
+    pieces = getattr(result, "pieces", result)
     genres = genres or [name.removeprefix("prob_") for name in pieces if name.startswith("prob_")]
     start, end = pieces["start_s"].to_numpy(), pieces["end_s"].to_numpy()
     half = np.diff(start).min() / 2 if len(start) > 1 else (end[0] - start[0]) / 2
@@ -154,7 +153,7 @@ def prediction(result) -> plt.Figure:
     with plt.rc_context():
         style()
         figure, (top, bottom) = track_axes(len(result.probabilities))
-        taggram(result.pieces, ax=top).set(xlabel="")
+        taggram(result, ax=top).set(xlabel="")
         top.set_title(f"{Path(result.path).name}: {result.verdict} ({said(result.probabilities)})")
         log_mel(result.log_mels, result.front_end, ax=bottom, colorbar=False)
     return figure

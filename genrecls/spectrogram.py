@@ -15,7 +15,7 @@ SMALLEST_POWER = 1e-10
 #: What a change over time is taken from: this many frames before and after each.
 DELTA_REACH = 4
 
-_FRAMES = 16
+_FRAMES = 32
 
 # A piece whose loudest mel value stays below this is as good as silent: it is left dark instead
 # of having its noise floor drawn as if it were music. In dB, for the default front end about

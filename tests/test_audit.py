@@ -106,7 +106,7 @@ def test_measures_of_a_track(tmp_path, rng):
     y[1] += 0.02
     soundfile.write(tmp_path / "track.ogg", y.T, RATE)
     found = measure_track(tmp_path / "track.ogg")
-    assert (found["decoder"], found["codec"], found["channels"]) == ("soundfile", "OGG VORBIS", 2)
+    assert (found["decoder"], found["codec"], found["channels"]) == ("PyAV", "VORBIS", 2)
     assert found["duration_s"] == 20 and found["pieces"] == 1
     assert found["remainder_s"] == pytest.approx(5)
     assert found["dc"] == pytest.approx(0.02, abs=1e-3)

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -137,6 +139,8 @@ def test_a_taggram_has_a_row_and_a_colour_per_genre_and_a_cell_per_piece(ax):
     ends = [path.vertices[:, 0] for path in rows[0].get_paths()]
     np.testing.assert_allclose([[e.min(), e.max()] for e in ends], [[0, 9], [9, 12], [12, 21]])
     assert [patch.get_hatch() for patch in ax.patches] == ["///"]
+    ax.clear()
+    assert plots.taggram(SimpleNamespace(pieces=table), ax=ax).get_xlim() == (0, 21)
 
 
 def test_maps_lie_over_the_seconds_and_bands_of_their_picture():
