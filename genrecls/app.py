@@ -29,10 +29,11 @@ from . import explain, plots
 from .audio import AudioError, AudioWarning
 from .bundle import GenreClassifier, Prediction
 from .config import SURE_FROM, project_root
+from .log_mels import do_not_overlap
 from .spectrogram import to_image
 
 _HOP_S = 3.0
-_DELETED_AFTER_S = 600
+_LOOKED_FOR_EVERY_S, _DELETED_AFTER_S = 60, 540  # ten minutes at the latest
 _WAITING = 50  # tracks, at most
 _N_EXAMPLES = 4
 _DPI = 120
@@ -75,16 +76,20 @@ def make_page(classifier: GenreClassifier, *, max_mb: int, max_minutes: float):
     """The page as ``gradio.Blocks``. See :func:`serve`."""
     _ = classifier.model  # loaded before the first visitor comes
     open_pages: dict[str, set[str]] = defaultdict(set)
+    changing = threading.Lock()
+    plots.style()
 
     def came(path: str | None, request: gr.Request) -> None:
         if path:
-            open_pages[request.session_hash].add(path)
+            with changing:
+                open_pages[request.session_hash].add(path)
 
     def left(request: gr.Request) -> None:
-        for path in open_pages.pop(request.session_hash, set()):
-            # Gradio keeps equal files once.
-            if not any(path in others for others in open_pages.values()):
-                Path(path).unlink(missing_ok=True)
+        with changing:
+            for path in open_pages.pop(request.session_hash, set()) - track.keep_in_cache:
+                # Gradio keeps equal files once.
+                if not any(path in others for others in open_pages.values()):
+                    Path(path).unlink(missing_ok=True)
 
     def listen(path: str | None):
         nothing = gr.Audio(None, visible=False), "", "", None, gr.Dropdown([], visible=False), ""
@@ -103,12 +108,16 @@ def make_page(classifier: GenreClassifier, *, max_mb: int, max_minutes: float):
         return player, _verdict(prediction, remarks), taggram, prediction, chosen, ""
 
     def show_maps(prediction: Prediction | None, piece: int | None) -> str:
-        if prediction is None or piece is None:
+        if piece is None:
             return ""
+        if prediction is None:
+            return _sentence("What was heard has been deleted; drop the track again.")
         return _maps(classifier, prediction, piece)
 
     with gr.Blocks(
-        title="genrecls", analytics_enabled=False, delete_cache=(60, _DELETED_AFTER_S)
+        title="genrecls",
+        analytics_enabled=False,
+        delete_cache=(_LOOKED_FOR_EVERY_S, _DELETED_AFTER_S),
     ) as page:
         gr.Markdown(
             f"# Sound is a picture too\n"
@@ -120,6 +129,9 @@ def make_page(classifier: GenreClassifier, *, max_mb: int, max_minutes: float):
         if examples := _examples(classifier):
             gr.Examples([[str(file)] for file in examples], track, label="Or one of these",
                         example_labels=[file.stem for file in examples])  # fmt: skip
+            # Before the first visitor comes, Gradio's folder holds its copies of them alone.
+            kept = Path(track.GRADIO_CACHE).rglob("*")
+            track.keep_in_cache |= {str(file) for file in kept if file.is_file()}
         verdict = gr.HTML(elem_id="verdict")
         # Its button "share" would send the track to another machine.
         player = gr.Audio(label="Player", interactive=False, visible=False, buttons=[],
@@ -130,6 +142,7 @@ def make_page(classifier: GenreClassifier, *, max_mb: int, max_minutes: float):
         maps = gr.HTML(elem_id="maps")
 
         track.upload(came, track, queue=False, api_visibility="private")
+        # One at a time: matplotlib's state is one for all threads.
         track.change(
             listen, track, [player, verdict, taggram, held, piece, maps],
             concurrency_limit=1, concurrency_id="model", api_visibility="private",
@@ -147,10 +160,6 @@ def _theme():
     return gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"])
 
 
-# Pictures are drawn one at a time: matplotlib's state is one for all threads.
-_drawing = threading.Lock()
-
-
 def _predict(classifier, path: str, max_minutes: float) -> tuple[Prediction, list[str]]:
     """What the classifier says, and what is to be warned of."""
     with warnings.catch_warnings(record=True) as caught:
@@ -163,17 +172,16 @@ def _predict(classifier, path: str, max_minutes: float) -> tuple[Prediction, lis
 def _examples(classifier: GenreClassifier) -> list[Path]:
     """A test track of each genre, where the corpus is still in ``data/``."""
     test = classifier.segments.query("split == 'test'").drop_duplicates("genre")
-    folder = project_root() / "data" / classifier.card["corpus"]
-    files = [folder / path for path in test["path"]]
-    return [file for file in files if file.is_file()][:_N_EXAMPLES]
+    folder = (project_root() / "data" / classifier.card["corpus"]).resolve()
+    files = [(folder / path).resolve() for path in test["path"]]
+    # A table may name any file of the machine, and all that is shown here can be fetched.
+    return [f for f in files if f.is_relative_to(folder) and f.is_file()][:_N_EXAMPLES]
 
 
 def _apart(prediction: Prediction) -> list[dict]:
     """The pieces that do not overlap, in the order of the log-mels."""
-    length = prediction.front_end.segment_s
-    starts = np.arange(len(prediction.log_mels)) * length
-    pieces = prediction.pieces.set_index(prediction.pieces["start_s"].round(3))
-    return pieces.loc[np.round(starts, 3)].to_dict("records")
+    apart = do_not_overlap(prediction.pieces, prediction.front_end)
+    return prediction.pieces[apart].to_dict("records")
 
 
 def _most_telling(prediction: Prediction) -> int:
@@ -191,8 +199,7 @@ def _maps(classifier: GenreClassifier, prediction: Prediction, piece: int) -> st
     genre = classifier.genres.index(prediction.genre)
     maps = {name: f(classifier.model, levels, genre) for name, f in explain.MAPS.items()}
     image = to_image(levels, classifier.front_end)
-    with _drawing:
-        figure = plots.maps(image, maps, classifier.front_end)
+    figure = plots.maps(image, maps, classifier.front_end)
     caption = (
         f"Grad-CAM: the brighter, the more it speaks for {prediction.genre}. Occlusion: without "
         f"what is red {prediction.genre} is less probable, without what is blue more."
@@ -225,9 +232,8 @@ def _image(figure, caption: str) -> str:
     from matplotlib import pyplot as plt
 
     picture = io.BytesIO()
-    with _drawing:
-        figure.savefig(picture, format="png", dpi=_DPI)
-        plt.close(figure)
+    figure.savefig(picture, format="png", dpi=_DPI)
+    plt.close(figure)
     data = base64.b64encode(picture.getvalue()).decode()
     text = html.escape(caption, quote=True)
     return (

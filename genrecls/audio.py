@@ -201,9 +201,13 @@ def read_blocks(
     np.empty(_KEPT_BYTES, np.uint8)
     reasons: dict[str, str] = {}
     decoders = [("soundfile", _soundfile), ("PyAV", _av)]
-    with open(path, "rb") as file:
-        if file.read(4) == b"OggS":
-            decoders.reverse()  # FFmpeg takes half of the time for the same samples
+    try:
+        with open(path, "rb") as file:
+            if file.read(4) == b"OggS":
+                decoders.reverse()  # FFmpeg takes half of the time for the same samples
+    except OSError as error:
+        why = error.strerror or repr(error)
+        raise AudioError(path, {"file": why}, "Check that you may read it.") from error
     for name, decoder in decoders:
         with ExitStack() as stack:
             try:

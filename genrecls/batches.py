@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,13 +104,12 @@ class Batches(keras.utils.PyDataset):
         return (x, targets[0]) if self.target_goes_in else x, *targets
 
 
-def can_be_held(track: Track, segments: pd.DataFrame) -> bool:
-    """Whether what there is of so many pieces goes into memory."""
-    values = math.prod(track(segments["sha256"].iloc[0]).shape[1:])
-    return 4 * len(segments) * values <= _HELD_BYTES
+def can_be_held(pieces: np.ndarray, segments: pd.DataFrame) -> bool:
+    """Whether all pieces in a table go into memory, each of the size of these."""
+    return 4 * len(segments) * math.prod(pieces.shape[1:]) <= _HELD_BYTES
 
 
-def without_preamble(net, track: Track, segments: pd.DataFrame) -> tuple:
+def without_preamble(net, track: Track, segments: pd.DataFrame) -> tuple[Any, Track]:
     """A net without what it does to every piece before it comes to its first weight, and what that
     makes of a track.
 
@@ -134,7 +134,8 @@ def without_preamble(net, track: Track, segments: pd.DataFrame) -> tuple:
     def drawn(sha256: str) -> np.ndarray:
         return keras.ops.convert_to_numpy(draw(np.asarray(track(sha256), np.float32)))
 
-    return (rest, drawn) if can_be_held(drawn, segments) else (net, track)
+    first = track(segments["sha256"].iloc[0])[:1]
+    return (rest, drawn) if can_be_held(draw(np.asarray(first)), segments) else (net, track)
 
 
 def _apart(conv) -> bool:

@@ -17,7 +17,7 @@ import pandas as pd
 from .audio import AudioError, warn_of
 from .calibration import probability_columns, scale
 from .config import SURE_FROM, FrontEnd, Recipe, project_root
-from .log_mels import hear, hop_samples
+from .log_mels import do_not_overlap, hear, hop_samples
 from .model_file import BundleError, check_model_file, export_onnx, load_model
 from .parallel import in_parallel
 
@@ -274,7 +274,10 @@ class GenreClassifier:
             If the file cannot be decoded, is too short or too long, or silent throughout (where
             the front end skips silence).
         ValueError
-            If samples come without a sample rate or are no sound.
+            If samples come without a sample rate or are no sound, or a piece is no whole number of
+            hops long.
+        TypeError
+            If ``sound`` is neither a path nor an array.
 
         Examples
         --------
@@ -285,6 +288,8 @@ class GenreClassifier:
         ['classique', 'jazz', 'rap']
         >>> figure = prediction.plot()
         """
+        if not isinstance(sound, str | os.PathLike | np.ndarray):
+            raise TypeError(f"a sound is a path or a NumPy array, not {type(sound).__name__}")
         if not isinstance(sound, np.ndarray) and sample_rate is not None:
             raise ValueError("a file knows its sample rate; sample_rate is for an array")
         log_mels, pieces, problems = hear(
@@ -321,6 +326,11 @@ class GenreClassifier:
         ------
         Prediction or AudioError
             In the order of ``paths``; the error where a file cannot be used.
+
+        Raises
+        ------
+        ValueError
+            When the first one is asked for, if a piece is no whole number of hops long.
         """
         hop_samples(self.front_end, hop_s)  # or an error, before any file is read
         calls = [(path, self.front_end, hop_s) for path in paths]
@@ -342,8 +352,7 @@ class GenreClassifier:
         probabilities = self.predict_log_mels(log_mels)
         pieces[probability_columns(self.genres)] = scale(probabilities, self.temperature)
         pieces["predicted"] = np.array(self.genres)[probabilities.argmax(axis=1)]
-        length = self.front_end.segment_s
-        apart = np.isclose(pieces["start_s"] / length, np.round(pieces["start_s"] / length))
+        apart = do_not_overlap(pieces, self.front_end)
         heard = apart & ~(pieces["silent"] & self.front_end.skip_silence)
         if not heard.any():
             return AudioError(path, {"sound": "all of it is silent"}, "There is no genre to hear.")
@@ -408,12 +417,15 @@ def _wrong_with(card: Any) -> str | None:
             f"was made by an earlier version of genrecls (format {card['format']}; this version "
             f"reads {FORMAT}): train the model again"
         )
-    genres, name = card.get("genres"), card.get("name")
+    genres, corpus = card.get("genres"), card.get("corpus")
     if not (isinstance(genres, list) and all(isinstance(genre, str) for genre in genres)
             and len(set(genres)) == len(genres) >= 2):  # fmt: skip
         return f"is damaged: its genres are {genres!r}"
-    if not isinstance(name, str):
-        return f"is damaged: its name is {name!r}"
+    for key in ("name", "uid", "corpus", "created", "corpus_hash"):
+        if not isinstance(card.get(key), str):
+            return f"is damaged: its {key} is {card.get(key)!r}"
+    if Path(corpus).name != corpus:
+        return f"is damaged: its corpus is {corpus!r}, which is no name of a folder"
     for key in ("temperature", "track_temperature"):
         value = card.get(key)
         if not isinstance(value, int | float) or not 0 < value < math.inf:

@@ -252,7 +252,10 @@ def _without_remarks_of_decoders():
     ours = sys.stderr
     saved = os.dup(2)
     try:
-        with open(saved, "w", buffering=1, closefd=False) as sys.stderr, open(os.devnull) as null:
+        with (
+            open(saved, "w", buffering=1, closefd=False) as sys.stderr,
+            open(os.devnull, "w") as null,
+        ):
             os.dup2(null.fileno(), 2)
             yield
     finally:

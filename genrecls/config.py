@@ -133,7 +133,7 @@ class FrontEnd(_Config):
                 f"need 0 <= f_min < f_max <= sample_rate / 2, not f_min={self.f_min}, "
                 f"f_max={self.f_max}, sample_rate={self.sample_rate}"
             )
-        if self.picture_db[0] >= self.picture_db[1]:
+        if len(self.picture_db) != 2 or self.picture_db[0] >= self.picture_db[1]:
             raise ValueError(f"picture_db goes from dark to bright, not {self.picture_db}")
 
     @classmethod

@@ -33,11 +33,6 @@ _READ = (
     "reports/{}/fine_tuning_curves.csv",
 )
 
-# What computes and draws. A changed program may make another report from the same files.
-_PROGRAM = (
-    "calibration crossval evaluation evidence gallery horses intervals page plots render report"
-).split()
-
 _META = re.compile(r'<meta name="genrecls-inputs" content="([^"]*)">')
 
 
@@ -47,6 +42,9 @@ class StaleReportError(GenreclsError):
 
 def inputs_of(corpus_name: str) -> dict[str, str]:
     """Everything that decides what stands in the report of a corpus.
+
+    Log-mels, which the taggrams show, are named by the content of the sound and the front end that
+    made them: the cards of the runs hold both.
 
     Returns
     -------
@@ -58,7 +56,8 @@ def inputs_of(corpus_name: str) -> dict[str, str]:
     name = glob.escape(corpus_name)
     found = [path for read in _READ for path in root.glob(read.format(name))]
     files = {path.relative_to(root): path for path in found}
-    files |= {Path("genrecls") / f"{module}.py": here / f"{module}.py" for module in _PROGRAM}
+    # A changed program may make another report from the same files.
+    files |= {Path("genrecls") / file.name: file for file in here.glob("*.py")}
     hashes = {path.as_posix(): sha256_of(file)[:12] for path, file in sorted(files.items())}
     return {"genrecls": __version__, **hashes}
 

@@ -16,6 +16,10 @@ from .spectrogram import is_silent, mel_spectrogram
 # Half precision is exact to 0.03 dB at -80 dB and to 0.001 dB around 0 dB.
 DTYPE = np.float16
 
+#: Pieces of a track may begin so close to each other: ten times as many a second would fill the
+#: memory.
+SHORTEST_HOP_S = 0.1
+
 
 def track_log_mels(
     path: str | os.PathLike, front_end: FrontEnd, *, pad: bool = False
@@ -66,6 +70,19 @@ def hear(
         Of an array.
     pad, hop_s, longest_s
         See :func:`to_log_mels`.
+
+    Returns
+    -------
+    log_mels : np.ndarray [shape=(pieces, n_mels, frames), dtype=float16] (in dB)
+    table : pd.DataFrame
+    problems : list of str
+
+    Raises
+    ------
+    AudioError
+        If a file cannot be decoded, or is too short or too long.
+    ValueError
+        If samples are no sound, or a piece is no whole number of hops long.
     """
 
     def collect(blocks: Blocks):
@@ -116,6 +133,11 @@ def to_log_mels(
     -------
     pd.DataFrame
         The table of the pieces.
+
+    Raises
+    ------
+    AudioError
+        If there is less than one piece of sound, or more than ``longest_s``.
     """
     rate, length = front_end.sample_rate, front_end.segment_samples
     hop = hop_samples(front_end, hop_s)
@@ -174,13 +196,38 @@ def hop_samples(front_end: FrontEnd, hop_s: float | None) -> int:
         which do not overlap, would not be among those that do.
     """
     length = front_end.segment_samples
-    hop = round((hop_s or front_end.segment_s) * front_end.sample_rate)
-    if hop <= 0 or length % hop:
+    if hop_s is None:
+        return length
+    if not SHORTEST_HOP_S <= hop_s <= front_end.segment_s:  # NaN neither
+        raise ValueError(
+            f"a hop is from {SHORTEST_HOP_S:g} to {front_end.segment_s:g} s long, not {hop_s:g} s"
+        )
+    hop = round(hop_s * front_end.sample_rate)
+    if length % hop:
+        some = ", ".join(f"{front_end.segment_s / n:g}" for n in (15, 10, 5, 3, 2))
         raise ValueError(
             f"a piece of {front_end.segment_s:g} s is no whole number of hops of {hop_s:g} s; "
-            f"1, 1.5, 3, 5 and 7.5 s go into 15 s"
+            f"{some} s go into it"
         )
     return hop
+
+
+def do_not_overlap(pieces: pd.DataFrame, front_end: FrontEnd) -> np.ndarray:
+    """Which of the pieces of a track stand side by side, from the first one on.
+
+    Parameters
+    ----------
+    pieces : pd.DataFrame
+        All pieces of a track, in the order of time, with ``start_s``.
+    front_end : FrontEnd
+
+    Returns
+    -------
+    np.ndarray [shape=(len(pieces),), dtype=bool]
+    """
+    hop_s = pieces["start_s"].diff().iloc[1:2].min()  # NaN where there is one piece
+    every = 1 if np.isnan(hop_s) else round(front_end.segment_s / hop_s)
+    return np.arange(len(pieces)) % every == 0
 
 
 def _cut(sound: Iterator[np.ndarray], length: int, hop: int) -> Iterator[tuple[int, np.ndarray]]:

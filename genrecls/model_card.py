@@ -132,9 +132,10 @@ def _limits(run: GenreClassifier, test: pd.DataFrame) -> Iterator[str]:
             f"intervals are wide and still too narrow."
         )
     if run.recipe.split != "artist":
+        what = "pieces of a track" if run.recipe.split == "piece" else "tracks of an artist"
         yield (
-            "Its validation leaks (pieces of a track stand in training and validation): its "
-            "validation accuracy says little, and its probabilities are not calibrated."
+            f"Its validation leaks ({what} stand in training and validation): its validation "
+            f"accuracy says little, and its probabilities are not calibrated."
         )
     segments = run.segments
     if "source" in segments and segments["source"].str.contains("synthetic", case=False).all():

@@ -7,6 +7,7 @@ import os
 import tempfile
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def check_model_file(file: Path) -> None:
             config = json.loads(archive.read("config.json")) if "config.json" in names else None
     except FileNotFoundError as error:
         raise BundleError(f"{str(file)!r} is missing; train the model again") from error
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise BundleError(f"{str(file)!r} is damaged ({error}); copy it again") from error
     if damaged:
         raise BundleError(f"{str(file)!r} is damaged (in {damaged}); copy it again")
@@ -98,7 +99,7 @@ def load_model(file: Path, front_end: FrontEnd, n_genres: int):
 
     try:
         model = keras.saving.load_model(file, safe_mode=True, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+    except Exception as error:  # there is no end of what damaged values make Keras raise
         raise BundleError(f"{str(file)!r} cannot be read: {_first_line(error)}") from error
     takes, gives = model.input_shape[1:], model.output_shape[1:]
     wanted = (*front_end.shape, 1)

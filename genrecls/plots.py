@@ -116,7 +116,7 @@ def taggram(result, genres: Sequence[str] | None = None, *, ax: Axes | None = No
         By default all, in the order of their columns.
     """
     ax = ax or plt.gca()
-    pieces = getattr(result, "pieces", result)
+    pieces = result if isinstance(result, pd.DataFrame) else result.pieces
     genres = genres or [name.removeprefix("prob_") for name in pieces if name.startswith("prob_")]
     start, end = pieces["start_s"].to_numpy(), pieces["end_s"].to_numpy()
     half = np.diff(start).min() / 2 if len(start) > 1 else (end[0] - start[0]) / 2
@@ -152,18 +152,31 @@ def prediction(result) -> plt.Figure:
         raise ValueError("this prediction holds no log-mels; those of predict() do")
     with plt.rc_context():
         style()
-        figure, (top, bottom) = track_axes(len(result.probabilities))
-        taggram(result, ax=top).set(xlabel="")
-        top.set_title(f"{Path(result.path).name}: {result.verdict} ({said(result.probabilities)})")
-        log_mel(result.log_mels, result.front_end, ax=bottom, colorbar=False)
-    return figure
+        title = f"{Path(result.path).name}: {result.verdict} ({said(result.probabilities)})"
+        return track(result.pieces, result.log_mels, result.front_end, title=title)
 
 
-def track_axes(n_genres: int) -> tuple[plt.Figure, np.ndarray]:
-    """A figure with axes for a taggram and, over the same seconds, for a mel-spectrogram below."""
+def track(
+    pieces: pd.DataFrame, log_mels: np.ndarray, front_end: FrontEnd, *, title: str
+) -> plt.Figure:
+    """The taggram of a track above its mel-spectrogram, over the same seconds.
+
+    Parameters
+    ----------
+    pieces : pd.DataFrame
+        See :func:`taggram`.
+    log_mels : np.ndarray [shape=(pieces that do not overlap, n_mels, frames)] (in dB)
+    front_end : FrontEnd
+    title : str
+    """
+    n_genres = sum(name.startswith("prob_") for name in pieces)
     figure = plt.figure(figsize=(10, 3.2 + 0.3 * n_genres), layout="constrained")
     ratios = [0.4 + 0.3 * n_genres, 2.8]
-    return figure, figure.subplots(2, 1, sharex=True, height_ratios=ratios)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=ratios)
+    taggram(pieces, ax=top).set(xlabel="")
+    top.set_title(title)
+    log_mel(log_mels, front_end, ax=bottom, colorbar=False)
+    return figure
 
 
 def said(probabilities: dict[str, float]) -> str:

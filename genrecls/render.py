@@ -59,4 +59,5 @@ def save_figure(folder: Path, name: str, figure, caption: str) -> str:
     with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "genrecls"}):
         FigureCanvasSVG(figure).print_svg(file.with_suffix(".svg"), metadata={"Date": None})
     plt.close(figure)
-    return f"![{caption}]({file.name})\n\n*{caption}*\n"
+    text = escape(caption)
+    return f"![{text}]({file.name})\n\n*{text}*\n"

@@ -71,6 +71,13 @@ def write_report(corpus_name: str) -> Path:
     Path
         Of ``reports/<corpus>/report.html``, one file that holds its pictures. Beside it stands
         the same as ``report.md``; ``reports/report.html`` is a copy of the report made last.
+
+    Raises
+    ------
+    BundleError
+        If there are no runs of the corpus, or its gallery is missing.
+    CorpusError
+        If the log-mels of an example track are missing.
     """
     folder = project_root() / "reports" / corpus_name
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,8 +86,6 @@ def write_report(corpus_name: str) -> Path:
     runs = saved_runs(corpus_name)
     nothing = pd.DataFrame(), {}
     cross_validated = read_predictions(corpus_name) if has_predictions(corpus_name) else nothing
-    # Drawing is what takes the time.
-    drawn = in_parallel(_run, [(folder, run) for run in runs], desc="models", unit="model")
     sections = [
         f"# Report on the corpus *{escape(corpus_name)}*\n",
         *_synthetic_note(runs),
@@ -102,7 +107,7 @@ def write_report(corpus_name: str) -> Path:
         "## Looking at the sound\n",
         *_sound(folder, corpus_name),
         "## Models\n",
-        *[part for parts in drawn for part in parts],
+        *_models(folder, runs),
         "## Example tracks\n",
         *_examples(folder, runs),
         "## Test tracks\n",
@@ -201,6 +206,12 @@ def _sound(folder: Path, corpus_name: str) -> list[str]:
     return parts
 
 
+def _models(folder: Path, runs: Sequence[GenreClassifier]) -> list[str]:
+    calls = [(folder, run) for run in runs]
+    return [part for parts in in_parallel(_run, calls, desc="models", unit="model")
+            for part in parts]  # fmt: skip
+
+
 def _run(folder: Path, run: GenreClassifier) -> list[str]:
     from matplotlib import pyplot as plt
 
@@ -262,11 +273,8 @@ def _taggram(
     front_end: FrontEnd,
 ) -> str:  # fmt: skip
     plots.style()  # in a process of its own
-    genres = [column for column in pieces if column.startswith("prob_")]
-    figure, (top, bottom) = plots.track_axes(len(genres))
-    plots.taggram(pieces, ax=top).set(xlabel="")
-    top.set_title(f"{Path(pieces['path'].iloc[0]).name}, {pieces['genre'].iloc[0]}: {run}")
-    plots.log_mel(log_mels, front_end, ax=bottom, colorbar=False)
+    title = f"{Path(pieces['path'].iloc[0]).name}, {pieces['genre'].iloc[0]}: {run}"
+    figure = plots.track(pieces, log_mels, front_end, title=title)
     caption = f"Probability per genre over time, calibrated, above the mel-spectrogram: {run}"
     return save_figure(folder, name, figure, caption)
 

@@ -25,6 +25,7 @@ from .corpus import Corpus, assign_splits, check_no_leak, split_hash
 from .evaluation import accuracy, f1_scores, track_verdicts
 from .explain import first_layer_activations
 from .features import Features, Track, prepare
+from .model_card import CARD as MODEL_CARD
 from .model_card import write_model_card
 from .weights import settings_of
 
@@ -97,7 +98,8 @@ def train(
     if GenreClassifier.uid_of(folder) == uid:
         log.info("%s is up to date", folder)
         run = GenreClassifier.load(folder)
-        write_model_card(run)
+        if not (folder / MODEL_CARD).exists():
+            write_model_card(run)
         return run
 
     fitted = fit(features, segments, recipe, progress=progress, callbacks=callbacks)
@@ -296,14 +298,17 @@ def fit_net_on(
     """
     from .augment import with_augmentation
     from .backend import keras
-    from .batches import without_preamble
+    from .batches import can_be_held, without_preamble
 
     segments = segments[segments["split"].isin(("train", "validation"))]
+    source = track
     if recipe.augmented:
         net = with_augmentation(net, recipe)
     else:
         net, track = without_preamble(net, track, segments)
-    data = _data_for(track, segments, recipe)
+    # What is drawn in advance is so because it can be held.
+    held = track is not source or can_be_held(source(segments["sha256"].iloc[0]), segments)
+    data = _data_for(track, segments, recipe, held=held)
     # With PyTorch, Keras can only take one step at a time.
     small = keras.backend.backend() == "tensorflow" and net.count_params() < _SMALL
     optimizer = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}[recipe.optimizer]
@@ -329,10 +334,13 @@ def fit_net_on(
     return pd.DataFrame(history.history).rename_axis("epoch").reset_index()
 
 
-def _data_for(track: Track, segments: pd.DataFrame, recipe: Recipe) -> dict[str, Any]:
-    """Arguments of Keras' ``fit``: the pieces to train on and to validate on."""
+def _data_for(
+    track: Track, segments: pd.DataFrame, recipe: Recipe, *, held: bool
+) -> dict[str, Any]:
+    """Arguments of Keras' ``fit``: the pieces to train on and to validate on, held in memory or
+    read batch by batch."""
     from .backend import keras
-    from .batches import Batches, can_be_held
+    from .batches import Batches
 
     labels, genres = pd.factorize(segments["genre"], sort=True)
     targets = np.eye(len(genres), dtype=np.float32)[labels]
@@ -350,7 +358,7 @@ def _data_for(track: Track, segments: pd.DataFrame, recipe: Recipe) -> dict[str,
 
     to_train_on = part(train, targets, weights[labels], shuffle_seed=recipe.random_seed)
     to_validate_on = part(validation, targets) if validation.any() else None
-    if not can_be_held(track, segments):
+    if not held:
         return {"x": to_train_on, "validation_data": to_validate_on}
     if keras.backend.backend() == "tensorflow":
         return {

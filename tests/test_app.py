@@ -8,6 +8,7 @@ import sys
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from conftest import GENRES, HOSTILE, RATE
@@ -181,3 +182,31 @@ def test_every_hostile_file_gets_a_verdict_or_one_sentence(page):
         "bitrot.mp3", "empty.mp3", "just_under_15s.wav", "nan_inf_float.wav", "short_0.4s.wav",
         "silence.flac", "text.mp3",
     }  # fmt: skip
+
+
+def test_examples_stay_when_uploads_are_deleted_and_lie_in_their_corpus(
+    bundle, music, tmp_path, monkeypatch
+):
+    from gradio.route_utils import delete_files_created_by_app
+
+    from genrecls import GenreClassifier
+    from genrecls.app import make_page
+
+    (tmp_path / "data").mkdir()
+    shutil.copytree(music, tmp_path / "data" / "music")
+    monkeypatch.setenv("GENRECLS_HOME", str(tmp_path))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    page = make_page(GenreClassifier.load(bundle), max_mb=1, max_minutes=1)
+    examples = uploads(tmp_path / "uploads")
+    assert len(examples) == len(GENRES)
+    delete_files_created_by_app(page, age=-1)
+    assert uploads(tmp_path / "uploads") == examples
+
+    copy = shutil.copytree(bundle, tmp_path / "foreign")
+    segments = pd.read_parquet(copy / "segments.parquet")
+    (tmp_path / "secret").write_text("secret")
+    segments["path"] = ["../../secret", str(tmp_path / "secret")] * (len(segments) // 2)
+    segments.to_parquet(copy / "segments.parquet")
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "others"))
+    make_page(GenreClassifier.load(copy), max_mb=1, max_minutes=1)
+    assert not (tmp_path / "others").exists() or not uploads(tmp_path / "others")

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 from conftest import HOSTILE
 
-from genrecls import AudioError, AudioWarning, load_audio
+from genrecls import AudioError, AudioWarning, audio, load_audio
 from genrecls.audio import resample
 
 RATE = 44100
@@ -26,6 +26,17 @@ def test_formats_of_libsndfile_decode_to_the_same_sound(tmp_path, tone, ending):
     assert abs(y.shape[1] - len(tone)) < RATE / 10
     assert np.sqrt(np.mean(y[0] ** 2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.02)
     assert np.abs(y[1]).max() < 0.02
+
+
+def test_a_file_that_must_not_be_read_is_an_error_of_its_own(tmp_path, tone, monkeypatch):
+    soundfile.write(tmp_path / "tone.wav", tone, RATE)
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(audio, "open", refuse, raising=False)
+    with pytest.raises(AudioError, match=r"Permission denied\). Check that you may read it"):
+        load_audio(tmp_path / "tone.wav")
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,13 @@ import zipfile
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import GENRES, HOSTILE, RATE
 
 from genrecls import AudioError, AudioWarning, FrontEnd, GenreClassifier, load_audio
 from genrecls.bundle import FORMAT, BundleError
+from genrecls.log_mels import do_not_overlap
 from genrecls.models import build_cnn
 
 
@@ -94,6 +96,8 @@ def test_samples_too_short_or_silent_are_refused_as_files_are(classifier, song):
         classifier.predict(np.zeros(16 * RATE), RATE)
     with pytest.raises(ValueError, match="knows its sample rate"):
         classifier.predict(song, RATE)
+    with pytest.raises(TypeError, match="a path or a NumPy array, not list"):
+        classifier.predict([0.0] * 20 * RATE, RATE)
 
 
 def test_one_sample_less_than_a_piece_is_too_short_at_any_rate(classifier):
@@ -123,8 +127,19 @@ def test_pieces_overlap_as_asked_and_the_verdict_stays(classifier, song):
     columns = [f"prob_{genre}" for genre in GENRES]
     every_fifth = fine.pieces[columns].iloc[::5]
     np.testing.assert_allclose(every_fifth, plain.pieces[columns], atol=1e-5)
-    with pytest.raises(ValueError, match="no whole number of hops of 2 s"):
+    with pytest.raises(ValueError, match="no whole number of hops of 2 s; 1, 1.5, 3, 5, 7.5 s go"):
         classifier.predict(song, hop_s=2)
+    for hop_s in (0, 0.01, 16, np.inf, np.nan):
+        with pytest.raises(ValueError, match="a hop is from 0.1 to 15 s long"):
+            classifier.predict(song, hop_s=hop_s)
+
+
+@pytest.mark.parametrize("hop_s", [0.1, 1.5, 15])
+def test_in_a_day_of_sound_no_overlapping_piece_counts(hop_s):
+    starts = pd.DataFrame({"start_s": np.arange(0, 24 * 3600, hop_s)})
+    apart = do_not_overlap(starts, FrontEnd.preset("default"))
+    np.testing.assert_allclose(np.diff(starts["start_s"][apart]), 15)
+    assert do_not_overlap(starts.head(1), FrontEnd.preset("default")).all()
 
 
 def test_an_overlapping_piece_is_the_sound_of_its_seconds(classifier, song):
@@ -168,6 +183,9 @@ def spoil(card, **changes):
         ({"track_temperature": "hot"}, "damaged: its track_temperature"),
         ({"front_end": {"sample_rat": 1}}, "damaged: its front_end"),
         ({"recipe": None}, "damaged: its recipe"),
+        ({"uid": None}, "damaged: its uid is None"),
+        ({"corpus": "../../etc"}, "damaged: its corpus is '../../etc', which is no name"),
+        ({"front_end": {"picture_db": [-80, 0, 1]}}, "picture_db goes from dark to bright"),
     ],
 )
 def test_a_card_that_cannot_be_used_is_refused_with_the_reason(copy, changes, why):
@@ -191,7 +209,11 @@ def test_a_damaged_model_file_is_refused(copy):
     whole = file.read_bytes()
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
-    for content in (whole[: len(whole) // 2], bytes(flipped), b"", b"no zip"):
+    directory = whole.index(b"PK\x01\x02")
+    encrypted, packed = bytearray(whole), bytearray(whole)
+    encrypted[directory + 8] |= 1
+    packed[directory + 10] = packed[whole.index(b"PK\x03\x04") + 8] = 8
+    for content in (whole[: len(whole) // 2], flipped, encrypted, packed, b"", b"no zip"):
         file.write_bytes(content)
         with pytest.raises(BundleError, match="damaged"):
             GenreClassifier.load(copy)
@@ -215,10 +237,22 @@ def test_a_model_of_anything_else_is_refused_before_it_could_run(copy, tmp_path)
     assert not mark.exists()
 
 
+def test_a_configuration_that_nothing_can_be_made_of_is_refused(copy):
+    with zipfile.ZipFile(copy / "model.keras") as archive:
+        config = archive.read("config.json").decode()
+    rewrite_config(copy / "model.keras", "[" * 100_000)
+    with pytest.raises(BundleError, match="damaged"):
+        GenreClassifier.load(copy)
+    assert '"axis": -1' in config
+    rewrite_config(copy / "model.keras", config.replace('"axis": -1', '"axis": 9'))
+    with pytest.raises(BundleError, match="cannot be read"):
+        _ = GenreClassifier.load(copy).model
+
+
 def rewrite_config(file, config):
     with zipfile.ZipFile(file) as old:
         parts = {name: old.read(name) for name in old.namelist()}
-    parts["config.json"] = json.dumps(config).encode()
+    parts["config.json"] = (config if isinstance(config, str) else json.dumps(config)).encode()
     with zipfile.ZipFile(file, "w") as new:
         for name, content in parts.items():
             new.writestr(name, content)

@@ -52,6 +52,7 @@ def test_maps_of_every_net_cover_the_piece_and_change_with_its_weights(name, pie
 def test_the_maps_of_a_trained_net_are_not_those_of_a_random_one(run, piece):
     table = explain.sanity_check(run.model, piece).set_index("map")["rank correlation"]
     assert list(table.index) == ["Grad-CAM", "occlusion"]
+    assert table.notna().all()
     # Two pictures of the input alone would agree.
     assert not (table.abs() > 0.6).any()
     before = run.model.get_weights()

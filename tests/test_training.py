@@ -399,5 +399,7 @@ def test_the_model_card_warns_of_a_leaky_validation_and_of_what_seed_sees(run):
         run, card={**run.card, "recipe": recipe, "front_end": FrontEnd.preset("seed").to_dict()}
     )
     text = model_card(leaky)
-    for limit in ("validation leaks", "by their loudness", "by their codec"):
+    for limit in ("leaks (pieces of a track", "by their loudness", "by their codec"):
         assert limit in text
+    by_track = {**run.card, "recipe": {**recipe, "split": "track"}}
+    assert "leaks (tracks of an artist" in model_card(dataclasses.replace(run, card=by_track))
