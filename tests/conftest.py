@@ -86,8 +86,9 @@ def bundle(music, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def own_style():
-    """A test that sets the style of figures does not set it for the next one."""
+    """What has set the style of figures, a test or what it stands on, has not set it for others."""
     with matplotlib.rc_context():
+        matplotlib.rcdefaults()
         yield
 
 
