@@ -4,9 +4,9 @@
     python benchmarks/speed.py prepare memory  # some parts
 
 A corpus is generated in ``data/benchmark/``; training and prediction take that of the demo, after
-``make run``. What is compared runs alternately in one process tree, so that a ratio holds although
-the machine is now fast, now slow; a table shows the medians, and the median of the ratios within
-the repetitions. Nothing else should be running.
+``make run``. Each part is a process of its own. What is compared runs alternately in one process
+tree, so that a ratio holds although the machine is now fast, now slow; a table shows the medians,
+and the median of the ratios within the repetitions. Nothing else should be running.
 
 Writes a table a part to ``reports/benchmarks/``, and from all that are there ``benchmarks.md``.
 """
@@ -569,13 +569,17 @@ def draw_scaling(folder: Path, table: pd.DataFrame) -> str:
 
 
 def main(parts: list[str]) -> None:
+    if len(parts) != 1:
+        # What one leaves behind, such as TensorFlow and its threads, would slow the next one down.
+        for name in parts or PARTS:
+            subprocess.run([sys.executable, __file__, name], check=True)
+        return
     folder = ROOT / "reports" / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
-    for name in parts or PARTS:
-        # What is prepared here is kept apart from what users have prepared.
-        os.environ["GENRECLS_HOME"] = str(ROOT / "data" / "benchmark" / "home")
-        table = PARTS[name]()
-        print(f"\n{name}\n{save_table(folder, name, table)}")
+    # What is prepared here is kept apart from what users have prepared.
+    os.environ["GENRECLS_HOME"] = str(ROOT / "data" / "benchmark" / "home")
+    table = PARTS[parts[0]]()
+    print(f"\n{parts[0]}\n{save_table(folder, parts[0], table)}")
     print(write_report(folder))
 
 
