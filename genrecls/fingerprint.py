@@ -3,7 +3,7 @@
 The method is that of Haitsma and Kalker: 32 bits every 23 ms say whether the energy between
 neighbouring bands rises or falls. Codecs, gain and resampling leave most of the bits as they are.
 They take a frame of 0.37 s for each; here the energies of frames of 93 ms are averaged over 0.4 s,
-which takes a quarter of the time and leaves fewer bits wrong.
+which takes less than half of the time.
 
 References
 ----------
@@ -32,7 +32,9 @@ _FRAME = 512  # samples, 93 ms
 _STEP = _FRAME // 2  # from frame to frame
 _SMOOTHED = 18 * _HOP  # samples: 0.4 s, so long that half a hop of misalignment hardly matters
 _REACH = _FRAME + _SMOOTHED - _HOP  # samples that decide a sub-fingerprint: two means
-_AT_A_TIME = 320  # sub-fingerprints, so that they stay in the cache of the processor
+# Sub-fingerprints, so that they stay in the cache of the processor; an even number, so that the
+# next ones begin with a frame.
+_AT_A_TIME = 320
 _BANDS = 33
 _F_MIN, _F_MAX = 300.0, 2000.0
 
