@@ -21,6 +21,9 @@ _HELD_BYTES = 500_000_000
 # Tracks whose files stay mapped.
 _MAPPED = 256
 
+#: Pieces in a batch that nothing is learnt from.
+PREDICTED_AT_ONCE = 32
+
 
 class Batches(keras.utils.PyDataset):
     """Pieces and what comes with them, as Keras' ``fit`` and ``predict`` take them.
@@ -75,11 +78,13 @@ class Batches(keras.utils.PyDataset):
         """All pieces as one batch, in their order."""
         return self._batch(gathered(self.track, self.segments), slice(None))
 
-    def as_dataset(self, *, endless: bool = False):
+    def as_dataset(self, size: int | None = None, *, endless: bool = False):
         """The same for TensorFlow, held in memory: without Python between two steps.
 
         Parameters
         ----------
+        size : int > 0, optional
+            Pieces in a batch, if not those of ``self``.
         endless : bool
             Begin again after every epoch, so that what reads it is made once.
         """
@@ -89,7 +94,7 @@ class Batches(keras.utils.PyDataset):
         rows = tf.data.Dataset.range(len(self.places))
         if self.random:
             rows = rows.shuffle(len(self.places), int(self.random.integers(2**31)))
-        rows = rows.batch(self.size)
+        rows = rows.batch(size or self.size)
         if endless:
             rows = rows.repeat()
         # A thread that tunes the pipeline makes every epoch wait for its turn.
@@ -165,4 +170,4 @@ class _OnWindows(keras.layers.Layer):
 
 def predicted(net, track: Track, segments: pd.DataFrame) -> np.ndarray:
     """What a net says of pieces, in their order."""
-    return net.predict(Batches(track, segments, 32), verbose=0)
+    return net.predict(Batches(track, segments, PREDICTED_AT_ONCE), verbose=0)
