@@ -69,7 +69,7 @@ class Decoded:
     ----------
     samples : np.ndarray [shape=(channels, n), dtype=float32]
     sample_rate : int > 0 (in Hz)
-    decoder : {'soundfile', 'PyAV'}
+    decoder : {'soundfile', 'miniaudio', 'PyAV'}
     problems : tuple of str
         What the decoders complained about on the way.
     refused : dict of str to str
@@ -92,7 +92,7 @@ class Blocks:
     Attributes
     ----------
     sample_rate : int > 0 (in Hz)
-    decoder : {'soundfile', 'PyAV', 'array'}
+    decoder : {'soundfile', 'miniaudio', 'PyAV', 'array'}
     problems : list of str
         What is not as it should be; complete after the last block.
     refused : dict of str to str
@@ -203,8 +203,11 @@ def read_blocks(
     decoders = [("soundfile", _soundfile), ("PyAV", _av)]
     try:
         with open(path, "rb") as file:
-            if file.read(4) == b"OggS":
-                decoders.reverse()  # FFmpeg takes half of the time for the same samples
+            begins = file.read(4)
+        if begins == b"OggS":
+            decoders.reverse()  # FFmpeg takes half of the time for the same samples
+        elif begins == b"fLaC":
+            decoders.insert(0, ("miniaudio", _flac))  # three quarters
     except OSError as error:
         why = error.strerror or repr(error)
         raise AudioError(path, {"file": why}, "Check that you may read it.") from error
@@ -276,9 +279,9 @@ def load_audio(
 ) -> tuple[np.ndarray, int]:
     """Decode a sound file, or the sound of a video file.
 
-    WAV, FLAC, MP3 and AIFF are decoded by libsndfile; OGG, and whatever it refuses (AAC in M4A
-    or MP4, Opus in WebM, ...), by FFmpeg through PyAV. Nothing has to be installed beside the
-    Python packages.
+    WAV, MP3 and AIFF are decoded by libsndfile; FLAC by dr_flac through miniaudio; OGG, and
+    whatever these refuse (AAC in M4A or MP4, Opus in WebM, ...), by FFmpeg through PyAV. Nothing
+    has to be installed beside the Python packages.
 
     Parameters
     ----------
@@ -477,6 +480,40 @@ def _soundfile(path: Path):
 
 
 @contextmanager
+def _flac(path: Path):
+    """The same of FLAC by dr_flac. What is not whole is left to the next decoder."""
+    import miniaudio
+    import soundfile
+
+    class Source(miniaudio.StreamableSource):
+        def read(self, num_bytes):
+            return raw.read(num_bytes)
+
+        def seek(self, offset, origin):
+            return raw.seek(offset, origin.value) >= 0
+
+    with open(path, "rb") as raw:
+        with soundfile.SoundFile(raw.fileno(), closefd=False) as header:
+            rate, channels, promised = header.samplerate, header.channels, header.frames
+        raw.seek(0)
+
+        def blocks():
+            frames = 0
+            kind = (miniaudio.FileFormat.FLAC, miniaudio.SampleFormat.FLOAT32)
+            try:
+                for samples in miniaudio.stream_any(Source(), *kind, channels, rate, _BLOCK):
+                    block = np.frombuffer(samples, np.float32).reshape(-1, channels)
+                    frames += len(block)
+                    yield block
+            except miniaudio.MiniaudioError as error:
+                raise ValueError(str(error)) from error
+            if frames != promised:
+                raise ValueError(f"{frames} of {promised} samples can be decoded")
+
+        yield rate, promised / rate, blocks(), []
+
+
+@contextmanager
 def _av(path: Path):
     """The same by FFmpeg."""
     import av
@@ -496,12 +533,13 @@ def _av(path: Path):
 def _av_blocks(container, stream, problems: list[str]) -> Iterator[np.ndarray]:
     import av
 
-    to_float = av.AudioResampler(format="fltp", rate=stream.rate)
+    to_float = av.AudioResampler(format="flt", rate=stream.rate)
     waiting, damaged = av.AudioFifo(), 0  # what comes is a few milliseconds long
 
     def block() -> Iterator[np.ndarray]:
         if frame := waiting.read():
-            yield from (part.to_ndarray().T for part in to_float.resample(frame))
+            channels = frame.layout.nb_channels
+            yield from (x.to_ndarray().reshape(-1, channels) for x in to_float.resample(frame))
 
     try:
         for packet in container.demux(stream):

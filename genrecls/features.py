@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 
 from .config import FrontEnd, project_root
 from .corpus import Corpus, CorpusError, merged_groups
+from .files import size_of
 from .fingerprint import find_near_duplicates, fingerprint_file, read_fingerprints
 from .parallel import in_parallel
 from .store import (
@@ -197,6 +199,8 @@ def _prepare(
     """Store what is missing or damaged; returns segments, failures and notes."""
     tracks = corpus.tracks
     files = tracks.drop_duplicates("sha256").set_index("sha256")["path"].map(corpus.file)
+    # The largest first, or one process may still be at it when the others have ended.
+    files = files.sort_values(key=lambda f: f.map(size_of), ascending=False, kind="stable")
     calls = [(file, folder / s, fingerprint_file(s), front_end) for s, file in files.items()]
     done = in_parallel(store_track, calls, jobs=jobs, desc="log-mels", progress=progress)
     failed = {sha256: why for sha256, why in zip(files.index, done, strict=True) if why}
@@ -221,11 +225,13 @@ def _prepare(
     )
     usable, alike = _with_recordings(usable)
     notes = pd.concat([notes, alike], ignore_index=True)
-    pieces = pd.concat(
-        [pd.DataFrame(stored[t.sha256]["pieces"]).assign(track_id=t.track_id)
-         for t in usable.itertuples()],
-        ignore_index=True,
+    of_tracks = [stored[sha256]["pieces"] for sha256 in usable["sha256"]]
+    pieces = pd.DataFrame(
+        {column: [*chain.from_iterable(pieces[column] for pieces in of_tracks)]
+         for column in of_tracks[0]}
     )  # fmt: skip
+    counts = [len(pieces["segment"]) for pieces in of_tracks]
+    pieces["track_id"] = usable["track_id"].repeat(counts).to_numpy()
     merged = pieces.merge(usable, on="track_id", validate="many_to_one")
     spine = "track_id path genre artist segment start_s end_s split".split()
     return merged[spine + [c for c in merged if c not in spine]], failures, notes

@@ -45,6 +45,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def size_of(path: Path) -> int:
+    """Bytes in a file; none if it is gone."""
+    with contextlib.suppress(OSError):
+        return os.path.getsize(path)
+    return 0
+
+
 def remembered(what: str, compute: Callable[[Path], Any], files: Sequence[Path]) -> list:
     """``compute(file)`` of every file; not computed again while its size and times do not change.
 

@@ -24,7 +24,7 @@ from .config import project_root
 from .files import write_atomically
 
 #: Raise it when the same file gives another fingerprint, or the same fingerprints other pairs.
-VERSION = 5
+VERSION = 6
 
 _RATE = 5512.5  # Hz, an eighth of the rate of a CD; the bands end at 2 kHz
 _HOP = 128
@@ -35,6 +35,9 @@ _REACH = _FRAME + _SMOOTHED - _HOP  # samples that decide a sub-fingerprint: two
 # Sub-fingerprints, so that they stay in the cache of the processor; an even number, so that the
 # next ones begin with a frame.
 _AT_A_TIME = 320
+# Samples at about twice the rate, 48 s, that are waited for: one batch after the other finds its
+# tables in the cache, which the decoder takes for itself.
+_TOGETHER = 1 << 19
 _BANDS = 33
 _F_MIN, _F_MAX = 300.0, 2000.0
 
@@ -99,28 +102,33 @@ class Fingerprinter:
     def __init__(self, sample_rate: int):
         self._mean_of = max(1, int(sample_rate / (2 * _RATE)))
         self._resampler = Resampler(sample_rate / self._mean_of, _RATE)
-        self._rest = np.empty(0, np.float32)  # of the samples, too few for a mean
+        self._rest = np.empty((0, 1), np.float32)  # of the samples, too few for a mean
+        self._means = [np.empty(0, np.float32)]
         self._waiting = np.empty(0, np.float32)  # from the first sample of the next frame on
         self._parts = [np.empty(0, np.uint32)]
 
     def push(self, y: np.ndarray) -> None:
-        """Take the next samples [shape=(n,)]."""
+        """Take the next samples [shape=(n,) or (n, channels)]."""
         y = np.asarray(y, np.float32)
-        if (n := self._mean_of) > 1:
-            # A rough filter before the exact one, which has less to do after it.
-            y = np.concatenate([self._rest, y]) if len(self._rest) else y
-            whole = len(y) // n * n
-            self._rest = y[whole:]
-            y = y[:whole].reshape(-1, n) @ np.full(n, 1 / n, np.float32)
-        self._listen(self._resampler.push(y))
+        y = y[:, None] if y.ndim == 1 else y
+        y = np.concatenate([self._rest, y]) if len(self._rest) else y
+        whole = len(y) // self._mean_of * self._mean_of
+        self._rest = y[whole:]
+        # Over the channels, and a rough filter before the exact one, which has less to do after it.
+        n = self._mean_of * y.shape[1]
+        self._means.append(y[:whole].reshape(-1, n) @ np.full(n, 1 / n, np.float32))
+        if sum(map(len, self._means)) >= _TOGETHER:
+            self._listen()
 
     def finish(self) -> np.ndarray:
         """The fingerprint of all that was pushed. Nothing can be pushed after it."""
-        self._listen(self._resampler.push(np.empty(0, np.float32), last=True), last=True)
+        self._listen(last=True)
         return np.concatenate(self._parts)
 
-    def _listen(self, y: np.ndarray, *, last: bool = False) -> None:
-        y = np.concatenate([self._waiting, y])
+    def _listen(self, *, last: bool = False) -> None:
+        means = np.concatenate(self._means)
+        self._means = [means[:0]]
+        y = np.concatenate([self._waiting, self._resampler.push(means, last=last)])
         count = max(0, (len(y) - _REACH) // _HOP + 1)
         if not last:
             count -= count % _AT_A_TIME

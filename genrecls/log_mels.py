@@ -176,10 +176,9 @@ def _sound(
     frames = given = 0
     for block in blocks:
         frames += len(block)
-        mix = mixed(block)
         if listener:
-            listener.push(mix)
-        y = resampler.push(mix if front_end.channel == "mix" else block[:, 0])
+            listener.push(block)
+        y = resampler.push(mixed(block) if front_end.channel == "mix" else block[:, 0])
         given += len(y)
         yield y
     rest = resampler.push(np.empty(0, np.float32), last=True)

@@ -28,6 +28,30 @@ def test_formats_of_libsndfile_decode_to_the_same_sound(tmp_path, tone, ending):
     assert np.abs(y[1]).max() < 0.02
 
 
+@pytest.mark.parametrize("channels", [1, 2, 6])
+@pytest.mark.parametrize("subtype", ["PCM_S8", "PCM_16", "PCM_24"])
+def test_flac_has_the_samples_that_libsndfile_reads(tmp_path, rng, monkeypatch, channels, subtype):
+    monkeypatch.setattr(audio, "_BLOCK", 1 << 12)
+    file = tmp_path / "noise.mp3"  # whatever the name says
+    noise = rng.uniform(-1, 1, (10_007, channels))
+    soundfile.write(file, noise, 37_001, format="FLAC", subtype=subtype)
+    decoded = audio.decode(file)
+    assert (decoded.decoder, decoded.sample_rate, decoded.refused) == ("miniaudio", 37_001, {})
+    np.testing.assert_array_equal(decoded.samples.T, soundfile.read(file, always_2d=True)[0])
+
+
+def test_damaged_flac_is_left_to_the_other_decoders(tmp_path, rng):
+    file = tmp_path / "noise.flac"
+    soundfile.write(file, rng.uniform(-1, 1, 10 * RATE), RATE)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    decoded = audio.decode(file)
+    assert decoded.decoder == "PyAV" and decoded.samples.shape[1] > 9 * RATE
+    assert set(decoded.refused) == {"miniaudio", "soundfile"}
+    assert "of 441000 samples" in decoded.refused["miniaudio"]
+
+
 def test_a_file_that_must_not_be_read_is_an_error_of_its_own(tmp_path, tone, monkeypatch):
     soundfile.write(tmp_path / "tone.wav", tone, RATE)
 

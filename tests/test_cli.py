@@ -102,7 +102,7 @@ def test_the_report_has_every_table_and_figure_of_the_original(project):
 
 
 def test_the_report_needs_neither_audio_nor_tensorflow(project, small_corpus, tmp_path):
-    for module in ("tensorflow", "keras", "torch", "soundfile", "av"):
+    for module in ("tensorflow", "keras", "torch", "soundfile", "miniaudio", "av"):
         (tmp_path / f"{module}.py").write_text("raise ImportError('blocked')")
     done = genrecls("report", small_corpus, home=project, PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr

@@ -205,7 +205,7 @@ def test_another_program_makes_a_report_stale(module, project, monkeypatch):
 def test_the_command_checks_with_exit_codes_and_needs_neither_keras_nor_audio(project, tmp_path):
     blocked = tmp_path / "blocked"
     blocked.mkdir()
-    for module in ("tensorflow", "keras", "torch", "soundfile", "av", "librosa"):
+    for module in ("tensorflow", "keras", "torch", "soundfile", "miniaudio", "av", "librosa"):
         (blocked / f"{module}.py").write_text("raise ImportError('blocked')")
     env = {**os.environ, "GENRECLS_HOME": str(project), "PYTHONPATH": str(blocked)}
 
