@@ -505,7 +505,10 @@ def machine() -> str:
 
 
 def write_report(folder: Path) -> Path:
-    parts = [f"# Benchmarks\n\n{machine()}. Medians of {REPETITIONS} paired repetitions or more.\n"]
+    parts = [
+        f"# Benchmarks\n\n{machine()}. Medians of {REPETITIONS} paired repetitions or more; "
+        "of memory and of the number of tracks one run each.\n"
+    ]
     for name, part in PARTS.items():
         if (folder / f"{name}.md").exists():
             parts.append(f"## {name.capitalize()}\n\n{part.__doc__}\n")
