@@ -92,6 +92,22 @@ def test_what_is_stored_is_not_made_again_and_survives_renaming(corpus, tmp_path
     assert "rap/rap 0 - New.wav" in set(features.segments["path"])
 
 
+def test_the_largest_file_comes_first(corpus, tmp_path, monkeypatch):
+    sizes = []
+
+    def store_track(path, *_):
+        sizes.append(path.stat().st_size)
+        return "not now"
+
+    file = corpus / Corpus.read(corpus).tracks["path"].iloc[-1]
+    file.write_bytes(file.read_bytes() + bytes(1000))
+    monkeypatch.setattr(features_module, "store_track", store_track)
+    with pytest.raises(CorpusError, match="not now"):
+        prepared(corpus, tmp_path / "f")
+    assert sizes[0] == file.stat().st_size > sizes[1]
+    assert sizes == sorted(sizes, reverse=True)
+
+
 def test_a_changed_file_is_made_again(corpus, tmp_path):
     file = corpus / "rap" / "rap 0 - Same Title.wav"
     first = prepared(corpus, tmp_path / "f").segments

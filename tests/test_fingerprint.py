@@ -147,6 +147,15 @@ def test_how_much_is_pushed_at_a_time_does_not_matter():
     assert np.mean(listener.finish() == fingerprint(y, 44100)) > 0.999  # but for rounding
 
 
+def test_of_several_channels_the_mean_is_heard():
+    left, right = np.random.default_rng(0).normal(0, 0.1, (2, 20 * 44100)).astype(np.float32)
+    listener = Fingerprinter(44100)
+    for part in np.split(np.stack([left, right], axis=1), [3, 5, 50_000]):
+        listener.push(part)
+    alike = listener.finish() == fingerprint((left + right) / 2, 44100)
+    assert np.mean(alike) > 0.999  # but for rounding
+
+
 def test_nothing_makes_no_pairs():
     assert find_near_duplicates([]).empty
     assert find_near_duplicates([np.empty(0, np.uint32)] * 3).empty
