@@ -567,7 +567,7 @@ def draw_scaling(folder: Path, table: pd.DataFrame) -> str:
     for ax, column in zip(axes, ("time (s)", "peak (MB)"), strict=True):
         for engine, part in table.groupby("engine"):
             ax.plot(part["tracks"], part[column], "o-", label=engine)
-        ax.set(xlabel="Tracks of 30 s", ylabel=column, ylim=(0, None))
+        ax.set(xlabel="Tracks of 30 s", ylabel=column, ylim=(0, 1.1 * table[column].max()))
     axes[0].legend()
     return save_figure(folder, "scaling", figure, "Time and memory against the number of tracks")
 
