@@ -32,6 +32,7 @@ _OVERSHOOT = 1.5
 
 _BLOCK = 1 << 17  # frames: 1 MB of stereo
 _KEPT_BYTES = 30_000_000
+_WHOLE_BYTES = 60_000_000  # of a FLAC file: ten minutes of a CD
 
 Result = TypeVar("Result")
 
@@ -206,8 +207,8 @@ def read_blocks(
             begins = file.read(4)
         if begins == b"OggS":
             decoders.reverse()  # FFmpeg takes half of the time for the same samples
-        elif begins == b"fLaC":
-            decoders.insert(0, ("miniaudio", _flac))  # three quarters
+        elif begins == b"fLaC" and path.stat().st_size <= _WHOLE_BYTES:
+            decoders.insert(0, ("miniaudio", _flac))  # two thirds
     except OSError as error:
         why = error.strerror or repr(error)
         raise AudioError(path, {"file": why}, "Check that you may read it.") from error
@@ -279,9 +280,9 @@ def load_audio(
 ) -> tuple[np.ndarray, int]:
     """Decode a sound file, or the sound of a video file.
 
-    WAV, MP3 and AIFF are decoded by libsndfile; FLAC by dr_flac through miniaudio; OGG, and
-    whatever these refuse (AAC in M4A or MP4, Opus in WebM, ...), by FFmpeg through PyAV. Nothing
-    has to be installed beside the Python packages.
+    WAV, MP3, AIFF and large FLAC are decoded by libsndfile; FLAC up to 60 MB by dr_flac through
+    miniaudio; OGG, and whatever these refuse (AAC in M4A or MP4, Opus in WebM, ...), by FFmpeg
+    through PyAV. Nothing has to be installed beside the Python packages.
 
     Parameters
     ----------
@@ -483,34 +484,30 @@ def _soundfile(path: Path):
 def _flac(path: Path):
     """The same of FLAC by dr_flac. What is not whole is left to the next decoder."""
     import miniaudio
-    import soundfile
 
-    class Source(miniaudio.StreamableSource):
-        def read(self, num_bytes):
-            return raw.read(num_bytes)
+    # In memory: of what it reads through a function, no interrupt would come back.
+    content = path.read_bytes()
+    try:
+        header = miniaudio.flac_get_info(content)
+    except (miniaudio.MiniaudioError, ZeroDivisionError) as error:
+        raise ValueError(error.args[0]) from error
+    rate, channels, promised = header.sample_rate, header.nchannels, header.num_frames
+    if not promised:
+        raise ValueError("the header states no length")
 
-        def seek(self, offset, origin):
-            return raw.seek(offset, origin.value) >= 0
+    def blocks():
+        kind, frames = miniaudio.SampleFormat.FLOAT32, 0
+        try:
+            for samples in miniaudio.stream_memory(content, kind, channels, rate, _BLOCK):
+                block = np.frombuffer(samples, np.float32).reshape(-1, channels)
+                frames += len(block)
+                yield block
+        except miniaudio.MiniaudioError as error:
+            raise ValueError(error.args[0]) from error
+        if frames != promised:
+            raise ValueError(f"{frames} of {promised} samples can be decoded")
 
-    with open(path, "rb") as raw:
-        with soundfile.SoundFile(raw.fileno(), closefd=False) as header:
-            rate, channels, promised = header.samplerate, header.channels, header.frames
-        raw.seek(0)
-
-        def blocks():
-            frames = 0
-            kind = (miniaudio.FileFormat.FLAC, miniaudio.SampleFormat.FLOAT32)
-            try:
-                for samples in miniaudio.stream_any(Source(), *kind, channels, rate, _BLOCK):
-                    block = np.frombuffer(samples, np.float32).reshape(-1, channels)
-                    frames += len(block)
-                    yield block
-            except miniaudio.MiniaudioError as error:
-                raise ValueError(str(error)) from error
-            if frames != promised:
-                raise ValueError(f"{frames} of {promised} samples can be decoded")
-
-        yield rate, promised / rate, blocks(), []
+    yield rate, promised / rate, blocks(), []
 
 
 @contextmanager
@@ -535,6 +532,7 @@ def _av_blocks(container, stream, problems: list[str]) -> Iterator[np.ndarray]:
 
     to_float = av.AudioResampler(format="flt", rate=stream.rate)
     waiting, damaged = av.AudioFifo(), 0  # what comes is a few milliseconds long
+    layout, changes = None, False
 
     def block() -> Iterator[np.ndarray]:
         if frame := waiting.read():
@@ -549,6 +547,12 @@ def _av_blocks(container, stream, problems: list[str]) -> Iterator[np.ndarray]:
                 damaged += 1
                 continue
             for frame in frames:
+                layout = layout or frame.layout
+                if frame.layout.nb_channels != layout.nb_channels:  # what waits would misread it
+                    changes, time_base = True, frame.time_base
+                    as_before = av.AudioResampler(frame.format, layout, frame.sample_rate)
+                    [frame] = as_before.resample(frame)
+                    frame.time_base = time_base
                 frame.pts = None  # after a gap it would not be the one that is expected
                 waiting.write(frame)
             if waiting.samples >= _BLOCK:
@@ -558,6 +562,8 @@ def _av_blocks(container, stream, problems: list[str]) -> Iterator[np.ndarray]:
         raise ValueError(error.strerror or repr(error)) from error
     if damaged:
         problems.append(f"{damaged} damaged packets were skipped")
+    if changes:
+        problems.append("the number of channels changes; all has the first one")
 
 
 @contextmanager

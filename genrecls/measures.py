@@ -69,6 +69,8 @@ def _codec(path: str | os.PathLike, decoder: str) -> str:
     """Name of the coding in a file, such as ``MP3``, ``VORBIS``, ``WAV PCM_16``, ``AAC``."""
     import soundfile
 
+    if decoder == "miniaudio":
+        return "FLAC"
     if decoder == "soundfile":
         with (
             open(path, "rb") as raw,

@@ -1,4 +1,6 @@
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -52,6 +54,55 @@ def test_damaged_flac_is_left_to_the_other_decoders(tmp_path, rng):
     assert "of 441000 samples" in decoded.refused["miniaudio"]
 
 
+def test_flac_that_states_no_length_or_is_large_is_left_to_the_other_decoders(
+    tmp_path, rng, monkeypatch
+):
+    file = tmp_path / "noise.flac"
+    soundfile.write(file, rng.uniform(-1, 1, RATE), RATE)
+    content = bytearray(file.read_bytes())
+    content[21] &= 0xF0  # the number of samples has 36 bits of the header
+    content[22:26] = bytes(4)
+    (tmp_path / "piped.flac").write_bytes(content)
+    piped = audio.decode(tmp_path / "piped.flac")
+    assert piped.samples.shape == (1, RATE)
+    assert piped.refused["miniaudio"] == "the header states no length"
+    monkeypatch.setattr(audio, "_WHOLE_BYTES", 1000)
+    assert audio.decode(file).decoder == "soundfile"
+
+
+def test_an_interrupt_ends_the_decoding_of_flac(tmp_path, rng):
+    file = tmp_path / "noise.flac"
+    soundfile.write(file, rng.uniform(-1, 1, (60 * RATE, 2)), RATE)
+    code = """if True:
+        import os, signal, sys, threading
+        from genrecls import audio, load_audio
+        load_audio(sys.argv[1])  # everything is imported
+        threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT)).start()
+        for _ in range(100):
+            load_audio(sys.argv[1])
+    """
+    done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True)
+    assert done.returncode and done.stderr.endswith("KeyboardInterrupt\n")
+    assert "Exception ignored" not in done.stderr
+
+
+def test_channels_that_change_on_the_way_become_those_of_the_start(tmp_path, tone):
+    parts = {}
+    for layout in ("stereo", "mono"):
+        file = tmp_path / f"{layout}.aac"
+        write_with_ffmpeg(file, tone, "aac", layout)
+        parts[layout] = file.read_bytes()
+    for first, then in (("stereo", "mono"), ("mono", "stereo")):
+        file = tmp_path / f"{first}_{then}.aac"
+        file.write_bytes(parts[first] + parts[then])
+        decoded = audio.decode(file)
+        assert decoded.samples.shape[0] == {"stereo": 2, "mono": 1}[first]
+        assert decoded.samples.shape[1] / decoded.sample_rate == pytest.approx(4, abs=0.2)
+        assert "the number of channels changes" in decoded.problems[0]
+        end = decoded.samples[:, -decoded.sample_rate :]
+        assert np.sqrt(np.mean(end[0] ** 2)) == pytest.approx(0.25 / np.sqrt(2), rel=0.5)
+
+
 def test_a_file_that_must_not_be_read_is_an_error_of_its_own(tmp_path, tone, monkeypatch):
     soundfile.write(tmp_path / "tone.wav", tone, RATE)
 
@@ -75,18 +126,18 @@ def test_formats_of_ffmpeg_decode_to_the_same_sound(tmp_path, tone, ending, code
     assert np.sqrt(np.mean(y**2)) == pytest.approx(0.25 / np.sqrt(2), rel=0.05)
 
 
-def write_with_ffmpeg(file, samples, codec):
+def write_with_ffmpeg(file, samples, codec, layout="stereo"):
     import av
 
     rate = 48000
     samples = resample(samples.T, RATE, rate)
     with av.open(str(file), "w") as container:
-        stream = container.add_stream(codec, rate=rate, layout="stereo")
+        stream = container.add_stream(codec, rate=rate, layout=layout)
         packed = np.ascontiguousarray(samples.T, np.float32).reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(packed, format="flt", layout="stereo")
         frame.rate = rate
         convert = av.AudioResampler(
-            format=stream.format.name, layout="stereo", rate=rate, frame_size=stream.frame_size
+            format=stream.format.name, layout=layout, rate=rate, frame_size=stream.frame_size
         )
         frames = [*convert.resample(frame), *convert.resample(None)]
         for part in [*frames, None]:
