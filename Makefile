@@ -44,7 +44,7 @@ test: install  ## run the tests (both Keras backends)
 	KERAS_BACKEND=torch $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/test_models.py tests/test_training.py \
 		tests/test_augment.py tests/test_fine_tuning.py tests/test_explain.py
 
-bench: install  ## measure speed and memory beside other ways (half an hour, nothing else running)
+bench: install  ## measure speed and memory beside other ways (an hour, nothing else running)
 	$(BIN)/python benchmarks/speed.py
 
 docs: install  ## write the API reference to reports/api/
