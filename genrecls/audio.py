@@ -195,7 +195,7 @@ def read_blocks(
         raise AudioError(path, {"file": "does not exist"}, "Check the path.")
     if path.is_dir():
         raise AudioError(path, {"file": "is a folder"}, "Name a file inside it.")
-    if path.stat().st_size == 0:
+    if (size := path.stat().st_size) == 0:
         raise AudioError(path, {"file": "is empty"}, "Download or export it again.")
     # The C library gives freed memory back and takes it anew for every block, a twentieth of all
     # time, until it has seen a large array freed: then it keeps up to twice as much.
@@ -207,7 +207,7 @@ def read_blocks(
             begins = file.read(4)
         if begins == b"OggS":
             decoders.reverse()  # FFmpeg takes half of the time for the same samples
-        elif begins == b"fLaC" and path.stat().st_size <= _WHOLE_BYTES:
+        elif begins == b"fLaC" and size <= _WHOLE_BYTES:
             decoders.insert(0, ("miniaudio", _flac))  # two thirds
     except OSError as error:
         why = error.strerror or repr(error)

@@ -46,10 +46,8 @@ def sha256_of(path: Path) -> str:
 
 
 def size_of(path: Path) -> int:
-    """Bytes in a file; none if it is gone."""
-    with contextlib.suppress(OSError):
-        return os.path.getsize(path)
-    return 0
+    """Bytes in a file; none if it is not there."""
+    return path.stat().st_size if path.exists() else 0
 
 
 def remembered(what: str, compute: Callable[[Path], Any], files: Sequence[Path]) -> list:

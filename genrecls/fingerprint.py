@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .audio import Resampler
+from .audio import Resampler, mixed
 from .config import project_root
 from .files import write_atomically
 
@@ -115,8 +115,7 @@ class Fingerprinter:
         whole = len(y) // self._mean_of * self._mean_of
         self._rest = y[whole:]
         # Over the channels, and a rough filter before the exact one, which has less to do after it.
-        n = self._mean_of * y.shape[1]
-        self._means.append(y[:whole].reshape(-1, n) @ np.full(n, 1 / n, np.float32))
+        self._means.append(mixed(y[:whole].reshape(-1, self._mean_of * y.shape[1])))
         if sum(map(len, self._means)) >= _TOGETHER:
             self._listen()
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .config import GenreclsError, Recipe, project_root
-from .files import sha256_of
+from .files import sha256_of, size_of
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ def refusal(path: str | Path, detail: str) -> str:
 def _examine(file: WeightsFile, path: Path) -> tuple[str, str]:
     if not os.path.lexists(path):
         # Only the first place ever holds a part.
-        begun = _size(_part(file, path))
+        begun = size_of(_part(file, path))
         return "missing", f"{begun:,} of {file.size:,} bytes are downloaded" if begun else ""
     if not path.is_file():
         return "wrong size", "a folder, or a link to nothing"
@@ -233,9 +233,9 @@ def _download(file: WeightsFile, part: Path) -> None:
     from tqdm.auto import tqdm
 
     answered = started_over = False
-    most, failures = _size(part), 0
+    most, failures = size_of(part), 0
     with tqdm(total=file.size, desc="weights", unit="B", unit_scale=True) as bar:
-        while (have := _size(part)) != file.size:
+        while (have := size_of(part)) != file.size:
             # Compressed on the way, positions would not be those in the file.
             headers = {"Accept-Encoding": "identity"}
             if have:
@@ -247,7 +247,7 @@ def _download(file: WeightsFile, part: Path) -> None:
                     answered = True
                     continued = _append(sent, file, part, have, bar)
             except requests.RequestException as error:
-                if (have := _size(part)) > most:
+                if (have := size_of(part)) > most:
                     most, failures = have, 0
                 failures += 1
                 if not answered or failures == TRIES:
@@ -310,10 +310,6 @@ def _failure(file: WeightsFile, why: str) -> WeightsError:
 
 def _part(file: WeightsFile, target: Path) -> Path:
     return target.with_name(f"{target.name}.{file.md5[:8]}.part")
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
 
 
 def _md5(path: Path) -> str:
