@@ -537,7 +537,9 @@ def _av_blocks(container, stream, problems: list[str]) -> Iterator[np.ndarray]:
     def block() -> Iterator[np.ndarray]:
         if frame := waiting.read():
             channels = frame.layout.nb_channels
-            yield from (x.to_ndarray().reshape(-1, channels) for x in to_float.resample(frame))
+            for x in to_float.resample(frame):  # its `to_ndarray` would copy the samples
+                samples = np.frombuffer(x.planes[0], np.float32, x.samples * channels)
+                yield samples.reshape(-1, channels)
 
     try:
         for packet in container.demux(stream):

@@ -141,15 +141,15 @@ def _sub_fingerprints(y: np.ndarray) -> np.ndarray:
     """All that can be told from samples [shape=(n,)]."""
     from scipy.fft import rfft
 
-    window, used, bands, means = _window_bands_and_means()
+    window, used, rises, means = _window_rises_and_means()
     frames = np.lib.stride_tricks.sliding_window_view(y, _FRAME)[::_STEP]
-    spectrum = rfft(frames * window, overwrite_x=True)[:, used]
+    spectrum = rfft(frames.T * window, axis=0, overwrite_x=True)[used]
     power = spectrum.real**2
     power += spectrum.imag**2
     hops = y.reshape(-1, _HOP)
     count = len(hops) - _REACH // _HOP + 1
-    smooth = means[: count + 1, : len(power)] @ (power @ bands)
-    rising = np.diff(np.diff(smooth, axis=1), axis=0) < 0
+    smooth = means[: count + 1, : power.shape[1]] @ (rises @ power).T
+    rising = smooth[1:] < smooth[:-1]
     bits = np.packbits(rising, axis=1).view(">u4")[:, 0].astype(np.uint32)
     total = np.r_[0.0, np.cumsum(np.einsum("ij,ij->i", hops, hops), dtype=np.float64)]
     silent = total[-count:] - total[:count] < _REACH * _SILENT_RMS**2
@@ -157,13 +157,14 @@ def _sub_fingerprints(y: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def _window_bands_and_means() -> tuple[np.ndarray, slice, np.ndarray, np.ndarray]:
-    """Window of a frame, the bins of all bands, and the matrices that add those of a band and
-    average over frames."""
+def _window_rises_and_means() -> tuple[np.ndarray, slice, np.ndarray, np.ndarray]:
+    """Window of a frame, the bins of all bands, and the matrices that take the energy of a band
+    from that of the next one and average over frames."""
     edges = np.round(np.geomspace(_F_MIN, _F_MAX, _BANDS + 1) * _FRAME / _RATE).astype(int)
     used = slice(edges[0], edges[-1])
-    bins = np.arange(edges[0], edges[-1])[:, None]
-    bands = ((edges[:-1] <= bins) & (bins < edges[1:])).astype(np.float32)
+    bins = np.arange(edges[0], edges[-1])
+    bands = (edges[:-1, None] <= bins) & (bins < edges[1:, None])
+    rises = np.diff(bands.astype(np.float32), axis=0)
     centres = _HOP * np.arange(_AT_A_TIME + 1)[:, None] + _SMOOTHED // 2 - _HOP
     frames = _STEP * np.arange((centres[-1, 0] + _SMOOTHED // 2) // _STEP + 1)
     from_centre = np.minimum(np.abs(frames - centres) / (_SMOOTHED / 2), 1)
@@ -171,7 +172,7 @@ def _window_bands_and_means() -> tuple[np.ndarray, slice, np.ndarray, np.ndarray
     means /= means.sum(axis=1, keepdims=True)
     # The squares of two that overlap by half add up to 1, so that all samples count the same.
     window = np.sin(np.pi * (np.arange(_FRAME) + 0.5) / _FRAME)
-    return window.astype(np.float32), used, bands, means.astype(np.float32)
+    return window.astype(np.float32)[:, None], used, rises, means.astype(np.float32)
 
 
 def fingerprint_file(sha256: str) -> Path:

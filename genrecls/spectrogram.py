@@ -15,7 +15,7 @@ SMALLEST_POWER = 1e-10
 #: What a change over time is taken from: this many frames before and after each.
 DELTA_REACH = 4
 
-_FRAMES = 32
+_FRAMES = 28
 
 # A piece whose loudest mel value stays below this is as good as silent: it is left dark instead
 # of having its noise floor drawn as if it were music. In dB, for the default front end about
@@ -123,7 +123,8 @@ def mel_spectrogram(y: np.ndarray, front_end: FrontEnd | None = None) -> np.ndar
     Raises
     ------
     ValueError
-        If ``y`` is too short for one window or has values that are not finite.
+        If ``y`` is too short for one window or has values that are not finite, or whose power
+        is not.
 
     Examples
     --------
@@ -172,8 +173,6 @@ def mel_power(y: np.ndarray, front_end: FrontEnd) -> np.ndarray:
     n_fft, hop = front_end.n_fft, front_end.hop_length
     if y.shape[-1] <= n_fft // 2:
         raise ValueError(f"{y.shape[-1]} samples are too few for windows of {n_fft} samples")
-    if not np.isfinite(y).all():
-        raise ValueError("samples are NaN or infinite")
     window, bands = _window_and_bands(front_end)
     power = np.empty((*y.shape[:-1], front_end.n_mels, 1 + y.shape[-1] // hop), np.float32)
     for index in np.ndindex(y.shape[:-1]):
@@ -182,16 +181,21 @@ def mel_power(y: np.ndarray, front_end: FrontEnd) -> np.ndarray:
         frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
         # So few at once that they stay in the cache of the processor.
         for start in range(0, len(frames), _FRAMES):
-            spectrum = rfft(frames[start : start + _FRAMES] * window, overwrite_x=True)
-            energy = spectrum.real**2
-            energy += spectrum.imag**2
-            power[index][:, start : start + _FRAMES] = bands @ energy.T
+            with np.errstate(invalid="ignore", over="ignore"):  # told below
+                some = frames[start : start + _FRAMES].T * window
+                # Along the first axis, so that the product need not transpose what comes out.
+                spectrum = rfft(some, axis=0, overwrite_x=True)
+                energy = spectrum.real**2
+                energy += spectrum.imag**2
+            power[index][:, start : start + _FRAMES] = bands @ energy
+    if not np.isfinite(power).all():
+        raise ValueError("samples are NaN or infinite, or their power is")
     return power
 
 
 @functools.lru_cache(maxsize=8)
 def _window_and_bands(front_end: FrontEnd):
-    """Hann window [shape=(n_fft,)] and weights of the bands [shape=(n_mels, 1 + n_fft // 2)].
+    """Hann window [shape=(n_fft, 1)] and weights of the bands [shape=(n_mels, 1 + n_fft // 2)].
 
     Nearly all weights are 0, so that the matrix is a sparse one.
     """
@@ -206,7 +210,7 @@ def _window_and_bands(front_end: FrontEnd):
     falling = (edges[2:] - hz) / widths[1:]
     weights = np.maximum(0, np.minimum(rising, falling))
     window = hann(front_end.n_fft, sym=False)
-    return window.astype(np.float32), csr_array(weights.astype(np.float32))
+    return window.astype(np.float32)[:, None], csr_array(weights.astype(np.float32))
 
 
 def mel_frequencies(front_end: FrontEnd) -> np.ndarray:
