@@ -183,9 +183,16 @@ def test_a_batch_is_its_items():
     np.testing.assert_allclose(batch[1, 2], mel_spectrogram(y[1, 2], DEFAULT), atol=1e-3)
 
 
-def test_bad_samples_are_refused():
-    with pytest.raises(ValueError, match="NaN"):
-        mel_spectrogram(np.full(22050, np.nan), DEFAULT)
+@pytest.mark.parametrize("at", [0, 12345, -1])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e25])
+def test_one_bad_sample_is_refused(bad, at):
+    y = np.zeros(22050)
+    y[at] = bad
+    with pytest.raises(ValueError, match="NaN or infinite, or their power is"):
+        mel_spectrogram(y, DEFAULT)
+
+
+def test_too_few_samples_are_refused():
     with pytest.raises(ValueError, match="too few"):
         mel_spectrogram(np.zeros(100), DEFAULT)
 
