@@ -446,6 +446,38 @@ def part_training() -> pd.DataFrame:
     return pd.concat([table, pd.DataFrame(more, columns=table.columns)], ignore_index=True)
 
 
+def part_bfloat16() -> pd.DataFrame:
+    """Ten steps of training, and 8 pieces through the frozen trunk: single precision, which is what
+    is used, against what Keras' mixed bfloat16 would take."""
+    from genrecls.backend import keras
+    from genrecls.models import build_cnn, build_compact_cnn, build_inception_resnet_v2
+
+    rng = np.random.default_rng(0)
+    nets = {"cnn": (build_cnn, SEED, 10), "compact_cnn": (build_compact_cnn, DEFAULT, 32)}
+    ways: dict[str, Callable] = {}
+    for policy in ("float32", "mixed_bfloat16"):
+        keras.config.set_dtype_policy(policy)
+        for name, (build, front_end, batch) in nets.items():
+            x = rng.random((batch, *front_end.shape, 3), np.float32)
+            y = np.eye(2, dtype=np.float32)[rng.integers(0, 2, batch)]
+            net = build(x.shape[1:])
+            net.compile("sgd", "categorical_crossentropy")
+            ways[f"{name}, {policy}"] = lambda net=net, x=x, y=y: [
+                net.train_on_batch(x, y) for _ in range(10)
+            ]
+        x = rng.random((8, *DEFAULT.shape, 3), np.float32)
+        trunk = build_inception_resnet_v2(x.shape[1:], weights=None)
+        ways[f"trunk, {policy}"] = partial(trunk.predict_on_batch, x)
+    names = (*nets, "trunk")
+    return compared(
+        paired(ways, 15),
+        {
+            f"{n}, float32 / mixed_bfloat16": (f"{n}, float32", f"{n}, mixed_bfloat16")
+            for n in names
+        },
+    )
+
+
 def part_predict() -> pd.DataFrame:
     """A warm classifier and an MP3 of 4 minutes, against librosa's log-mel alone."""
     file = generated("format-mp3", 2, 240.0, ("mp3",)) / "one" / "artist 0 - track.mp3"
@@ -502,6 +534,7 @@ PARTS = {
     "memory": part_memory,
     "scaling": part_scaling,
     "training": part_training,
+    "bfloat16": part_bfloat16,
     "predict": part_predict,
     "cold": part_cold,
 }
