@@ -48,6 +48,7 @@ def served(bundle, tmp_path_factory):
     # The player of a page that is being closed may still ask for the file that is deleted with it.
     gone = f"No such file or directory: '{folder}", f"File at path {folder}"
     assert all(any(words in one for words in gone) for one in rest.split("Traceback")[1:]), rest
+    assert not uploads(folder)  # whatever was there goes with the command
 
 
 @pytest.fixture(scope="module")
