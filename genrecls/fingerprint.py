@@ -22,6 +22,7 @@ import pandas as pd
 from .audio import Resampler, mixed
 from .config import project_root
 from .files import write_atomically
+from .spectrogram import power_spectra
 
 #: Raise it when the same file gives another fingerprint, or the same fingerprints other pairs.
 VERSION = 7
@@ -139,13 +140,9 @@ class Fingerprinter:
 
 def _sub_fingerprints(y: np.ndarray) -> np.ndarray:
     """All that can be told from samples [shape=(n,)]."""
-    from scipy.fft import rfft
-
     window, used, rises, means = _window_rises_and_means()
     frames = np.lib.stride_tricks.sliding_window_view(y, _FRAME)[::_STEP]
-    spectrum = rfft(frames.T * window, axis=0, overwrite_x=True)[used]
-    power = spectrum.real**2
-    power += spectrum.imag**2
+    power = power_spectra(frames, window, used)
     hops = y.reshape(-1, _HOP)
     count = len(hops) - _REACH // _HOP + 1
     smooth = means[: count + 1, : power.shape[1]] @ (rises @ power).T

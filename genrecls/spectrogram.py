@@ -167,8 +167,6 @@ def mel_power(y: np.ndarray, front_end: FrontEnd) -> np.ndarray:
     -------
     np.ndarray [shape=(..., n_mels, 1 + n // hop_length), dtype=float32], >= 0
     """
-    from scipy.fft import rfft
-
     y = np.asarray(y, np.float32)
     n_fft, hop = front_end.n_fft, front_end.hop_length
     if y.shape[-1] <= n_fft // 2:
@@ -182,14 +180,32 @@ def mel_power(y: np.ndarray, front_end: FrontEnd) -> np.ndarray:
         # So few at once that they stay in the cache of the processor.
         for start in range(0, len(frames), _FRAMES):
             with np.errstate(invalid="ignore", over="ignore"):  # told below
-                some = frames[start : start + _FRAMES].T * window
-                # Along the first axis, so that the product need not transpose what comes out.
-                spectrum = rfft(some, axis=0, overwrite_x=True)
-                energy = spectrum.real**2
-                energy += spectrum.imag**2
+                energy = power_spectra(frames[start : start + _FRAMES], window)
             power[index][:, start : start + _FRAMES] = bands @ energy
     if not np.isfinite(power).all():
         raise ValueError("samples are NaN or infinite, or their power is")
+    return power
+
+
+def power_spectra(frames: np.ndarray, window: np.ndarray, bins: slice = slice(None)) -> np.ndarray:
+    """Power in some bins of windowed frames.
+
+    Parameters
+    ----------
+    frames : np.ndarray [shape=(count, n), dtype=float32]
+    window : np.ndarray [shape=(n, 1), dtype=float32]
+    bins : slice
+
+    Returns
+    -------
+    np.ndarray [shape=(bins, count), dtype=float32]
+        The bins first, so that a product with weights of bands need not transpose it.
+    """
+    from scipy.fft import rfft
+
+    spectra = rfft(frames.T * window, axis=0, overwrite_x=True)[bins]
+    power = spectra.real**2
+    power += spectra.imag**2
     return power
 
 
