@@ -3,8 +3,8 @@
     python benchmarks/fine_tuning.py data/demo             # 15 minutes on two cores
     python benchmarks/fine_tuning.py data/demo --train 50  # hours; can be interrupted
 
-Every run is a process of its own, one after the other, on the same pieces, under the original's
-split (shuffled pieces). Of the original's recipe the first epoch is left out (it compiles the net),
+Every run is a process of its own, one after the other, on the same segments, under the original's
+split (shuffled segments). Of the original's recipe the first epoch is left out (it compiles the net),
 the following ones are timed, and the time of all is extrapolated from their median. What its test
 F1 is after each epoch comes from another training, which ``--train N`` begins or goes on with up to
 N epochs, and which is kept in ``models/<corpus>/fine_tuning-<split>/``; nothing of it is timed.
@@ -25,28 +25,28 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from genrecls.backend import keras
+from genrecls.fine_tuning import fit_in_stages
+from genrecls.render import save_figure, save_table
 
 import genrecls.models  # noqa: F401 (or Keras does not know our layers when it loads a net)
 from genrecls import Corpus, FrontEnd, Recipe, plots, prepare
-from genrecls.backend import keras
 from genrecls.config import project_root
 from genrecls.corpus import assign_splits, split_hash
 from genrecls.evaluation import f1_scores
-from genrecls.features import Track, gathered
-from genrecls.fine_tuning import fit_in_stages
-from genrecls.render import save_figure, save_table
-from genrecls.training import build, fit_net_on
+from genrecls.features import SegmentLoader, gather_segments
+from genrecls.training import build, fit_model
 
-SEED = Recipe.preset("seed", "inception_resnet_v2")
+SEED = Recipe.preset("original", "inception_resnet_v2")
 WHOLE = "InceptionResNetV2, all of it (the original)"
 STAGED = {
-    "InceptionResNetV2 in stages, random trunk": (
-        "seed",
-        Recipe.preset("default", "inception_resnet_v2", split="piece"),
+    "InceptionResNetV2 in stages, random backbone": (
+        "original",
+        Recipe.preset("default", "inception_resnet_v2", split_by="segment"),
     ),
     "EfficientNet-Lite0 in stages, ImageNet": (
         "default",
-        Recipe.preset("default", "efficientnet_lite0", split="piece"),
+        Recipe.preset("default", "efficientnet_lite0", split_by="segment"),
     ),
 }
 TIMED_EPOCHS = 3
@@ -54,7 +54,7 @@ EPOCHS_AT_ONCE = 5
 
 
 class TestCurve(keras.callbacks.Callback):
-    """Macro F1 over test pieces after every epoch. The time that this takes does not count."""
+    """Macro F1 over test segments after every epoch. The time that this takes does not count."""
 
     def __init__(self, segments: pd.DataFrame):
         super().__init__()
@@ -62,9 +62,9 @@ class TestCurve(keras.callbacks.Callback):
         self.genres = sorted(segments["genre"].unique())
         self.start, self.stage, self.rows = time.perf_counter(), 0, []
 
-    def now_of(self, net, track: Track):
+    def now_of(self, net, track: SegmentLoader):
         self.stage, self.net = self.stage + 1, net
-        self.tested = gathered(track, self.segments)
+        self.tested = gather_segments(track, self.segments)
         return self
 
     def on_epoch_end(self, epoch, logs=None):
@@ -82,7 +82,7 @@ def train(
 ) -> list[dict]:
     """One training, from a saved model and to one if so asked; a row an epoch."""
     features = prepare(Corpus.read(path), FrontEnd.preset(preset))
-    segments = assign_splits(features.segments, method=recipe.split, random_seed=0)
+    segments = assign_splits(features.segments, method=recipe.split_by, random_seed=0)
     curve = TestCurve(segments)
     keras.utils.set_random_seed(recipe.random_seed)
     if before:
@@ -90,11 +90,11 @@ def train(
     else:
         model = build(recipe, features.front_end, len(curve.genres))
 
-    def fit_net(net, track: Track, recipe: Recipe) -> pd.DataFrame:
-        return fit_net_on(net, track, segments, recipe, progress=True,
+    def fit_net(net, track: SegmentLoader, recipe: Recipe) -> pd.DataFrame:
+        return fit_model(net, track, segments, recipe, progress=True,
                           callbacks=[curve.now_of(net, track)])  # fmt: skip
 
-    if recipe.trunk == "frozen":
+    if recipe.backbone == "frozen":
         fit_in_stages(model, features, segments, recipe, fit_net)
     else:
         fit_net(model, features.track, recipe)
@@ -113,10 +113,10 @@ def train_whole(path: str, folder: Path, epochs: int) -> list[dict]:
     rows = json.loads(rows_file.read_text()) if rows_file.exists() else []
     while len(rows) < epochs:
         some = min(EPOCHS_AT_ONCE, epochs - len(rows))
-        recipe = Recipe.preset("seed", SEED.model, epochs=some, random_seed=len(rows))
+        recipe = Recipe.preset("original", SEED.model, epochs=some, random_seed=len(rows))
         before = folder / f"model-{len(rows)}.keras"
         after = folder / f"model-{len(rows) + some}.keras"
-        rows += train(path, "seed", recipe, before=before if rows else None, after=after)
+        rows += train(path, "original", recipe, before=before if rows else None, after=after)
         rows_file.with_suffix(".tmp").write_text(json.dumps(rows))
         os.replace(rows_file.with_suffix(".tmp"), rows_file)
         before.unlink(missing_ok=True)
@@ -140,7 +140,7 @@ def measured(path: str, name: str) -> pd.DataFrame:
 
 def run_one(path: str, name: str, out: Path) -> None:
     if name == WHOLE:
-        rows = train(path, "seed", Recipe.preset("seed", SEED.model, epochs=1 + TIMED_EPOCHS))
+        rows = train(path, "original", Recipe.preset("original", SEED.model, epochs=1 + TIMED_EPOCHS))
     else:
         rows = train(path, *STAGED[name])
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -149,7 +149,7 @@ def run_one(path: str, name: str, out: Path) -> None:
 
 def main(path: str, train_epochs: int) -> None:
     corpus = Corpus.read(path)
-    for preset in ("seed", "default"):
+    for preset in ("original", "default"):
         prepare(corpus, FrontEnd.preset(preset))
     kept = project_root() / "models" / corpus.name / f"fine_tuning-{split_hash(corpus.tracks)[:8]}"
     whole = train_whole(path, kept, train_epochs)

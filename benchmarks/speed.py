@@ -27,19 +27,19 @@ import joblib
 import numpy as np
 import pandas as pd
 import soundfile
+from genrecls.fingerprint import HOP_S
+from genrecls.parallel import map_parallel
+from genrecls.render import save_figure, save_table
+from genrecls.spectrogram import to_image
 
 from genrecls import Corpus, FrontEnd, GenreClassifier, plots, prepare
 from genrecls.config import project_root
-from genrecls.fingerprint import HOP_S
-from genrecls.parallel import in_parallel
-from genrecls.render import save_figure, save_table
-from genrecls.spectrogram import to_image
 
 ROOT = project_root()
 RATE = 44100
 FORMATS = ("mp3", "ogg", "flac")
 REPETITIONS = 5
-SEED, DEFAULT = FrontEnd.preset("seed"), FrontEnd.preset("default")
+SEED, DEFAULT = FrontEnd.preset("original"), FrontEnd.preset("default")
 JOBS = 2
 
 
@@ -84,7 +84,7 @@ def generated(name: str, tracks: int, seconds: float, formats=FORMATS) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         kind = formats[i // 2 % len(formats)]
         calls.append((folder / f"artist {i} - track.{kind}", i, seconds))
-    list(in_parallel(write_track, calls, desc=f"corpus {name}"))
+    list(map_parallel(write_track, calls, desc=f"corpus {name}"))
     return root
 
 
@@ -97,7 +97,7 @@ def decoding(file: Path) -> None:
 
 
 def the_originals_way(file: Path) -> np.ndarray:
-    """Both channels, piece by piece through torchaudio, to float64 RGBA pictures."""
+    """Both channels, segment by segment through torchaudio, to float64 RGBA images."""
     import matplotlib
     import torch
     import torchaudio
@@ -106,11 +106,11 @@ def the_originals_way(file: Path) -> np.ndarray:
         sample_rate=RATE, n_fft=SEED.n_fft, hop_length=SEED.hop_length, n_mels=SEED.n_mels
     )
     y = torch.from_numpy(soundfile.read(file, dtype="float32")[0].T.copy())
-    pictures = []
+    images = []
     for start in range(0, y.shape[1] - SEED.segment_samples + 1, SEED.segment_samples):
         mel = transform(y[:, start : start + SEED.segment_samples])
-        pictures.append(matplotlib.colormaps["viridis"](mel.log2()[0].numpy()))
-    return np.stack(pictures)
+        images.append(matplotlib.colormaps["viridis"](mel.log2()[0].numpy()))
+    return np.stack(images)
 
 
 def by_librosa(file: Path, front_end: FrontEnd) -> np.ndarray:
@@ -118,13 +118,13 @@ def by_librosa(file: Path, front_end: FrontEnd) -> np.ndarray:
 
     y, rate = librosa.load(file, sr=front_end.sample_rate)
     n = front_end.segment_samples
-    pieces = [y[start : start + n] for start in range(0, len(y) - n + 1, n)]
+    segments = [y[start : start + n] for start in range(0, len(y) - n + 1, n)]
     mels = [
         librosa.feature.melspectrogram(
-            y=piece, sr=rate, n_fft=front_end.n_fft, hop_length=front_end.hop_length,
+            y=segment, sr=rate, n_fft=front_end.n_fft, hop_length=front_end.hop_length,
             n_mels=front_end.n_mels, fmin=front_end.f_min, fmax=front_end.f_max,
         )
-        for piece in pieces
+        for segment in segments
     ]  # fmt: skip
     return librosa.power_to_db(np.stack(mels))
 
@@ -231,7 +231,7 @@ def part_prepare() -> pd.DataFrame:
         },
         15,  # the first ratio is from 3.4 to 4.9, by what else the machine does
     )
-    for preset in ("seed", "default"):
+    for preset in ("original", "default"):
         name = f"{preset}, 2 processes"
         times[f"reading and {name}"] = times["reading the corpus"] + times[name]
     pairs = [
@@ -266,10 +266,10 @@ def part_formats() -> pd.DataFrame:
 
 
 def part_precision() -> pd.DataFrame:
-    """What a smaller number costs: error of the level and of the picture."""
+    """What a smaller number costs: error of the level and of the image."""
     root = generated("prepare", 12, 240.0)
     rows = []
-    for name, front_end in (("seed", SEED), ("default", DEFAULT)):
+    for name, front_end in (("original", SEED), ("default", DEFAULT)):
         features = prepare(Corpus.read(root), front_end, progress=False)
         some = features.segments.groupby("track_id").head(2)
         rows += _precision(name, front_end, [root / p for p in some["path"].unique()])
@@ -299,7 +299,7 @@ def _precision(name: str, front_end: FrontEnd, files: list[Path]) -> list[dict]:
             {
                 "front end": name,
                 "stored as": kind,
-                "KB a piece": front_end.shape[0] * front_end.shape[1] * np.dtype(kind).itemsize
+                "KB a segment": front_end.shape[0] * front_end.shape[1] * np.dtype(kind).itemsize
                 / 1000,
                 "largest error (dB)": float(np.abs(again - levels).max()),
                 "pixels off by over 1/255": float((drawn > 1 / 255).mean()),
@@ -327,7 +327,7 @@ def part_memory() -> pd.DataFrame:
     with open(long / "two" / "artist 2 - ten hours.mp3", "wb") as file:
         for _ in range(150):
             file.write(frames)
-    for preset in ("seed", "default"):
+    for preset in ("original", "default"):
         took, mb = peak_mb(PREPARE, preset, str(long), str(JOBS))
         rows.append({"what": f"10 hours, {preset}", "time (s)": took, "peak (MB)": mb})
     return pd.DataFrame(rows)
@@ -355,19 +355,19 @@ if __name__ == "__main__":
 
 
 def part_training() -> pd.DataFrame:
-    """The original's CNN by its recipe on the demo's 196 pieces: Keras' ``fit`` on pictures held as
+    """The original's CNN by its recipe on the demo's 196 segments: Keras' ``fit`` on images held as
     float64, with the plot redrawn after every epoch, against ``genrecls`` from the feature store.
     150 epochs with the plot, 50 without; every repetition has another seed."""
     import IPython.display
+    from genrecls.backend import keras
     from IPython.core.pylabtools import print_figure
     from matplotlib import pyplot as plt
 
     from genrecls import Recipe, live_plot
-    from genrecls.backend import keras
     from genrecls.corpus import assign_splits
     from genrecls.evaluation import f1_scores
     from genrecls.models import build_cnn
-    from genrecls.training import fit, halving
+    from genrecls.training import fit, halving_schedule
 
     class Shown:
         """What a notebook does with a figure."""
@@ -378,12 +378,12 @@ def part_training() -> pd.DataFrame:
     IPython.display.display = lambda *_, **__: Shown()
     os.environ["GENRECLS_HOME"] = str(ROOT)
     features = prepare(Corpus.read(ROOT / "data" / "demo"), SEED, progress=False)
-    recipe = Recipe.preset("seed")
-    segments = assign_splits(features.segments, method=recipe.split, random_seed=0)
+    recipe = Recipe.preset("original")
+    segments = assign_splits(features.segments, method=recipe.split_by, random_seed=0)
     labels, genres = pd.factorize(segments["genre"], sort=True)
-    pictures = to_image(features.log_mels(segments)[..., 0], SEED).astype(np.float64)
+    images = to_image(features.log_mels(segments)[..., 0], SEED).astype(np.float64)
     at = {side: (segments["split"] == side).to_numpy() for side in segments["split"].unique()}
-    data = {side: (pictures[rows], np.eye(2)[labels[rows]]) for side, rows in at.items()}
+    data = {side: (images[rows], np.eye(2)[labels[rows]]) for side, rows in at.items()}
     tested = segments[at["test"]]
 
     def macro_f1(probabilities: np.ndarray) -> float:
@@ -411,7 +411,7 @@ def part_training() -> pd.DataFrame:
                 logs.setdefault(name, []).append(values[name])
             redrawn(logs)
 
-        callbacks = [keras.callbacks.LearningRateScheduler(halving(recipe))]
+        callbacks = [keras.callbacks.LearningRateScheduler(halving_schedule(recipe))]
         if plotted:
             callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=draw))
         model.fit(*data["train"], batch_size=recipe.batch_size, epochs=epochs, verbose=0,
@@ -447,9 +447,10 @@ def part_training() -> pd.DataFrame:
 
 
 def part_bfloat16() -> pd.DataFrame:
-    """Ten steps of training, and 8 pieces through the frozen trunk: single precision, which is what
+    """Ten steps of training, and 8 segments through the frozen backbone: single precision, which is what
     is used, against what Keras' mixed bfloat16 would take."""
     from genrecls.backend import keras
+
     from genrecls.models import build_cnn, build_compact_cnn, build_inception_resnet_v2
 
     rng = np.random.default_rng(0)
@@ -466,9 +467,9 @@ def part_bfloat16() -> pd.DataFrame:
                 net.train_on_batch(x, y) for _ in range(10)
             ]
         x = rng.random((8, *DEFAULT.shape, 3), np.float32)
-        trunk = build_inception_resnet_v2(x.shape[1:], weights=None)
-        ways[f"trunk, {policy}"] = partial(trunk.predict_on_batch, x)
-    names = (*nets, "trunk")
+        backbone = build_inception_resnet_v2(x.shape[1:], weights=None)
+        ways[f"backbone, {policy}"] = partial(backbone.predict_on_batch, x)
+    names = (*nets, "backbone")
     return compared(
         paired(ways, 15),
         {
@@ -483,14 +484,14 @@ def part_predict() -> pd.DataFrame:
     file = generated("format-mp3", 2, 240.0, ("mp3",)) / "one" / "artist 0 - track.mp3"
     runs = ROOT / "models" / "demo"
     ways: dict[str, Callable] = {}
-    for name, front_end in (("cnn-seed", SEED), ("cnn-default", DEFAULT)):
+    for name, front_end in (("cnn-original", SEED), ("cnn-default", DEFAULT)):
         classifier = GenreClassifier.load(runs / name)
         ways[f"librosa, {name}"] = lambda front_end=front_end: by_librosa(file, front_end)
         ways[f"predict, {name}"] = lambda classifier=classifier: classifier.predict(file)
     return compared(
         paired(ways, 15),
         {f"predict / librosa, {name}": (f"predict, {name}", f"librosa, {name}")
-         for name in ("cnn-seed", "cnn-default")},
+         for name in ("cnn-original", "cnn-default")},
     )  # fmt: skip
 
 
@@ -586,7 +587,7 @@ def fma_full(made: dict[str, pd.DataFrame]) -> pd.DataFrame:
     core_h = audio_s / 240 * mp3 / 3600
     one_h = core_h / gain
     ten_h = one_h * dask / 10
-    pieces = audio_s / DEFAULT.segment_s - tracks / 2  # the remainder of each is dropped
+    segments = audio_s / DEFAULT.segment_s - tracks / 2  # the remainder of each is dropped
     rows = [
         ("tracks", tracks, ""),
         ("days of sound", 343, ""),
@@ -596,7 +597,7 @@ def fma_full(made: dict[str, pd.DataFrame]) -> pd.DataFrame:
         (f"one machine of {JOBS} cores, {gain:.2f} times as fast", one_h, "h"),
         (f"ten of them, Dask taking {dask:.2f} times as long", ten_h, "h"),
         ("what these ten read together", size_gb * 1e3 / (ten_h * 3600), "MB/s"),
-        ("log-mels on the disk", pieces * np.prod(DEFAULT.shape) * 2 / 1e9, "GB"),
+        ("log-mels on the disk", segments * np.prod(DEFAULT.shape) * 2 / 1e9, "GB"),
         ("fingerprints on the disk", audio_s / HOP_S * 4 / 1e9, "GB"),
         ("memory of one machine", most.loc["processes", "peak (MB)"] / 1e3, "GB"),
     ]

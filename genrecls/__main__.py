@@ -1,3 +1,5 @@
-from .cli import main
+"""Run the command with python -m genrecls."""
+
+from genrecls.cli import main
 
 main()

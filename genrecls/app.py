@@ -1,4 +1,4 @@
-"""A page to drop a track on: player, taggram, verdict, and the maps that it rests on.
+"""A page to drop a track on: player, taggram, prediction, and the maps that it rests on.
 
 Made with Gradio (extra ``app``). Sound, figures and answers stay on the machine: an upload is
 deleted when its page is closed, after ten minutes at the latest, and all of them when the command
@@ -20,19 +20,21 @@ from pathlib import Path
 
 import numpy as np
 
+from genrecls import plots
+from genrecls._utils.paths import project_root
+from genrecls.classifier import GenreClassifier, Prediction
+from genrecls.config import MIN_CONFIDENCE
+from genrecls.errors import AudioError, AudioWarning
+from genrecls.features.image import to_image
+from genrecls.features.segments import non_overlapping
+from genrecls.inspection import saliency
+
 try:
     import gradio as gr
 except ImportError as error:
     raise ImportError(f'{error}; the page is an extra of genrecls: pip install ".[app]"') from error
 
-from . import explain, plots
-from .audio import AudioError, AudioWarning
-from .bundle import GenreClassifier, Prediction
-from .config import SURE_FROM, project_root
-from .log_mels import do_not_overlap
-from .spectrogram import to_image
-
-_HOP_S = 3.0
+_STEP_S = 3.0
 _LOOKED_FOR_EVERY_S, _DELETED_AFTER_S = 60, 540  # ten minutes at the latest
 _WAITING = 50  # tracks, at most
 _N_EXAMPLES = 4
@@ -100,19 +102,19 @@ def make_page(classifier: GenreClassifier, *, max_mb: int, max_minutes: float):
         except AudioError as error:
             said = AudioError(Path(path).name, error.reasons, error.advice)
             return nothing[0], _sentence(str(said)), *nothing[2:]
-        pieces = [(_times(piece), i) for i, piece in enumerate(_apart(prediction))]
+        segments = [(_times(segment), i) for i, segment in enumerate(_apart(prediction))]
         telling = _most_telling(prediction)
-        chosen = gr.Dropdown(choices=pieces, value=telling, visible=True)
+        chosen = gr.Dropdown(choices=segments, value=telling, visible=True)
         taggram = _image(prediction.plot(), "Probability of each genre over time")
         player = gr.Audio(path, visible=True)
-        return player, _verdict(prediction, remarks), taggram, prediction, chosen, ""
+        return player, _prediction(prediction, remarks), taggram, prediction, chosen, ""
 
-    def show_maps(prediction: Prediction | None, piece: int | None) -> str:
-        if piece is None:
+    def show_maps(prediction: Prediction | None, segment: int | None) -> str:
+        if segment is None:
             return ""
         if prediction is None:
             return _sentence("What was heard has been deleted; drop the track again.")
-        return _maps(classifier, prediction, piece)
+        return _maps(classifier, prediction, segment)
 
     with gr.Blocks(
         title="genrecls",
@@ -122,34 +124,34 @@ def make_page(classifier: GenreClassifier, *, max_mb: int, max_minutes: float):
         gr.Markdown(
             f"# Sound is a picture too\n"
             f"Drop a track, and *{_plain(classifier.name)}* says which of its genres it hears: "
-            f"{_plain(', '.join(classifier.genres))}. Below a probability of {SURE_FROM:g} it is "
+            f"{_plain(', '.join(classifier.genres))}. Below a probability of {MIN_CONFIDENCE:g} it is "
             f"not sure. Up to {max_mb} MB and {max_minutes:g} minutes; nothing is kept."
         )
-        track = gr.File(label="Track", elem_id="track", height=140)
+        track = gr.File(label="SegmentLoader", elem_id="track", height=140)
         if examples := _examples(classifier):
             gr.Examples([[str(file)] for file in examples], track, label="Or one of these",
                         example_labels=[file.stem for file in examples])  # fmt: skip
             # Before the first visitor comes, Gradio's folder holds its copies of them alone.
             kept = Path(track.GRADIO_CACHE).rglob("*")
             track.keep_in_cache |= {str(file) for file in kept if file.is_file()}
-        verdict = gr.HTML(elem_id="verdict")
+        prediction = gr.HTML(elem_id="label")
         # Its button "share" would send the track to another machine.
         player = gr.Audio(label="Player", interactive=False, visible=False, buttons=[],
                           elem_id="player")  # fmt: skip
         taggram = gr.HTML(elem_id="taggram")
         held = gr.State(time_to_live=_DELETED_AFTER_S)
-        piece = gr.Dropdown(label="What the answer rests on, in the piece", visible=False)
+        segment = gr.Dropdown(label="What the answer rests on, in the segment", visible=False)
         maps = gr.HTML(elem_id="maps")
 
         track.upload(came, track, queue=False, api_visibility="private")
         # One at a time: matplotlib's state is one for all threads.
         track.change(
-            listen, track, [player, verdict, taggram, held, piece, maps],
+            listen, track, [player, prediction, taggram, held, segment, maps],
             concurrency_limit=1, concurrency_id="model", api_visibility="private",
         ).then(
-            show_maps, [held, piece], maps, concurrency_id="model", api_visibility="private"
+            show_maps, [held, segment], maps, concurrency_id="model", api_visibility="private"
         )  # fmt: skip
-        piece.input(show_maps, [held, piece], maps, concurrency_id="model",
+        segment.input(show_maps, [held, segment], maps, concurrency_id="model",
                     api_visibility="private")  # fmt: skip
         page.unload(left)
     return page
@@ -164,7 +166,7 @@ def _predict(classifier, path: str, max_minutes: float) -> tuple[Prediction, lis
     """What the classifier says, and what is to be warned of."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AudioWarning)
-        prediction = classifier.predict(path, hop_s=_HOP_S, longest_s=60 * max_minutes)
+        prediction = classifier.predict(path, step_s=_STEP_S, max_duration_s=60 * max_minutes)
     said = [str(w.message) for w in caught if issubclass(w.category, AudioWarning)]
     return prediction, [text.replace(path, Path(path).name) for text in said]
 
@@ -179,27 +181,31 @@ def _examples(classifier: GenreClassifier) -> list[Path]:
 
 
 def _apart(prediction: Prediction) -> list[dict]:
-    """The pieces that do not overlap, in the order of the log-mels."""
-    apart = do_not_overlap(prediction.pieces, prediction.front_end)
-    return prediction.pieces[apart].to_dict("records")
+    """The segments that do not overlap, in the order of the log-mels."""
+    apart = non_overlapping(prediction.segments, prediction.front_end)
+    return prediction.segments[apart].to_dict("records")
 
 
 def _most_telling(prediction: Prediction) -> int:
-    """Number of the piece that speaks most for the genre of the track."""
+    """Number of the segment that speaks most for the genre of the track."""
     return int(np.argmax([p[f"prob_{prediction.genre}"] for p in _apart(prediction)]))
 
 
-def _times(piece: dict) -> str:
-    start, end = (f"{int(s) // 60}:{int(s) % 60:02}" for s in (piece["start_s"], piece["end_s"]))
+def _times(segment: dict) -> str:
+    start, end = (
+        f"{int(s) // 60}:{int(s) % 60:02}" for s in (segment["start_s"], segment["end_s"])
+    )
     return f"{start} – {end}"
 
 
-def _maps(classifier: GenreClassifier, prediction: Prediction, piece: int) -> str:
-    levels = prediction.log_mels[piece]
+def _maps(classifier: GenreClassifier, prediction: Prediction, segment: int) -> str:
+    levels = prediction.log_mels[segment]
     genre = classifier.genres.index(prediction.genre)
-    maps = {name: f(classifier.model, levels, genre) for name, f in explain.MAPS.items()}
+    maps = {
+        name: f(classifier.model, levels, genre) for name, f in saliency.SALIENCY_METHODS.items()
+    }
     image = to_image(levels, classifier.front_end)
-    figure = plots.maps(image, maps, classifier.front_end)
+    figure = plots.saliency_maps(image, maps, classifier.front_end)
     caption = (
         f"Grad-CAM: the brighter, the more it speaks for {prediction.genre}. Occlusion: without "
         f"what is red {prediction.genre} is less probable, without what is blue more."
@@ -207,11 +213,11 @@ def _maps(classifier: GenreClassifier, prediction: Prediction, piece: int) -> st
     return _image(figure, caption)
 
 
-def _verdict(prediction: Prediction, remarks: list[str]) -> str:
-    shares = plots.said(prediction.probabilities)
+def _prediction(prediction: Prediction, remarks: list[str]) -> str:
+    shares = plots.format_probabilities(prediction.probabilities)
     notes = "".join(f"<p>{html.escape(remark)}</p>" for remark in remarks)
     return (
-        f'<p style="font-size:1.6em"><strong>{html.escape(prediction.verdict)}</strong></p>'
+        f'<p style="font-size:1.6em"><strong>{html.escape(prediction.label)}</strong></p>'
         f"<p>{html.escape(shares)}</p>{notes}"
     )
 
@@ -222,7 +228,7 @@ def _sentence(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is."""
-    from .render import escape
+    from genrecls.report.markdown import escape
 
     return escape(text)
 
@@ -231,10 +237,10 @@ def _image(figure, caption: str) -> str:
     """A figure inside the page, so that no file is left of it."""
     from matplotlib import pyplot as plt
 
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=_DPI)
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=_DPI)
     plt.close(figure)
-    data = base64.b64encode(picture.getvalue()).decode()
+    data = base64.b64encode(image.getvalue()).decode()
     text = html.escape(caption, quote=True)
     return (
         f'<figure><img style="width:100%" alt="{text}" src="data:image/png;base64,{data}">'

@@ -13,28 +13,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .config import (
-    MODELS,
-    PRESETS,
-    SURE_FROM,
-    TRANSFERRED,
-    FrontEnd,
-    GenreclsError,
-    Recipe,
-    project_root,
-    run_name,
-)
+from genrecls._utils.paths import project_root
+from genrecls.config import BACKBONES, MIN_CONFIDENCE, MODELS, PRESETS, FrontEnd, Recipe, run_name
+from genrecls.errors import GenreclsError
 
 if TYPE_CHECKING:  # what loads pandas is imported where it is needed: help should come at once
-    from .bundle import Prediction
-    from .corpus import Corpus
+    from genrecls.classifier import Prediction
+    from genrecls.corpus.tracks import Corpus
+
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Music genres from mel-spectrogram pictures.",
+    help="Music genres from mel-spectrogram images.",
 )
 
 CorpusPath = Annotated[
@@ -56,7 +49,7 @@ def demo(
     jobs: Jobs = None,
 ) -> None:
     """Make the synthetic demo corpus: 14 classical and 16 rap tracks, about 100 MB of MP3."""
-    from .demo import make_demo
+    from genrecls.demo import make_demo
 
     folder = make_demo(out or project_root() / "data" / "demo", jobs=jobs)
     typer.echo(f"Demo corpus: {folder}")
@@ -71,29 +64,29 @@ def prepare(
         bool, typer.Option(help="Fail if a track cannot be used; else it is left out.")
     ] = False,
 ) -> None:
-    """Decode every track and store the log-mels of its 15-second pieces."""
-    from .features import prepare as prepare_features
-    from .gallery import make_gallery
+    """Decode every track and store the log-mels of its 15-second segments."""
+    from genrecls.features.excerpts import save_excerpts
+    from genrecls.features.prepare import prepare as prepare_features
 
     music = _read(corpus)
     for name in _chosen(preset, PRESETS, "preset"):
         features = prepare_features(music, FrontEnd.preset(name), jobs=jobs, strict=strict)
         typer.echo(
-            f"{name}: {len(features.segments)} pieces of {features.segments['track_id'].nunique()} "
+            f"{name}: {len(features.segments)} segments of {features.segments['track_id'].nunique()} "
             f"tracks, {len(features.failures)} tracks left out, {features.folder}"
         )
         for failure in features.failures.itertuples():
             typer.echo(f"  left out: {failure.reason}")
         for note in features.notes.itertuples():
             typer.echo(f"  warning: {note.note}")
-    make_gallery(music, features)
+    save_excerpts(music, features)
 
 
 @app.command(**_example("genrecls audit my_music"))
 def audit(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
     """Look for damage, duplicates and what tells the genres apart without being music."""
-    from .audit import audit as look_at
-    from .audit import write_audit
+    from genrecls.corpus.audit import audit as look_at
+    from genrecls.report.audit_pages import write_audit
 
     music = _read(corpus)
     found = look_at(music, jobs=jobs)
@@ -106,10 +99,10 @@ def audit(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
     typer.echo(f"\nWritten: {write_audit(found, project_root() / 'reports' / music.name)}")
 
 
-# Whole nets: the rate of a head on a frozen trunk is too high for the trunk.
-_AT_ONCE = {
-    "seed": {"trunk": "trained"},
-    "default": {"trunk": "trained", "fine_tune_after": None, "learning_rate": 1e-4},
+# Whole nets: the rate of a head on a frozen backbone is too high for the backbone.
+_MAX_PENDING = {
+    "original": {"backbone": "trained"},
+    "default": {"backbone": "trained", "fine_tune_after": None, "learning_rate": 1e-4},
 }
 
 
@@ -120,11 +113,11 @@ def train(
     preset: Preset = "all",
     weights: Annotated[
         str | None,
-        typer.Option(help="Of a net with a trunk: imagenet, random, or a Keras weights file."),
+        typer.Option(help="Of a net with a backbone: imagenet, random, or a Keras weights file."),
     ] = None,
     full: Annotated[
         bool,
-        typer.Option(help="Train trunk and head at once, not in stages (hours on a CPU)."),
+        typer.Option(help="Train backbone and head at once, not in stages (hours on a CPU)."),
     ] = False,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="At most so many passes (in stage 1).")
@@ -132,21 +125,21 @@ def train(
     jobs: Jobs = None,
 ) -> None:
     """Train models and save them with their cards and predictions; redo only what has changed."""
-    from .training import train as train_model
-    from .weights import find_weights
+    from genrecls.models.weights import find_weights
+    from genrecls.training.run import train as train_model
 
     if model == "all" and weights not in (None, "imagenet", "random"):
         raise typer.BadParameter("--weights PATH is of one net: name it with --model")
     music, recipes = _read(corpus), []
     for model_name in _chosen(model, MODELS, "model"):
         for preset_name in _chosen(preset, PRESETS, "preset"):
-            if model_name not in Recipe.models_of(preset_name) and "all" in (model, preset):
+            if model_name not in Recipe.preset_models(preset_name) and "all" in (model, preset):
                 continue
             changes = {"epochs": epochs} if epochs else {}
-            if model_name in TRANSFERRED:
+            if model_name in BACKBONES:
                 if weights:
                     changes["weights"] = None if weights == "random" else weights
-                changes |= _AT_ONCE[preset_name] if full else {"trunk": "frozen"}
+                changes |= _MAX_PENDING[preset_name] if full else {"backbone": "frozen"}
             recipe = Recipe.preset(preset_name, model_name, **changes)
             find_weights(model_name, recipe.weights)  # or an error, before hours of training
             recipes.append((preset_name, recipe))
@@ -163,10 +156,10 @@ def train(
 @app.command(**_example("genrecls evaluate my_music"))
 def evaluate(corpus: CorpusPath = None) -> None:
     """Compare the trained models of a corpus, from their saved predictions."""
-    from .evaluation import comparison_table
-    from .report import saved_runs
+    from genrecls.evaluation.runs import read_runs
+    from genrecls.evaluation.tables import comparison_table
 
-    typer.echo(comparison_table(saved_runs(_name(corpus))).T.to_string(header=False))
+    typer.echo(comparison_table(read_runs(_name(corpus))).T.to_string(header=False))
 
 
 @app.command(**_example("genrecls predict song.mp3 --run models/demo/cnn-default --json"))
@@ -178,29 +171,29 @@ def predict(
         Path | None, typer.Option(help="Saved run; by default models/demo/cnn-default.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="One CSV row a piece.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="One CSV row a segment.")] = False,
     plot: Annotated[
         Path | None,
         typer.Option(help="Draw the taggram of one file to this file (.png, .svg, .pdf)."),
     ] = None,
     hop: Annotated[
-        float | None, typer.Option(help="Seconds between pieces, which then overlap, such as 1.")
+        float | None, typer.Option(help="Seconds between segments, which then overlap, such as 1.")
     ] = None,
-    sure_from: Annotated[
+    min_confidence: Annotated[
         float,
-        typer.Option(min=0, max=1, help='Probability below which the verdict is "not sure".'),
-    ] = SURE_FROM,
+        typer.Option(min=0, max=1, help='Probability below which the prediction is "not sure".'),
+    ] = MIN_CONFIDENCE,
     jobs: Jobs = None,
 ) -> None:
-    """Say what genre files are: probabilities per piece, and the verdict on the track.
+    """Say what genre files are: probabilities per segment, and the prediction on the track.
 
     Exit code 0 if every file got one; 2 if a file could not be used, with a line on stderr for
     each; 130 if interrupted.
     """
-    from .audio import AudioError
-    from .bundle import GenreClassifier
-    from .corpus import CorpusError, sound_files
-    from .log_mels import hop_samples
+    from genrecls.classifier import GenreClassifier
+    from genrecls.corpus.tracks import find_audio_files
+    from genrecls.errors import AudioError, CorpusError
+    from genrecls.features.segments import step_samples
 
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
@@ -208,16 +201,16 @@ def predict(
         _check_plot(plot, files)
     classifier = GenreClassifier.load(run or _demo_run())
     try:
-        hop_samples(classifier.front_end, hop)
+        step_samples(classifier.front_end, hop)
     except ValueError as error:
         raise typer.BadParameter(f"--hop: {error}") from error
     tracks = []
     for file in files:
-        found = sound_files(file) if file.is_dir() else [file]
+        found = find_audio_files(file) if file.is_dir() else [file]
         if not found:
             raise CorpusError(f"no sound files in {str(file)!r}")
         tracks += found
-    options = {"hop_s": hop, "sure_from": sure_from}
+    options = {"step_s": hop, "min_confidence": min_confidence}
     with _without_remarks_of_decoders():
         if plot:
             answers = [classifier.predict(tracks[0], **options)]
@@ -274,7 +267,7 @@ def _check_plot(plot: Path, files: list[Path]) -> None:
 
 
 def _save_plot(prediction: Prediction, plot: Path) -> None:
-    from .files import write_atomically
+    from genrecls._utils.io import write_atomically
 
     kind = plot.suffix.lower()[1:]
     write_atomically(plot, lambda file: prediction.plot().savefig(file, format=kind, dpi=120))
@@ -288,7 +281,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a trained model as ONNX, and check that it says the same."""
-    from .bundle import GenreClassifier
+    from genrecls.classifier import GenreClassifier
 
     difference = GenreClassifier.load(run or _demo_run()).export_onnx(file)
     typer.echo(f"{file}: its probabilities are within {difference:.1g} of the model's")
@@ -306,9 +299,9 @@ def serve(
     max_mb: Annotated[int, typer.Option(min=1, help="Largest file, in MB.")] = 50,
     max_minutes: Annotated[float, typer.Option(min=0.25, help="Longest track.")] = 15,
 ) -> None:
-    """Open a page to drop a track on: player, taggram, verdict, maps. Nothing is kept."""
-    from .app import serve as serve_page
-    from .bundle import GenreClassifier
+    """Open a page to drop a track on: player, taggram, prediction, maps. Nothing is kept."""
+    from genrecls.app import serve as serve_page
+    from genrecls.classifier import GenreClassifier
 
     serve_page(
         GenreClassifier.load(run or _demo_run()),
@@ -324,13 +317,13 @@ def report(
     ] = False,
 ) -> None:
     """Write the report on the trained models of a corpus to reports/: tables, figures, a page."""
-    from .inputs import check_report
+    from genrecls.report.inputs import check_report
 
     name = _name(corpus)
     if check:
         typer.echo(f"up to date: {check_report(name)}")
         return
-    from .report import write_report
+    from genrecls.report.write import write_report
 
     written = write_report(name)
     root = project_root()
@@ -343,28 +336,6 @@ def report(
     ):
         if folder.is_dir():
             typer.echo(f"  {what:<15} {folder}/")
-
-
-@app.command(**_example("genrecls notebooks my_music"))
-def notebooks(
-    corpus: CorpusPath = None,
-    parameters: Annotated[
-        list[str] | None,
-        typer.Option("--set", help='A parameter, such as CHANGES={"epochs": 2} (value in JSON).'),
-    ] = None,
-) -> None:
-    """Run the numbered notebooks on a corpus; the executed copies go to reports/."""
-    from .notebooks import run_notebooks
-
-    values = {}
-    for item in parameters or ():
-        name, _, value = item.partition("=")
-        try:
-            values[name] = json.loads(value)
-        except ValueError as error:
-            raise typer.BadParameter(f"--set {item}: no JSON after '=' ({error})") from error
-    for notebook in run_notebooks(_path(corpus), **values):
-        typer.echo(f"up to date: {notebook}")
 
 
 Repeats = Annotated[
@@ -380,45 +351,52 @@ def crossval(
     ] = None,
     folds: Annotated[int, typer.Option(min=2, help="Parts, each held out once.")] = 5,
     repeats: Repeats = 3,
-    validation: Annotated[
+    split_by: Annotated[
         str | None,
-        typer.Option(help="Hold out a validation too: by artist, track, piece, or all of these."),
+        typer.Option(help="Hold out a validation too: by artist, track, segment, or all of these."),
     ] = None,
     jobs: Jobs = None,
 ) -> None:
     """Cross-validate models by whole artists, beside simple rivals: scores with intervals."""
-    from .baselines import contenders
-    from .crossval import VALIDATIONS, cross_validate, read_predictions
-    from .evaluation import cross_validated_scores, headline_table, leak_headline, leak_table
+    from genrecls.evaluation.runs import read_predictions
+    from genrecls.evaluation.tables import (
+        cross_validated_scores,
+        leak_summary,
+        leak_table,
+        summary_table,
+    )
+    from genrecls.training.baselines import comparison_candidates
+    from genrecls.training.cross_validation import SPLIT_BY, cross_validate
 
     music = _read(corpus)
-    known = contenders(music, jobs=jobs)
+    known = comparison_candidates(music, jobs=jobs)
     for name in model or known:
         if name not in known:
             raise typer.BadParameter(f"--model is one of {', '.join(known)}, not {name!r}")
-        ways = _chosen(validation, VALIDATIONS, "validation") if validation else (None,)
+        ways = _chosen(split_by, SPLIT_BY, "split-by") if split_by else (None,)
         for way in ways:
-            cross_validate(music, known[name], folds=folds, repeats=repeats, validation=way,
+            cross_validate(music, known[name], folds=folds, repeats=repeats, split_by=way,
                            jobs=jobs)  # fmt: skip
     predictions, cards = read_predictions(music.name)
-    if validation:
-        typer.echo(leak_headline(leak_table(predictions, cards)).to_string(index=False))
+    if split_by:
+        typer.echo(leak_summary(leak_table(predictions, cards)).to_string(index=False))
     else:
-        tested = predictions[predictions["run"].map(lambda run: cards[run]["validation"] is None)]
+        tested = predictions[predictions["run"].map(lambda run: cards[run]["split_by"] is None)]
         scores = cross_validated_scores(tested, music.genres)
-        for level in ("track", "piece"):
-            table = headline_table(scores, level).set_index("run").T
+        for level in ("track", "segment"):
+            table = summary_table(scores, level).set_index("run").T
             typer.echo(f"\n{level}s\n{table.to_string()}")
 
 
-@app.command(**_example("genrecls horses my_music"))
-def horses(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
-    """Change what must not matter in the test tracks, and count how many verdicts flip."""
-    from .horses import flip_table, ride
-    from .report import saved_runs
+@app.command(**_example("genrecls robustness my_music"))
+def robustness(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
+    """Change what must not matter in the test tracks, and count how many predictions flip."""
+    from genrecls.evaluation.robustness import flip_table
+    from genrecls.evaluation.runs import read_runs
+    from genrecls.inspection.robustness import measure_robustness
 
-    runs = saved_runs(_name(corpus))
-    ride(runs, _read(corpus), jobs=jobs)
+    runs = read_runs(_name(corpus))
+    measure_robustness(runs, _read(corpus), jobs=jobs)
     typer.echo(flip_table(runs).to_string())
 
 
@@ -434,7 +412,8 @@ app.add_typer(weights_app, name="weights")
 @weights_app.command(**_example("genrecls weights status"))
 def status() -> None:
     """Say which pretrained weights are there, which are missing, and what gets them."""
-    from .weights import PACKAGE, WeightsError, find_package
+    from genrecls.errors import WeightsError
+    from genrecls.models.weights import PACKAGE, find_package
 
     if advice := _echo_places():
         typer.echo(f"  {advice}")
@@ -448,7 +427,7 @@ def status() -> None:
 @weights_app.command(**_example("genrecls weights verify"))
 def verify() -> None:
     """Check size and md5 of the files; exit code 2 unless one is right and none is wrong."""
-    from .weights import WeightsError
+    from genrecls.errors import WeightsError
 
     if advice := _echo_places():
         raise WeightsError(advice)
@@ -457,7 +436,7 @@ def verify() -> None:
 @weights_app.command(**_example("genrecls weights fetch"))
 def fetch() -> None:
     """Download the weights to models/weights/ if no right ones are there; continue if begun."""
-    from . import weights
+    from genrecls.models import weights
 
     if found := weights.find(weights.INCEPTION_RESNET_V2):
         typer.echo(f"there already: {found}")
@@ -467,8 +446,8 @@ def fetch() -> None:
 
 def _echo_places() -> str | None:
     """Print what every place holds; returns what is to be done, if anything is."""
-    from .weights import FETCH, refusal, status
-    from .weights import INCEPTION_RESNET_V2 as FILE
+    from genrecls.models.weights import FETCH, refusal, status
+    from genrecls.models.weights import INCEPTION_RESNET_V2 as FILE
 
     rows = status(FILE)
     typer.echo(f"InceptionResNetV2: {FILE.name}")
@@ -494,13 +473,14 @@ def _path(corpus: Path | None) -> Path:
 
 
 def _name(corpus: Path | None) -> str:
-    from .corpus import Corpus
+    from genrecls.corpus.tracks import Corpus
 
-    return Corpus.name_of(_path(corpus))
+    return Corpus.corpus_name(_path(corpus))
 
 
 def _read(corpus: Path | None) -> Corpus:
-    from .corpus import Corpus, CorpusError
+    from genrecls.corpus.tracks import Corpus
+    from genrecls.errors import CorpusError
 
     path = _path(corpus)
     if corpus is None and not path.is_dir():
@@ -519,27 +499,27 @@ def _chosen(value: str, names: tuple[str, ...], what: str) -> tuple[str, ...]:
 def _as_dict(prediction: Prediction) -> dict:
     return {
         "path": prediction.path,
-        "verdict": prediction.verdict,
+        "label": prediction.label,
         "genre": prediction.genre,
-        "sure_from": prediction.sure_from,
+        "min_confidence": prediction.min_confidence,
         "probabilities": prediction.probabilities,
-        "pieces": prediction.pieces.to_dict("records"),
+        "segments": prediction.segments.to_dict("records"),
     }
 
 
 def _echo_csv(predictions: list[Prediction]) -> None:
     for i, prediction in enumerate(predictions):
-        table = prediction.pieces.copy()
+        table = prediction.segments.copy()
         table.insert(0, "path", prediction.path)
-        table["verdict"] = prediction.verdict
+        table["label"] = prediction.label
         typer.echo(table.to_csv(index=False, header=i == 0), nl=False)
 
 
 def _echo_prediction(prediction: Prediction) -> None:
     typer.echo(prediction.path)
-    typer.echo(prediction.pieces.round(3).to_string(index=False))
+    typer.echo(prediction.segments.round(3).to_string(index=False))
     shares = ", ".join(f"{genre} {p:.3f}" for genre, p in prediction.probabilities.items())
-    typer.echo(f"Verdict: {prediction.verdict} ({shares})\n")
+    typer.echo(f"Prediction: {prediction.label} ({shares})\n")
 
 
 def main() -> None:
@@ -560,7 +540,7 @@ def main() -> None:
 
 def _show_warning(otherwise):
     def show(message, category, *args, **kwargs):
-        from .audio import AudioWarning
+        from genrecls.errors import AudioWarning
 
         if issubclass(category, AudioWarning):
             typer.echo(f"genrecls: {message}", err=True)

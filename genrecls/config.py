@@ -1,6 +1,6 @@
 """What can be chosen, as frozen data: the front end, the training recipe, and where files live.
 
-Every choice has two presets. ``seed`` is what the original lab did, faults included;
+Every choice has two presets. ``original`` is what the original lab did, faults included;
 ``default`` is what we hold to be right. ``README.md`` lists the differences.
 """
 
@@ -10,24 +10,19 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-PRESETS = ("seed", "default")
+PRESETS = ("original", "default")
 MODELS = ("cnn", "compact_cnn", "inception_resnet_v2", "efficientnet_lite0")
-#: Models with a trunk that can be frozen, and weights of its own.
-TRANSFERRED = ("inception_resnet_v2", "efficientnet_lite0")
+#: Models with a backbone that can be frozen, and weights of its own.
+BACKBONES = ("inception_resnet_v2", "efficientnet_lite0")
 
 
-#: Calibrated probability below which a verdict is "not sure": of those at this probability, four in
+#: Calibrated probability below which a prediction is "not sure": of those at this probability, four in
 #: ten are wrong.
-SURE_FROM = 0.6
-
-
-class GenreclsError(Exception):
-    """Something about the input that the user can mend; the message says how."""
+MIN_CONFIDENCE = 0.6
 
 
 class _Config:
@@ -64,7 +59,7 @@ def hash_json(value: Any) -> str:
 
 @dataclass(frozen=True)
 class FrontEnd(_Config):
-    """How a track becomes log-mel pictures.
+    """How a track becomes log-mel images.
 
     Attributes
     ----------
@@ -73,7 +68,7 @@ class FrontEnd(_Config):
     channel : {'mix', 'first'}
         Mean of all channels, or the first one only.
     segment_s : float > 0 (in seconds)
-        Length of a piece.
+        Length of a segment.
     n_fft, hop_length : int > 0 (in samples)
         Length of the Hann window and step between windows.
     n_mels : int > 0
@@ -81,22 +76,22 @@ class FrontEnd(_Config):
     f_min, f_max : float >= 0 (in Hz)
         Lower edge of the lowest and upper edge of the highest band.
     reference : {'unit', 'peak'}
-        What 0 dB is: a power of 1, or the loudest value of each piece (which takes loudness out).
+        What 0 dB is: a power of 1, or the loudest value of each segment (which takes loudness out).
     floor_db : float (in dB)
         Smallest value kept, relative to the reference.
     skip_silence : bool
-        Leave pieces without sound out of training, tests and verdicts.
-    picture_db : tuple of two floats (in dB)
+        Leave segments without sound out of training, tests and predictions.
+    image_db : tuple of two floats (in dB)
         Levels drawn as the darkest and the brightest colour.
     colormap : {'viridis', 'gray', 'deltas'}
-        What the three channels of the picture are: the colours of matplotlib's map; three times
+        What the three channels of the image are: the colours of matplotlib's map; three times
         the level; or the level, its change over time, and the change of that.
 
     Examples
     --------
     >>> import genrecls
     >>> front_end = genrecls.FrontEnd.preset("default")
-    >>> front_end.shape  # mel bands and frames of a piece
+    >>> front_end.shape  # mel bands and frames of a segment
     (128, 323)
     """
 
@@ -111,11 +106,11 @@ class FrontEnd(_Config):
     reference: Literal["unit", "peak"] = "peak"
     floor_db: float = -80.0
     skip_silence: bool = True
-    picture_db: tuple[float, float] = (-80.0, 0.0)
+    image_db: tuple[float, float] = (-80.0, 0.0)
     colormap: Literal["viridis", "gray", "deltas"] = "gray"
 
     def __post_init__(self):
-        object.__setattr__(self, "picture_db", tuple(self.picture_db))
+        object.__setattr__(self, "image_db", tuple(self.image_db))
         if self.channel not in ("mix", "first"):
             raise ValueError(f"channel is 'mix' or 'first', not {self.channel!r}")
         if self.reference not in ("unit", "peak"):
@@ -133,23 +128,23 @@ class FrontEnd(_Config):
                 f"need 0 <= f_min < f_max <= sample_rate / 2, not f_min={self.f_min}, "
                 f"f_max={self.f_max}, sample_rate={self.sample_rate}"
             )
-        if len(self.picture_db) != 2 or self.picture_db[0] >= self.picture_db[1]:
-            raise ValueError(f"picture_db goes from dark to bright, not {self.picture_db}")
+        if len(self.image_db) != 2 or self.image_db[0] >= self.image_db[1]:
+            raise ValueError(f"image_db goes from dark to bright, not {self.image_db}")
 
     @classmethod
     def preset(cls, name: str) -> FrontEnd:
-        """The front end called ``seed`` (the original's) or ``default`` (ours)."""
+        """The front end called ``original`` (the original's) or ``default`` (ours)."""
         return cls(**_look_up(_FRONT_ENDS, name))
 
     @property
     def log_mel_uid(self) -> str:
         """Name of the log-mels, which do not depend on how they are drawn."""
-        drawn = {"picture_db", "colormap"}
+        drawn = {"image_db", "colormap"}
         return hash_json({k: v for k, v in self.to_dict().items() if k not in drawn})[:8]
 
     @property
     def segment_samples(self) -> int:
-        """Length of a piece in samples."""
+        """Length of a segment in samples."""
         return round(self.segment_s * self.sample_rate)
 
     @property
@@ -166,8 +161,8 @@ class Recipe(_Config):
     ----------
     model : {'cnn', 'compact_cnn', 'inception_resnet_v2', 'efficientnet_lite0'}
         Which builder.
-    split : {'piece', 'track', 'artist'}
-        How validation is held out: shuffled pieces (leaky: pieces of one track stand on both
+    split_by : {'segment', 'track', 'artist'}
+        How validation is held out: shuffled segments (leaky: segments of one track stand on both
         sides), whole tracks (leaky: an artist stands on both sides), or whole artists.
     optimizer : {'sgd', 'adam'}
         Update rule.
@@ -178,35 +173,35 @@ class Recipe(_Config):
     warm_up : int > 0, optional
         Let the rate rise in a line over so many epochs, then fall to 0 in half a cosine.
     batch_size, epochs : int > 0
-        Pieces an update, and the most passes over the data.
+        Segments an update, and the most passes over the data.
     patience : int > 0, optional
         Stop after so many epochs without a lower validation loss, and restore the best weights.
     class_weights : bool
-        Weigh the genres by the inverse of their number of pieces.
+        Weigh the genres by the inverse of their number of segments.
     crop : int > 0, optional (in frames)
-        Train on a stretch of each piece, at a random time; for nets that take any length.
+        Train on a stretch of each segment, at a random time; for nets that take any length.
     mixup : float in [0, 1]
-        Mix each training piece with another one, up to this share.
+        Mix each training segment with another one, up to this share.
     time_mask : int >= 0 (in frames)
-        Hide a random stretch of each training piece, at most so long.
+        Hide a random stretch of each training segment, at most so long.
     frequency_mask : int >= 0 (in mel bands)
-        Hide random neighbouring bands of each training piece, at most so many.
+        Hide random neighbouring bands of each training segment, at most so many.
     gain_db : float >= 0 (in dB)
-        Make each training piece louder or softer, by at most so much.
+        Make each training segment louder or softer, by at most so much.
     time_shift : bool
-        Rotate each training piece in time: what is pushed out at its end comes in at its start.
-    trunk : {'trained', 'frozen'}
-        Of a net with a trunk: train all of it at once, or in stages. The first stage trains the
-        head on what the frozen trunk says.
+        Rotate each training segment in time: what is pushed out at its end comes in at its start.
+    backbone : {'trained', 'frozen'}
+        Of a net with a backbone: train all of it at once, or in stages. The first stage trains the
+        head on what the frozen backbone says.
     fine_tune_after : str, optional
-        Second stage: train what comes after this layer of the trunk as well. None: there is none.
+        Second stage: train what comes after this layer of the backbone as well. None: there is none.
     fine_tune_epochs : int > 0
     fine_tune_rate : float > 0
         Most passes and initial rate of the second stage.
     head : {'flatten', 'pool'}
-        Of a net with a trunk: the original's (32 units on the flattened map), or one on its mean.
+        Of a net with a backbone: the original's (32 units on the flattened map), or one on its mean.
     weights : str, optional
-        Of the trunk: ``'imagenet'``, the path of a weights file, or None for random ones.
+        Of the backbone: ``'imagenet'``, the path of a weights file, or None for random ones.
     input_range : tuple of two floats
         Values given to the darkest and brightest colour.
     random_seed : int >= 0
@@ -221,7 +216,7 @@ class Recipe(_Config):
     """
 
     model: Literal["cnn", "compact_cnn", "inception_resnet_v2", "efficientnet_lite0"] = "cnn"
-    split: Literal["piece", "track", "artist"] = "artist"
+    split_by: Literal["segment", "track", "artist"] = "artist"
     optimizer: Literal["sgd", "adam"] = "adam"
     learning_rate: float = 3e-4
     halve_every: int | None = None
@@ -236,7 +231,7 @@ class Recipe(_Config):
     frequency_mask: int = 0
     gain_db: float = 0.0
     time_shift: bool = False
-    trunk: Literal["trained", "frozen"] = "trained"
+    backbone: Literal["trained", "frozen"] = "trained"
     fine_tune_after: str | None = None
     fine_tune_epochs: int = 20
     fine_tune_rate: float = 1e-4
@@ -249,9 +244,9 @@ class Recipe(_Config):
         object.__setattr__(self, "input_range", tuple(self.input_range))
         for name, allowed in {
             "model": MODELS,
-            "split": ("piece", "track", "artist"),
+            "split_by": ("segment", "track", "artist"),
             "optimizer": ("sgd", "adam"),
-            "trunk": ("trained", "frozen"),
+            "backbone": ("trained", "frozen"),
             "head": ("flatten", "pool"),
         }.items():
             if getattr(self, name) not in allowed:
@@ -266,21 +261,21 @@ class Recipe(_Config):
         for name in ("time_mask", "frequency_mask", "gain_db"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is at least 0, not {getattr(self, name)!r}")
-        if self.model not in TRANSFERRED and (self.trunk == "frozen" or self.weights):
-            raise ValueError(f"{self.model!r} has no trunk to freeze or to give weights")
-        if self.trunk == "frozen" and self.augmented:
+        if self.model not in BACKBONES and (self.backbone == "frozen" or self.weights):
+            raise ValueError(f"{self.model!r} has no backbone to freeze or to give weights")
+        if self.backbone == "frozen" and self.augmented:
             raise ValueError(
-                "what a frozen trunk says is computed once, so that pieces cannot be changed at "
+                "what a frozen backbone says is computed once, so that segments cannot be changed at "
                 "random; set crop, mixup, the masks, gain_db and time_shift to nothing"
             )
-        if self.fine_tune_after and self.trunk != "frozen":
-            raise ValueError("fine_tune_after is the second stage after trunk='frozen'")
+        if self.fine_tune_after and self.backbone != "frozen":
+            raise ValueError("fine_tune_after is the second stage after backbone='frozen'")
         if self.halve_every and self.warm_up:
             raise ValueError("halve_every and warm_up are two plans for the rate; set one to None")
 
     @property
     def augmented(self) -> bool:
-        """Whether training pieces are changed at random."""
+        """Whether training segments are changed at random."""
         return any(
             (self.crop, self.mixup, self.time_mask, self.frequency_mask, self.gain_db,
              self.time_shift)
@@ -288,7 +283,7 @@ class Recipe(_Config):
 
     @classmethod
     def preset(cls, name: str, model: str = "cnn", **changes: Any) -> Recipe:
-        """The recipe called ``seed`` or ``default`` for a model, with changes if any."""
+        """The recipe called ``original`` or ``default`` for a model, with changes if any."""
         values = _look_up(_look_up(_RECIPES, name), model)
         return cls.from_dict({"model": model, **values, **changes})
 
@@ -297,7 +292,7 @@ class Recipe(_Config):
         return {k: v for k, v in self.to_dict().items() if v not in (None, 0)}
 
     @staticmethod
-    def models_of(preset: str) -> tuple[str, ...]:
+    def preset_models(preset: str) -> tuple[str, ...]:
         """Models that a preset has a recipe for: the compact CNN is none of the original's."""
         return tuple(_look_up(_RECIPES, preset))
 
@@ -305,15 +300,15 @@ class Recipe(_Config):
 def run_name(preset: str, recipe: Recipe) -> str:
     """Name of a run: model and preset, and what of the recipe is not as usual.
 
-    As usual means the preset, but with a frozen trunk: two CPU cores take hours for a whole
+    As usual means the preset, but with a frozen backbone: two CPU cores take hours for a whole
     InceptionResNetV2. A run of another recipe thus never takes the place of the usual one.
     """
-    frozen = {"trunk": "frozen"} if recipe.model in TRANSFERRED else {}
+    frozen = {"backbone": "frozen"} if recipe.model in BACKBONES else {}
     usual = Recipe.preset(preset, recipe.model, **frozen).to_dict()
     changed = {k: v for k, v in recipe.to_dict().items() if v != usual[k]}
     if "weights" in changed:
         changed["weights"] = Path(changed["weights"] or "random").stem
-    if "trunk" in changed:
+    if "backbone" in changed:
         changed.pop("fine_tune_after", None)  # there are no stages
     parts = [f"{recipe.model}-{preset}", *(f"{k}-{v}" for k, v in sorted(changed.items()))]
     return "-".join(parts)
@@ -322,7 +317,7 @@ def run_name(preset: str, recipe: Recipe) -> str:
 # One bit of log2 power is 3.01 dB. The original fed log2 power to a colour map that takes
 # [0, 1], so that all below 0 dB came out as its first colour and all above 3.01 dB as its last.
 _FRONT_ENDS: dict[str, dict[str, Any]] = {
-    "seed": dict(
+    "original": dict(
         sample_rate=44100,
         channel="first",
         n_fft=10000,
@@ -333,25 +328,25 @@ _FRONT_ENDS: dict[str, dict[str, Any]] = {
         reference="unit",
         floor_db=-100.0,
         skip_silence=False,
-        picture_db=(0.0, 10 * math.log10(2)),
+        image_db=(0.0, 10 * math.log10(2)),
         colormap="viridis",
     ),
     "default": {},
 }
 
-_SEED_RECIPE = dict(
-    split="piece",
+_ORIGINAL_RECIPE = dict(
+    split_by="segment",
     optimizer="sgd",
     learning_rate=1e-3,
     warm_up=None,
     batch_size=10,
     class_weights=False,
 )
-_STAGES = dict(trunk="frozen", head="pool", learning_rate=1e-3, patience=10)
+_STAGES = dict(backbone="frozen", head="pool", learning_rate=1e-3, patience=10)
 _RECIPES: dict[str, dict[str, dict[str, Any]]] = {
-    "seed": {
-        "cnn": dict(_SEED_RECIPE, epochs=150, halve_every=10),
-        "inception_resnet_v2": dict(_SEED_RECIPE, epochs=50),
+    "original": {
+        "cnn": dict(_ORIGINAL_RECIPE, epochs=150, halve_every=10),
+        "inception_resnet_v2": dict(_ORIGINAL_RECIPE, epochs=50),
     },
     "default": {
         "cnn": {},
@@ -381,18 +376,3 @@ def _look_up(table: dict[str, Any], name: str) -> Any:
     if name not in table:
         raise ValueError(f"no {name!r}; there is {', '.join(map(repr, table))}")
     return table[name]
-
-
-def project_root() -> Path:
-    """Folder that holds ``data/``, ``models/`` and ``reports/``.
-
-    ``$GENRECLS_HOME`` if set; else the nearest folder above the current one that has both
-    ``notebooks/`` and ``pyproject.toml`` (so that notebooks find it); else the current one.
-    """
-    if home := os.environ.get("GENRECLS_HOME"):
-        return Path(home)
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "notebooks").is_dir() and (folder / "pyproject.toml").is_file():
-            return folder
-    return here

@@ -78,8 +78,8 @@ def opened(browser, served):
 
 
 def answer(page):
-    page.wait_for_selector("#verdict strong")
-    return page.inner_text("#verdict strong")
+    page.wait_for_selector("#prediction strong")
+    return page.inner_text("#prediction strong")
 
 
 @pytest.fixture
@@ -95,10 +95,10 @@ def uploads(folder):
     return [file.name for file in folder.rglob("*") if file.is_file() and file.stat().st_size]
 
 
-def test_a_track_gets_player_taggram_verdict_and_maps(page, song, served, tmp_path):
+def test_a_track_gets_player_taggram_prediction_and_maps(page, song, served, tmp_path):
     page.set_input_files(FILE, song)
     assert answer(page) in (*GENRES, "not sure")
-    shares = page.inner_text("#verdict")
+    shares = page.inner_text("#prediction")
     assert all(genre in shares for genre in GENRES)
     for part in ("#taggram img", "#maps img"):
         page.wait_for_selector(part)
@@ -108,7 +108,7 @@ def test_a_track_gets_player_taggram_verdict_and_maps(page, song, served, tmp_pa
     assert not page.elsewhere
     page.screenshot(path=tmp_path / "page.png", full_page=True)
     assert (tmp_path / "page.png").stat().st_size > 30_000
-    # Another piece, other maps.
+    # Another segment, other maps.
     before = page.get_attribute("#maps img", "src")
     page.get_by_label("What the answer rests on").click()
     page.locator("[role=option][aria-selected=false]").first.click()
@@ -137,8 +137,8 @@ def test_what_cannot_be_used_gets_a_sentence(page, tmp_path):
     ):
         page.reload()
         page.set_input_files(FILE, tmp_path / name)
-        page.wait_for_selector("#verdict [role=alert]")
-        said = page.inner_text("#verdict")
+        page.wait_for_selector("#prediction [role=alert]")
+        said = page.inner_text("#prediction")
         assert why in said and f"'{name}'" in said and len(said.strip().splitlines()) == 1
         assert str(tmp_path) not in said and "genrecls-" not in said
         assert not page.is_visible("#player")
@@ -148,7 +148,7 @@ def test_what_is_too_large_is_refused(page, served, tmp_path):
     (tmp_path / "large.wav").write_bytes(b"x" * 13_000_000)
     page.set_input_files(FILE, tmp_path / "large.wav")
     page.wait_for_selector("text=/exceed|too large|maximum|size/i")
-    assert not page.inner_text("#verdict").strip()
+    assert not page.inner_text("#prediction").strip()
     assert not uploads(served[1])
 
 
@@ -169,7 +169,7 @@ def test_only_this_machine_can_reach_the_page(served):
 
 
 @pytest.mark.skipif(not HOSTILE.is_dir(), reason="needs the hostile files")
-def test_every_hostile_file_gets_a_verdict_or_one_sentence(page):
+def test_every_hostile_file_gets_a_prediction_or_one_sentence(page):
     said = {}
     for file in sorted(HOSTILE.iterdir()):
         if file.is_file() and file.suffix != ".md":

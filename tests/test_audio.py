@@ -7,8 +7,9 @@ import pytest
 import soundfile
 from conftest import HOSTILE
 
-from genrecls import AudioError, AudioWarning, audio, load_audio
-from genrecls.audio import resample
+from genrecls import AudioError, AudioWarning, load_audio
+from genrecls.audio import decode as audio
+from genrecls.audio.resample import resample
 
 RATE = 44100
 
@@ -236,7 +237,7 @@ REJECTED = {"empty.mp3", "text.mp3", "directory.mp3", "nan_inf_float.wav", "bitr
 
 
 @pytest.mark.skipif(not HOSTILE.is_dir(), reason="the hostile files are not here")
-@pytest.mark.filterwarnings("ignore::genrecls.audio.AudioWarning")
+@pytest.mark.filterwarnings("ignore::genrecls.errors.AudioWarning")
 def test_hostile_files_load_or_are_refused():
     files = [file for file in HOSTILE.iterdir() if file.suffix != ".md"]
     assert {f.name for f in files} >= REJECTED
@@ -252,7 +253,7 @@ def test_hostile_files_load_or_are_refused():
 def test_a_player_holds_the_part_of_the_track_that_was_asked_for(tmp_path):
     import io
 
-    from genrecls.audio import player
+    from genrecls.audio.player import player
 
     y = np.concatenate([np.zeros(5 * 22050), np.sin(np.arange(5 * 22050) / 10) / 2])
     soundfile.write(tmp_path / "a.wav", y, 22050)

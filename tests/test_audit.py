@@ -13,12 +13,15 @@ from conftest import HOSTILE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genrecls.audio import AudioError, read_tags
-from genrecls.audit import Audit, audit, fingerprints, measure_track, measures, write_audit
+from genrecls.audio.quality import bandwidth_edge, clipped_share, loudness, measure_track
+from genrecls.audio.tags import read_tags
 from genrecls.config import FrontEnd
-from genrecls.confounds import CONFOUNDS, auc_alone, one_number_classifier, visible
-from genrecls.corpus import Corpus, CorpusError
-from genrecls.measures import bandwidth_edge, clipped_share, loudness
+from genrecls.corpus.audit import Audit, audit
+from genrecls.corpus.confounds import CONFOUNDS, confound_auc, one_number_classifier, visible
+from genrecls.corpus.measurements import fingerprints, measure_corpus
+from genrecls.corpus.tracks import Corpus
+from genrecls.errors import AudioError, CorpusError
+from genrecls.report.audit_pages import write_audit
 
 RATE = 44100
 STRANGE = "Имя с пробелами 🎹 & 'quotes', <b>comma.wav"
@@ -107,7 +110,7 @@ def test_measures_of_a_track(tmp_path, rng):
     soundfile.write(tmp_path / "track.ogg", y.T, RATE)
     found = measure_track(tmp_path / "track.ogg")
     assert (found["decoder"], found["codec"], found["channels"]) == ("PyAV", "VORBIS", 2)
-    assert found["duration_s"] == 20 and found["pieces"] == 1
+    assert found["duration_s"] == 20 and found["segments"] == 1
     assert found["remainder_s"] == pytest.approx(5)
     assert found["dc"] == pytest.approx(0.02, abs=1e-3)
     assert found["longest_silence_s"] == pytest.approx(12, abs=0.2) and not found["silent"]
@@ -118,20 +121,20 @@ def test_measures_of_a_track(tmp_path, rng):
 def test_a_constant_number_is_worth_nothing_and_a_perfect_one_everything(rng):
     tracks = pd.DataFrame({"genre": list("abc") * 20, "group": [f"g{i}" for i in range(60)]})
     for constant in (7.0, "MP3", None):
-        assert auc_alone(pd.Series([constant] * 60), tracks) == 0.5
+        assert confound_auc(pd.Series([constant] * 60), tracks) == 0.5
     model = one_number_classifier().fit(pd.DataFrame({"x": [1.0] * 60}), tracks["genre"])
     assert np.ptp(model.predict_proba(pd.DataFrame({"x": [1.0, 9.0]}))) < 1e-9
     assert (
-        auc_alone(tracks["genre"].map({"a": "MP3", "b": "FLAC", "c": "AAC"}), tracks, repeats=1)
+        confound_auc(tracks["genre"].map({"a": "MP3", "b": "FLAC", "c": "AAC"}), tracks, repeats=1)
         == 1
     )
     # a range, not a limit: b stands between the halves of a
     two = tracks.assign(genre=np.tile(["a", "b"], 30))
     between = pd.Series(np.where(two["genre"] == "b", 0, rng.choice([-1.0, 1.0], 60)))
-    assert auc_alone(between, two, repeats=1) == 1
-    assert 0.3 < auc_alone(pd.Series(rng.normal(size=60)), two, repeats=2) < 0.7
+    assert confound_auc(between, two, repeats=1) == 1
+    assert 0.3 < confound_auc(pd.Series(rng.normal(size=60)), two, repeats=2) < 0.7
     with pytest.raises(CorpusError, match="one artist"):
-        auc_alone(between, two.assign(group=two["genre"]))
+        confound_auc(between, two.assign(group=two["genre"]))
 
 
 def test_folds_keep_artists_together(rng):
@@ -139,7 +142,7 @@ def test_folds_keep_artists_together(rng):
     artist = np.repeat(np.arange(24), 5)
     tracks = pd.DataFrame({"genre": np.where(artist % 2, "a", "b"), "group": artist.astype(str)})
     number = pd.Series(rng.permutation(24)[artist].astype(float))
-    assert auc_alone(number, tracks, repeats=2) < 0.8
+    assert confound_auc(number, tracks, repeats=2) < 0.8
 
 
 @settings(max_examples=30, deadline=None)
@@ -184,7 +187,7 @@ def planted(tmp_path_factory):
 
 def test_planted_confounds_come_out_on_top(planted, home):
     front_ends = {
-        "seed": FrontEnd.preset("seed"),
+        "original": FrontEnd.preset("original"),
         "neutral": dataclasses.replace(FrontEnd.preset("default"), f_max=8000.0),
     }
     found = audit(planted, front_ends=front_ends, jobs=1, progress=False)
@@ -215,9 +218,9 @@ def test_a_corpus_without_confounds_has_none(tmp_path, home, rng):
 
 
 def test_a_second_audit_decodes_nothing(planted, home, monkeypatch):
-    first = measures(planted, jobs=2, progress=False)
-    monkeypatch.setattr("genrecls.audit.measure_track", None)
-    assert measures(planted, jobs=1, progress=False) == first
+    first = measure_corpus(planted, jobs=2, progress=False)
+    monkeypatch.setattr("genrecls.corpus.measurements.measure_track", None)
+    assert measure_corpus(planted, jobs=1, progress=False) == first
     assert set(fingerprints(planted, progress=False)) == set(planted.tracks["sha256"])
 
 
@@ -227,13 +230,13 @@ def test_counts_and_warnings_of_genres(tmp_path, home, rng):
     tracks |= {("big", "", f"b{i}.wav"): long + 0.01 * rng.normal(size=len(long)) for i in range(6)}
     found = audit(write_tracks(tmp_path / "odd", tracks, 8000), jobs=1, progress=False)
     genres = found.genres.set_index("genre")
-    assert genres.loc["big", ["tracks", "groups", "without artist", "pieces"]].tolist() == [
+    assert genres.loc["big", ["tracks", "groups", "without artist", "segments"]].tolist() == [
         6, 6, 6, 60,
     ]  # fmt: skip
     said = "\n".join(found.warnings)
     for part in (
         "cannot be measured: genre 'solo' has one artist",
-        "'big' has 60 pieces, 'solo' only 2",
+        "'big' has 60 segments, 'solo' only 2",
         "'solo' is a single artist",
         "6 of 6 tracks of genre 'big' name no artist",
     ):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 
-from genrecls.calibration import (
+from genrecls.evaluation.calibration import (
     calibrated,
     confidence_bins,
     fit_temperature,
@@ -14,14 +14,14 @@ from genrecls.calibration import (
     reliability,
     scale,
 )
-from genrecls.evaluation import track_verdicts
+from genrecls.evaluation.scores import aggregate_tracks
 
 TEMPERATURES = st.floats(0.05, 20)
 
 
 @st.composite
 def outputs(draw, dtype=None, limit=120):
-    """What a net says of some pieces: rows of a softmax, up to certainty in single precision."""
+    """What a net says of some segments: rows of a softmax, up to certainty in single precision."""
     shape = draw(st.tuples(st.integers(1, 12), st.integers(2, 10)))
     logits = draw(arrays(np.float32, shape, elements=st.floats(-limit, limit, width=32)))
     dtype = dtype or draw(st.sampled_from([np.float32, np.float64]))
@@ -38,7 +38,7 @@ def predictions_of(probabilities, **columns):
 
 @settings(deadline=None)
 @given(p=outputs(np.float32), temperature=TEMPERATURES)
-def test_no_temperature_changes_the_verdict_on_a_piece(p, temperature):
+def test_no_temperature_changes_the_prediction_on_a_segment(p, temperature):
     scaled = scale(p, temperature)
     np.testing.assert_allclose(scaled.sum(axis=1), 1, atol=1e-12)
     assert (scaled >= 0).all() and np.isfinite(scaled).all()
@@ -57,13 +57,13 @@ def test_certainty_stays_on_its_side(dtype, temperature):
 
 @settings(deadline=None)
 @given(p=outputs(), temperature=TEMPERATURES)
-def test_no_temperature_changes_the_verdict_on_a_track(p, temperature):
-    """First the mean over the pieces, then the temperature."""
+def test_no_temperature_changes_the_prediction_on_a_track(p, temperature):
+    """First the mean over the segments, then the temperature."""
     columns = {"track_id": np.arange(len(p)) // 3, "track_temperature": temperature}
     table, genres = predictions_of(p, **columns)
-    verdicts = track_verdicts(table, genres)
-    after = calibrated(verdicts, genres)[probability_columns(genres)].to_numpy()
-    said = verdicts["predicted"].map(genres.index).to_numpy()
+    by_track = aggregate_tracks(table, genres)
+    after = calibrated(by_track, genres)[probability_columns(genres)].to_numpy()
+    said = by_track["predicted"].map(genres.index).to_numpy()
     # Means that differ by rounding only may become equal, but never change places.
     np.testing.assert_allclose(after[np.arange(len(after)), said], after.max(axis=1), rtol=1e-12)
 
@@ -125,7 +125,7 @@ def test_more_independent_observations_allow_more_certainty(rng):
     assert (p.argmax(axis=1) == labels).all()
     found = [fit_temperature(p, labels, independent=n) for n in (3, 10, 60, 10_000)]
     assert found == sorted(found, reverse=True) and len(set(found)) == 4
-    # Sixty pieces by three artists make nobody sure.
+    # Sixty segments by three artists make nobody sure.
     assert scale(p, found[0])[np.arange(60), labels].mean() < 0.75
 
 
@@ -169,7 +169,7 @@ def test_a_model_that_is_right_as_often_as_it_says_lies_on_the_diagonal(rng):
 
 @settings(deadline=None)
 @given(p=outputs(), bins=st.integers(1, 20), seed=st.integers(0, 99))
-def test_every_piece_is_in_the_one_bin_that_holds_its_confidence(p, bins, seed):
+def test_every_segment_is_in_the_one_bin_that_holds_its_confidence(p, bins, seed):
     table, genres = predictions_of(p)
     table["genre"] = np.random.default_rng(seed).choice(genres, len(p))
     found = reliability(table.set_index(np.arange(len(p))[::-1]), genres, bins=bins)

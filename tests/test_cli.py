@@ -18,11 +18,11 @@ PROJECT = Path(__file__).parents[1]
 RUNS = [
     f"{model}-epochs-2"
     for model in (
-        "cnn-seed",
+        "cnn-original",
         "cnn-default",
         "inception_resnet_v2-default",
         "efficientnet_lite0-default",
-        "inception_resnet_v2-seed",
+        "inception_resnet_v2-original",
         "compact_cnn-default",
     )
 ]
@@ -30,7 +30,7 @@ RUNS = [
 OF_NOTEBOOK = "efficientnet_lite0-default-epochs-2-weights-random"
 CROSSVAL = ["crossval", "--repeats", 1, "--model", "majority", "--model", "mfcc_svm"]
 VERBS = tuple(
-    "demo prepare audit train crossval horses evaluate predict export serve report notebooks "
+    "demo prepare audit train crossval robustness evaluate predict export serve report notebooks "
     "weights".split()
 )
 
@@ -50,7 +50,7 @@ def project(small_corpus, tmp_path_factory):
     shutil.copytree(PROJECT / "reports" / "shown", home / "reports" / "shown")
     fast = ["--set", 'CHANGES={"epochs": 2}', "--set", f"RUNS={json.dumps(RUNS[:4])}"]
     for verb, *options in (
-        ["prepare"], ["audit"], ["train", "--epochs", 2], CROSSVAL, ["horses"],
+        ["prepare"], ["audit"], ["train", "--epochs", 2], CROSSVAL, ["robustness"],
         ["notebooks", *fast], ["report"],
     ):  # fmt: skip
         done = genrecls(verb, small_corpus, *options, home=home)
@@ -80,24 +80,24 @@ def test_the_report_has_every_table_and_figure_of_the_original(project):
     made = {f.name for f in (project / "reports" / "small").iterdir()}
     for run in RUNS:
         assert {f"confusion_{run}.png", f"history_{run}.png", f"first_layer_{run}.png"} <= made
-    assert {"comparison.csv", "comparison.md", "split_by_piece.csv", "split_by_artist.csv",
-            "waveforms.png", "log_mel.png", "n_mels.png", "pictures.png",
+    assert {"comparison.csv", "comparison.md", "split_by_segment.csv", "split_by_artist.csv",
+            "waveforms.png", "log_mel.png", "n_mels.png", "images.png",
             "report.md"} <= made  # fmt: skip
     assert {"audit.json", "audit.html", "audit_confounds.md", "cross_validation_tracks.md",
-            "cross_validation_pieces.md", "cross_validation.png", "paired.md", "calibration.md",
-            "reliability.png", "leak.md", "leak.png", "horses.md",
-            "horses.png"} <= made  # fmt: skip
+            "cross_validation_segments.md", "cross_validation.png", "paired.md", "calibration.md",
+            "reliability.png", "leak.md", "leak.png", "robustness.md",
+            "robustness.png"} <= made  # fmt: skip
     for kind in ("easy_", "hard_", "hardest_"):
-        assert any(re.fullmatch(rf"example_\d_{kind}.*by_piece\.csv", name) for name in made)
+        assert any(re.fullmatch(rf"example_\d_{kind}.*by_segment\.csv", name) for name in made)
     text = (project / "reports" / "small" / "report.md").read_text(encoding="utf-8")
-    for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):
-        assert picture in made
+    for image in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        assert image in made
     table = pd.read_csv(project / "reports" / "small" / "comparison.csv")
     weights = table.set_index("run")["weights"]
     assert weights.pop("efficientnet_lite0-default-epochs-2") == "imagenet"
     assert weights.tolist() == ["–", *["random"] * 6]
     assert table["architecture"].iloc[0].startswith("always ")
-    assert table.loc[table["run"].str.contains("seed"), "validation split"].str.contains(
+    assert table.loc[table["run"].str.contains("original"), "validation split"].str.contains(
         "leaky").all()  # fmt: skip
 
 
@@ -115,13 +115,13 @@ def test_doing_it_again_trains_nothing(project, small_corpus):
     assert {f: f.stat().st_mtime_ns for f in project.glob("models/small/*/model.keras")} == before
 
 
-def test_predict_prints_pieces_and_the_verdict(project, small_corpus):
+def test_predict_prints_segments_and_the_prediction(project, small_corpus):
     run = project / "models" / "small" / RUNS[1]
     file = small_corpus / "rap_test" / "rap 90 - Same Title.wav"
     plain = genrecls("predict", file, "--run", run, home=project)
-    assert plain.returncode == 0 and "Verdict: " in plain.stdout
+    assert plain.returncode == 0 and "Prediction: " in plain.stdout
     answer = json.loads(genrecls("predict", file, "--run", run, "--json", home=project).stdout)
-    assert len(answer) == 1 and len(answer[0]["pieces"]) == 2
+    assert len(answer) == 1 and len(answer[0]["segments"]) == 2
     assert sum(answer[0]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
     csv = genrecls("predict", file, file, "--run", run, "--csv", home=project).stdout
     assert csv.splitlines()[0].startswith("path,segment,start_s,end_s,silent,prob_")
@@ -139,8 +139,8 @@ def test_predict_draws_the_taggram_and_takes_a_hop_and_a_threshold(project, smal
     assert (project / "t.svg").read_text(encoding="utf-8").startswith("<?xml")
     options = ["--hop", 3, "--sure-from", 1, "--json"]
     [answer] = json.loads(genrecls("predict", file, "--run", run, *options, home=project).stdout)
-    assert answer["verdict"] == "not sure" and answer["genre"] in ("classique", "rap")
-    assert len(answer["pieces"]) == 6 and answer["sure_from"] == 1
+    assert answer["label"] == "not sure" and answer["genre"] in ("classique", "rap")
+    assert len(answer["segments"]) == 6 and answer["min_confidence"] == 1
     for options, why in (
         (["--hop", 2], "no whole number of hops"),
         (["--plot", "t.txt"], "ends in .png"),
@@ -161,13 +161,13 @@ def test_export_writes_onnx(project):
 
 
 @pytest.mark.skipif(not HOSTILE.is_dir(), reason="needs the hostile files")
-def test_hostile_files_get_a_verdict_or_one_line_and_an_exit_code(project):
+def test_hostile_files_get_a_prediction_or_one_line_and_an_exit_code(project):
     run = project / "models" / "small" / RUNS[1]
     for name, code in (("bitrot.mp3", 2), ("truncated.mp3", 0), ("directory.mp3", 2)):
         done = genrecls("predict", HOSTILE / name, "--run", run, home=project)
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         assert done.returncode == code and len(lines) == (code == 2), (name, done.stderr)
-        assert ("Verdict: " in done.stdout) == (code == 0)
+        assert ("Prediction: " in done.stdout) == (code == 0)
 
 
 def test_user_errors_are_one_line_and_exit_code_2(project, small_corpus, tmp_path):

@@ -6,14 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genrecls import Corpus, assign_splits, split_table
-from genrecls.corpus import (
-    CorpusError,
-    LeakError,
-    assign_folds,
-    check_no_leak,
-    merged_groups,
-    split_hash,
-)
+from genrecls.corpus.splits import assign_folds, check_no_leak, split_hash
+from genrecls.corpus.tracks import merge_groups
+from genrecls.errors import CorpusError, LeakError
 
 
 def make_files(root, *names):
@@ -110,7 +105,7 @@ def test_a_csv_names_tracks_and_its_other_columns_are_kept(tmp_path):
     corpus = Corpus.read(tmp_path)
     assert corpus.genres == ["x", "y"] and corpus.tracks["bpm"].tolist() == ["90", "120"]
     assert corpus.tracks["path"].tolist() == table["path"].tolist()
-    assert corpus.name == tmp_path.name == Corpus.name_of(tmp_path / "tracks.csv")
+    assert corpus.name == tmp_path.name == Corpus.corpus_name(tmp_path / "tracks.csv")
 
 
 def test_equal_titles_are_two_tracks(tmp_path):
@@ -153,16 +148,16 @@ def walk(parent, i):
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=40))
 def test_groups_are_merged_through_all_that_link_them(rows):
     groups, same = [f"g{a:02}" for a, _ in rows], [f"s{b:02}" for _, b in rows]
-    merged = merged_groups(pd.Series(groups), pd.Series(same))
+    merged = merge_groups(pd.Series(groups), pd.Series(same))
     assert merged == union_find(groups, same)
-    assert merged_groups(pd.Series(merged), pd.Series(same)) == merged
+    assert merge_groups(pd.Series(merged), pd.Series(same)) == merged
 
 
 def test_a_table_of_another_name_is_another_corpus(tmp_path):
     make_files(tmp_path, "a.mp3", "b.mp3")
     (tmp_path / "half.csv").write_text("path,genre\na.mp3,x\nb.mp3,y")
     corpus = Corpus.read(tmp_path / "half.csv")
-    assert corpus.name == Corpus.name_of(tmp_path / "half.csv") == f"{tmp_path.name}-half"
+    assert corpus.name == Corpus.corpus_name(tmp_path / "half.csv") == f"{tmp_path.name}-half"
 
 
 def test_what_is_no_corpus_says_why(tmp_path):
@@ -186,17 +181,17 @@ def test_what_is_no_corpus_says_why(tmp_path):
 
 
 def segments_of(tracks):
-    """A segments table from (genre, group, pieces, split) per track."""
+    """A segments table from (genre, group, segments, split) per track."""
     rows = [
         dict(track_id=f"t{i}", path=f"{i}.mp3", genre=genre, group=group, sha256=f"s{i}",
-             recording=f"r{i}", segment=piece + 1, split=split)
-        for i, (genre, group, pieces, split) in enumerate(tracks)
-        for piece in range(pieces)
+             recording=f"r{i}", segment=segment + 1, split=split)
+        for i, (genre, group, segments, split) in enumerate(tracks)
+        for segment in range(segments)
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
 
-#: (genre, artist, pieces) of every track.
+#: (genre, artist, segments) of every track.
 ANY_TRACKS = st.lists(
     st.tuples(st.sampled_from(["rap", "classique", "jazz"]), st.integers(0, 12), st.integers(1, 9)),
     min_size=6,
@@ -210,9 +205,9 @@ def test_no_artist_split_of_any_corpus_leaks(tracks, seed):
     segments = segments_of([(genre, f"{genre}{a}", n, "") for genre, a, n in tracks])
     if segments.groupby("genre")["group"].nunique().min() < 3:
         with pytest.raises(CorpusError, match="add"):
-            assign_splits(segments, method="artist", random_seed=seed)
+            assign_splits(segments, split_by="artist", random_seed=seed)
         return
-    split = assign_splits(segments, method="artist", random_seed=seed)
+    split = assign_splits(segments, split_by="artist", random_seed=seed)
     assert split.groupby("group")["split"].nunique().max() == 1
     assert split.groupby("genre")["split"].nunique().min() == 3
     assert len(split) == len(segments)
@@ -261,7 +256,7 @@ def test_folds_are_the_same_for_a_seed_and_others_for_another():
 
 def test_a_split_by_tracks_keeps_tracks_whole_and_parts_artists():
     segments = segments_of([(g, f"{g}{i}", 3, "") for g in "ab" for i in range(5)] * 4)
-    split = assign_splits(segments, method="track")
+    split = assign_splits(segments, split_by="track")
     assert split.groupby("track_id")["split"].nunique().max() == 1
     assert split.groupby("genre")["split"].nunique().min() == 3
     on_both = split[split["split"] != "test"].groupby("group")["split"].nunique()
@@ -274,19 +269,19 @@ def test_a_split_by_tracks_keeps_tracks_whole_and_parts_artists():
 
 def test_named_test_tracks_stay_the_test():
     tracks = [(g, f"{g}{i}", 5, "train" if i < 5 else "test") for g in "ab" for i in range(7)]
-    for method in ("artist", "track", "piece"):
-        split = assign_splits(segments_of(tracks), method=method)
+    for method in ("artist", "track", "segment"):
+        split = assign_splits(segments_of(tracks), split_by=method)
         assert set(split.loc[split["split"] == "test", "group"]) == {"a5", "a6", "b5", "b6"}
 
 
-def test_piece_split_keeps_80_percent_of_each_genre_as_the_original_did():
+def test_segment_split_keeps_80_percent_of_each_genre_as_the_original_did():
     tracks = [("classique", "c", 115, "train"), ("rap", "r", 131, "train"),
               ("classique", "ct", 70, "test"), ("rap", "rt", 70, "test")]  # fmt: skip
-    table = split_table(assign_splits(segments_of(tracks), method="piece"))
-    pieces = table.xs("pieces", axis=1, level=1)
-    assert pieces.loc["train"].tolist() == [92, 104]
-    assert pieces.loc["validation"].tolist() == [23, 27]
-    assert pieces.loc["test"].tolist() == [70, 70]
+    table = split_table(assign_splits(segments_of(tracks), split_by="segment"))
+    segments = table.xs("segments", axis=1, level=1)
+    assert segments.loc["train"].tolist() == [92, 104]
+    assert segments.loc["validation"].tolist() == [23, 27]
+    assert segments.loc["test"].tolist() == [70, 70]
 
 
 def test_a_leak_is_an_error_that_names_the_pair():
@@ -310,24 +305,24 @@ def test_an_artist_on_both_given_sides_stops_the_split():
     tracks = [(g, f"{g}{i}", 5, "train") for g in "ab" for i in range(5)]
     with pytest.raises(LeakError, match="a1"):
         assign_splits(segments_of([*tracks, ("a", "a1", 5, "test"), ("b", "z", 5, "test")]),
-                      method="artist")  # fmt: skip
+                      split_by="artist")  # fmt: skip
 
 
 def test_a_genre_that_is_not_on_every_side_is_named():
     tracks = [(g, f"{g}{i}", 5, "train") for g in "ab" for i in range(5)]
-    for method in ("artist", "piece"):
+    for method in ("artist", "segment"):
         with pytest.raises(CorpusError, match="'b' has no tracks for .*test"):
-            assign_splits(segments_of([*tracks, ("a", "z", 5, "test")]), method=method)
+            assign_splits(segments_of([*tracks, ("a", "z", 5, "test")]), split_by=method)
 
 
 def test_too_few_artists_say_what_to_add():
     with pytest.raises(CorpusError, match="add tracks by others"):
-        assign_splits(segments_of([("a", "x", 5, ""), ("b", "y", 5, "")]), method="artist")
+        assign_splits(segments_of([("a", "x", 5, ""), ("b", "y", 5, "")]), split_by="artist")
 
 
 def test_the_split_hash_changes_with_the_split_and_not_with_the_order():
     segments = assign_splits(
-        segments_of([(g, f"{g}{i}", 5, "") for g in "ab" for i in range(5)]), method="artist"
+        segments_of([(g, f"{g}{i}", 5, "") for g in "ab" for i in range(5)]), split_by="artist"
     )
     shuffled = segments.sample(frac=1, random_state=np.random.RandomState(1))
     assert split_hash(shuffled) == split_hash(segments)

@@ -12,7 +12,7 @@ soundfile = pytest.importorskip("soundfile")
 for package in ("espeakng_loader", "joblib", "pretty_midi", "scipy", "tqdm"):
     pytest.importorskip(package)
 
-TINY = {"n_tracks": 2, "n_pieces": 2, "progress": False}
+TINY = {"n_tracks": 2, "n_segments": 2, "progress": False}
 FOLDERS = ("classique", "rap", "classique_test", "rap_test")
 
 
@@ -26,7 +26,7 @@ def table(root):
         return list(csv.DictReader(file))
 
 
-def pieces(path):
+def segments(path):
     sound, rate = soundfile.read(path, dtype="float32")
     count, rest = divmod(len(sound), 15 * rate)
     assert 2 * rate < rest < 13 * rate
@@ -43,14 +43,14 @@ def folder(track):
     return track.path.split("/")[0]
 
 
-def test_whole_plan_has_the_pieces_of_the_original_lab():
+def test_whole_plan_has_the_segments_of_the_original_lab():
     totals, tracks = Counter(), Counter()
     for track in demo.PLAN:
-        totals[folder(track)] += track.pieces
+        totals[folder(track)] += track.segments
         tracks[folder(track)] += 1
     assert totals == {"classique": 115, "rap": 131, "classique_test": 70, "rap_test": 70}
     assert tracks == {"classique": 10, "rap": 10, "classique_test": 4, "rap_test": 6}
-    lengths = {name: sorted(t.pieces for t in demo.PLAN if folder(t) == name) for name in FOLDERS}
+    lengths = {name: sorted(t.segments for t in demo.PLAN if folder(t) == name) for name in FOLDERS}
     assert lengths["classique_test"].count(14) == 1
     assert lengths["rap_test"][-3:] == [14, 14, 18]
 
@@ -95,7 +95,7 @@ def test_melodies_are_read_with_key_octave_accidental_and_length():
 
 def test_tiny_corpus_has_folders_table_and_files(tiny):
     rows = table(tiny)
-    assert ",".join(rows[0]) == "path,genre,artist,title,split,pieces,source,licence"
+    assert ",".join(rows[0]) == "path,genre,artist,title,split,segments,source,licence"
     assert Counter(row["path"].split("/")[0] for row in rows) == dict.fromkeys(FOLDERS, 2)
     assert {row["path"] for row in rows} == {
         path.relative_to(tiny).as_posix() for path in tiny.rglob("*.mp3")
@@ -106,8 +106,8 @@ def test_tiny_corpus_has_folders_table_and_files(tiny):
 
 def test_tiny_corpus_sounds(tiny):
     for row in table(tiny):
-        sound = pieces(tiny / row["path"])
-        assert len(sound) == int(row["pieces"]) == 2
+        sound = segments(tiny / row["path"])
+        assert len(sound) == int(row["segments"]) == 2
         assert np.isfinite(sound).all()
         assert np.abs(sound).max() < 1
         left, right = np.sqrt((sound**2).mean((0, 1)))
@@ -130,7 +130,7 @@ def test_second_call_makes_nothing_again_but_what_is_missing(tiny):
 
 
 def test_tracks_are_equal_in_every_run_whatever_the_jobs(tmp_path):
-    small = {"n_tracks": 1, "n_pieces": 1, "progress": False}
+    small = {"n_tracks": 1, "n_segments": 1, "progress": False}
     first = demo.make_demo(tmp_path / "a", **small, jobs=1)
     second = demo.make_demo(tmp_path / "b", **small, jobs=2)
     paths = [path.relative_to(first) for path in first.rglob("*.mp3")]
@@ -145,10 +145,10 @@ def test_missing_package_is_named_with_the_extra(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_whole_corpus_has_its_pieces(tmp_path):
+def test_whole_corpus_has_its_segments(tmp_path):
     root = demo.make_demo(tmp_path, progress=False)
     for row in table(root):
-        sound = pieces(root / row["path"])
-        assert len(sound) == int(row["pieces"])
+        sound = segments(root / row["path"])
+        assert len(sound) == int(row["segments"])
         assert np.abs(sound).max() < 1
     assert sum(path.stat().st_size for path in root.rglob("*.mp3")) < 150e6

@@ -2,14 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genrecls.evaluation import accuracy, confusion_matrix, f1_scores, track_verdicts
+from genrecls.evaluation.scores import accuracy, aggregate_tracks, confusion_matrix, f1_scores
 
 GENRES = ["classique", "rap"]
 
 
 @pytest.fixture
 def predictions():
-    """Two tracks of equal title: one right on the mean although two of three pieces are wrong."""
+    """Two tracks of equal title: one right on the mean although two of three segments are wrong."""
     table = pd.DataFrame(
         {
             "track_id": ["a"] * 3 + ["b"] * 2,
@@ -26,11 +26,11 @@ def predictions():
     return table
 
 
-def test_the_verdict_on_a_track_is_the_mean_of_its_pieces(predictions):
-    verdicts = track_verdicts(predictions, GENRES).set_index("path")
-    assert verdicts["predicted"].tolist() == ["rap", "classique"]
-    assert verdicts.loc["x/Same.mp3", "prob_rap"] == pytest.approx(1.84 / 3)
-    assert verdicts["pieces"].tolist() == [3, 2] and verdicts["wrong_pieces"].tolist() == [2, 1]
+def test_the_prediction_on_a_track_is_the_mean_of_its_segments(predictions):
+    by_track = aggregate_tracks(predictions, GENRES).set_index("path")
+    assert by_track["predicted"].tolist() == ["rap", "classique"]
+    assert by_track.loc["x/Same.mp3", "prob_rap"] == pytest.approx(1.84 / 3)
+    assert by_track["segments"].tolist() == [3, 2] and by_track["wrong_segments"].tolist() == [2, 1]
 
 
 def test_scores_are_those_counted_by_hand(predictions):
@@ -58,10 +58,10 @@ def test_repeats_of_a_track_are_judged_apart(predictions):
     )
     again["prob_classique"] = 1 - again["prob_rap"]
     both = pd.concat([predictions.assign(repeat=0, track_temperature=1.5), again])
-    verdicts = track_verdicts(both, GENRES)
-    assert verdicts["repeat"].tolist() == [0, 0, 1, 1]
-    assert verdicts["temperature"].tolist() == [1.5, 1.5, 2, 2]
-    assert verdicts["predicted"].tolist() == ["rap", "classique", "classique", "rap"]
+    by_track = aggregate_tracks(both, GENRES)
+    assert by_track["repeat"].tolist() == [0, 0, 1, 1]
+    assert by_track["temperature"].tolist() == [1.5, 1.5, 2, 2]
+    assert by_track["predicted"].tolist() == ["rap", "classique", "classique", "rap"]
 
 
 def test_a_genre_never_seen_nor_predicted_scores_0(predictions):

@@ -21,18 +21,18 @@ from genrecls import (
     Corpus,
     FrontEnd,
     assign_splits,
-    audio,
     load_audio,
     mel_spectrogram,
     prepare,
     split_segments,
     to_image,
 )
-from genrecls import features as features_module
-from genrecls.corpus import CorpusError, LeakError
-from genrecls.fingerprint import fingerprint, fingerprint_file, kept_fingerprint
-from genrecls.log_mels import track_log_mels
-from genrecls.spectrogram import color_table
+from genrecls._utils.colors import color_table
+from genrecls.audio import decode as audio
+from genrecls.audio.fingerprint import fingerprint, fingerprint_file, load_fingerprint
+from genrecls.errors import CorpusError, LeakError
+from genrecls.features import prepare as features_module
+from genrecls.features.extraction import track_log_mels
 
 DEFAULT = FrontEnd.preset("default")
 
@@ -49,7 +49,7 @@ def prepared(path, folder, **options):
     return prepare(Corpus.read(path), DEFAULT, out=folder, jobs=1, progress=False, **options)
 
 
-def test_segments_are_one_row_a_piece_with_the_columns_of_the_spine(corpus, tmp_path):
+def test_segments_are_one_row_a_segment_with_the_columns_of_the_spine(corpus, tmp_path):
     features = prepared(corpus, tmp_path / "f")
     spine = ["track_id", "path", "genre", "artist", "segment", "start_s", "end_s", "split"]
     assert features.segments.columns[:8].tolist() == spine
@@ -67,8 +67,8 @@ def test_stored_log_mels_are_those_of_the_track(corpus, tmp_path):
         np.testing.assert_array_equal(level[..., 0], fresh[row.segment - 1])
 
 
-@pytest.mark.parametrize("preset", ["seed", "default"])
-def test_half_precision_costs_nothing_that_a_picture_shows(preset, rng):
+@pytest.mark.parametrize("preset", ["original", "default"])
+def test_half_precision_costs_nothing_that_a_image_shows(preset, rng):
     front_end = FrontEnd.preset(preset)
     levels = mel_spectrogram(rng.normal(0, 0.01, front_end.segment_samples), front_end)
     stored = levels.astype(np.float16)
@@ -83,7 +83,7 @@ def test_what_is_stored_is_not_made_again_and_survives_renaming(corpus, tmp_path
     prepared(corpus, folder)
     prints = fingerprint_file("any").parent
     stored = [*folder.glob("*/*.*"), *prints.iterdir()]
-    assert len(stored) == 3 * 8  # log-mels, their pieces and a fingerprint of every track
+    assert len(stored) == 3 * 8  # log-mels, their segments and a fingerprint of every track
     before = {f: f.stat().st_mtime_ns for f in stored}
     shutil.move(corpus / "rap" / "rap 0 - Same Title.wav", corpus / "rap" / "rap 0 - New.wav")
     features = prepared(corpus, folder)
@@ -157,13 +157,13 @@ def test_all_tracks_of_artists_that_share_a_recording_are_one_group(corpus, tmp_
     assert linked.nunique() == 1 and groups.nunique() == 7
 
 
-@pytest.mark.parametrize("method", ["artist", "track", "piece"])
+@pytest.mark.parametrize("method", ["artist", "track", "segment"])
 def test_a_corpus_that_names_a_copy_for_the_test_is_refused_with_the_pair(corpus, tmp_path, method):
     copy_of(corpus / "rap/rap 0 - Same Title.wav", corpus / "rap_test" / "Pirate - Copy.mp3")
     segments = prepared(corpus, tmp_path / "f").segments
     pair = "'rap_test/Pirate - Copy.mp3' and 'rap/rap 0 - Same Title.wav'"
     with pytest.raises(LeakError, match=f"recording .* in test and (train|validation): {pair}"):
-        assign_splits(segments, method=method)
+        assign_splits(segments, split_by=method)
 
 
 def test_bad_files_are_listed_with_their_reasons_and_do_not_stop_the_rest(corpus, tmp_path):
@@ -191,23 +191,23 @@ def test_the_first_channel_or_the_mix(tmp_path):
     soundfile.write(tmp_path / "left.wav", np.stack([tone, 0 * tone], axis=1), 44100)
     soundfile.write(tmp_path / "right.wav", np.stack([0 * tone, tone], axis=1), 44100)
     left, right = (
-        track_log_mels(tmp_path / f"{side}.wav", FrontEnd.preset("seed"))[0].max()
+        track_log_mels(tmp_path / f"{side}.wav", FrontEnd.preset("original"))[0].max()
         for side in ("left", "right")
     )
     assert left > 60 and right == -100
-    mixed = [track_log_mels(tmp_path / f"{s}.wav", DEFAULT)[0] for s in ("left", "right")]
-    np.testing.assert_allclose(*mixed, atol=1e-3)
+    to_mono = [track_log_mels(tmp_path / f"{s}.wav", DEFAULT)[0] for s in ("left", "right")]
+    np.testing.assert_allclose(*to_mono, atol=1e-3)
 
 
 def test_a_short_file_can_be_padded(tmp_path):
     soundfile.write(tmp_path / "short.wav", np.full(10 * RATE, 0.1), RATE)
-    with pytest.raises(AudioError, match="10 s of sound is shorter than one piece of 15 s"):
+    with pytest.raises(AudioError, match="10 s of sound is shorter than one segment of 15 s"):
         track_log_mels(tmp_path / "short.wav", DEFAULT)
     levels, table = track_log_mels(tmp_path / "short.wav", DEFAULT, pad=True)
     assert levels.shape == (1, *DEFAULT.shape) and table["end_s"].tolist() == [10.0]
 
 
-def test_silent_pieces_are_left_out_with_a_note_unless_the_front_end_keeps_them(corpus, tmp_path):
+def test_silent_segments_are_left_out_with_a_note_unless_the_front_end_keeps_them(corpus, tmp_path):
     file = next((corpus / "rap").glob("*.wav"))
     y, rate = soundfile.read(file)
     soundfile.write(file, np.concatenate([y[: 15 * rate], np.zeros(15 * rate)]), rate)
@@ -216,7 +216,7 @@ def test_silent_pieces_are_left_out_with_a_note_unless_the_front_end_keeps_them(
     kept = features.segments[features.segments["path"] == path]
     assert kept["segment"].tolist() == [1]
     [note] = features.notes.loc[features.notes["path"] == path, "note"]
-    assert "1 of 2 pieces are silent" in note
+    assert "1 of 2 segments are silent" in note
     seed = dataclasses.replace(DEFAULT, skip_silence=False)
     both = prepare(Corpus.read(corpus), seed, out=tmp_path / "s", jobs=1, progress=False)
     assert (both.segments["path"] == path).sum() == 2
@@ -245,7 +245,7 @@ def test_a_file_that_fails_half_way_is_decoded_anew_by_the_next_decoder(corpus, 
         with broken(path) as (rate, promised, blocks, problems):
 
             def until_it_breaks():
-                yield from itertools.islice(blocks, 8)  # more than a piece
+                yield from itertools.islice(blocks, 8)  # more than a segment
                 raise RuntimeError("half way")
 
             yield rate, promised, until_it_breaks(), problems  # fmt: skip
@@ -259,16 +259,16 @@ def test_a_file_that_fails_half_way_is_decoded_anew_by_the_next_decoder(corpus, 
     [sha256] = features.segments.query("path == 'rap/rap 0 - Same Title.wav'")["sha256"].unique()
     np.testing.assert_allclose(features.track(sha256)[..., 0], expected, atol=0.1)
     y, rate = load_audio(file)
-    np.testing.assert_array_equal(kept_fingerprint(fingerprint_file(sha256)), fingerprint(y, rate))
+    np.testing.assert_array_equal(load_fingerprint(fingerprint_file(sha256)), fingerprint(y, rate))
 
 
 def test_in_blocks_it_is_the_same_as_at_once(tmp_path, rng):
     y = rng.normal(0, 0.1, (44100 * 50, 2)).astype(np.float32)
     soundfile.write(tmp_path / "noise.wav", y, 44100, subtype="FLOAT")
     mix, rate = load_audio(tmp_path / "noise.wav", sample_rate=DEFAULT.sample_rate)
-    pieces, expected = split_segments(mix, sample_rate=rate)
+    segments, expected = split_segments(mix, sample_rate=rate)
     found, table = track_log_mels(tmp_path / "noise.wav", DEFAULT)
-    np.testing.assert_allclose(found, mel_spectrogram(pieces, DEFAULT), atol=0.05)
+    np.testing.assert_allclose(found, mel_spectrogram(segments, DEFAULT), atol=0.05)
     pd.testing.assert_frame_equal(table.drop(columns="silent"), expected)
 
 

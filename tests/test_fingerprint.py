@@ -9,15 +9,16 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genrecls.audio import decode, resample
-from genrecls.fingerprint import (
+from genrecls.audio.decode import decode
+from genrecls.audio.duplicates import find_near_duplicates
+from genrecls.audio.fingerprint import (
     HOP_S,
     Fingerprinter,
-    find_near_duplicates,
     fingerprint,
-    keep_fingerprint,
-    kept_fingerprint,
+    load_fingerprint,
+    save_fingerprint,
 )
+from genrecls.audio.resample import resample
 
 RATE = 22050
 
@@ -140,7 +141,7 @@ def test_blocks_leave_no_seams():
 
 
 def test_how_much_is_pushed_at_a_time_does_not_matter(monkeypatch):
-    monkeypatch.setattr("genrecls.fingerprint._TOGETHER", 1 << 16)  # some, and some at the end
+    monkeypatch.setattr("genrecls.audio.fingerprint._TOGETHER", 1 << 16)  # some, and some at the end
     y = np.random.default_rng(0).normal(0, 0.1, 30 * 44100).astype(np.float32)
     listener = Fingerprinter(44100)
     for part in np.split(y, [1, 10_000, 200_001, 200_003, 900_000]):
@@ -164,16 +165,16 @@ def test_nothing_makes_no_pairs():
 
 def test_shares_of_the_values_find_what_all_of_them_find(tune, monkeypatch):
     prints = [fingerprint(y, RATE) for y in (tune, melody(3), tune[5 * RATE :], melody(4))]
-    at_once = find_near_duplicates(prints)
-    monkeypatch.setattr("genrecls.fingerprint._AT_ONCE", 500)
-    pd.testing.assert_frame_equal(find_near_duplicates(prints), at_once)
-    assert at_once[["a", "b"]].to_numpy().tolist() == [[0, 2]]
+    max_pending = find_near_duplicates(prints)
+    monkeypatch.setattr("genrecls.audio.duplicates._MAX_PENDING", 500)
+    pd.testing.assert_frame_equal(find_near_duplicates(prints), max_pending)
+    assert max_pending[["a", "b"]].to_numpy().tolist() == [[0, 2]]
 
 
 def test_a_sample_of_the_values_finds_whole_copies(tune, monkeypatch):
     prints = [fingerprint(y, RATE) for y in (tune, melody(3), tune, melody(4))]
     everything = find_near_duplicates(prints)
-    monkeypatch.setattr("genrecls.fingerprint._MOST_VALUES", sum(map(len, prints)) // 8)
+    monkeypatch.setattr("genrecls.audio.duplicates._MOST_VALUES", sum(map(len, prints)) // 8)
     pd.testing.assert_frame_equal(find_near_duplicates(prints), everything)
     assert everything[["a", "b"]].to_numpy().tolist() == [[0, 2]]
 
@@ -188,11 +189,11 @@ def test_in_blocks_it_is_the_same_as_at_once(tune, size):
 
 def test_a_damaged_fingerprint_is_none(tmp_path, tune):
     file = tmp_path / "prints" / "x.npz"
-    assert kept_fingerprint(file) is None
+    assert load_fingerprint(file) is None
     bits = fingerprint(tune, RATE)
-    keep_fingerprint(file, bits)
-    np.testing.assert_array_equal(kept_fingerprint(file), bits)
+    save_fingerprint(file, bits)
+    np.testing.assert_array_equal(load_fingerprint(file), bits)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    assert kept_fingerprint(file) is None
+    assert load_fingerprint(file) is None

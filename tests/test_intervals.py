@@ -19,16 +19,16 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from genrecls import intervals
-from genrecls.calibration import calibrated, probability_columns
-from genrecls.intervals import (
+from genrecls.evaluation import intervals
+from genrecls.evaluation.calibration import calibrated, probability_columns
+from genrecls.evaluation.intervals import (
     group_weights,
     mcnemar,
     paired_difference,
     score_intervals,
-    scores,
     wilson_interval,
 )
+from genrecls.evaluation.scores import LOSSES, scores
 
 GENRES = {k: [f"genre{i}" for i in range(k)] for k in (2, 3, 10)}
 
@@ -150,9 +150,9 @@ def test_only_the_losses_see_the_temperature():
     without = scores(table.drop(columns="temperature"), GENRES[3])
     done = scores(calibrated(table, GENRES[3]).drop(columns="temperature"), GENRES[3])
     for name, value in with_it.items():
-        same_as = done if name in intervals.LOSSES else without
+        same_as = done if name in LOSSES else without
         assert value == same_as[name], name
-    for name in intervals.LOSSES:
+    for name in LOSSES:
         assert with_it[name] != without[name]
 
 
@@ -174,9 +174,9 @@ def test_renaming_the_genres_renames_and_nothing_else(seed, k):
 # -- resamples ---------------------------------------------------------------------------------
 
 
-def groups_of(seed, k=3, groups=8, pieces=5):
-    """Pieces of ``groups`` groups a genre."""
-    table = random_table(seed, k, k * groups * pieces)
+def groups_of(seed, k=3, groups=8, segments=5):
+    """Segments of ``groups`` groups a genre."""
+    table = random_table(seed, k, k * groups * segments)
     member = table.groupby("genre").cumcount() % groups
     return table.assign(group=table["genre"] + "/" + member.astype(str))
 
@@ -235,26 +235,26 @@ def test_where_no_resample_differs_the_interval_is_a_point():
 
 # -- coverage ----------------------------------------------------------------------------------
 
-#: Share of the variance of a model's evidence that all pieces of a group have in common.
+#: Share of the variance of a model's evidence that all segments of a group have in common.
 SHARED = 0.5
 GROUPS, PIECES, RESAMPLES = 12, 6, 200  # groups a genre: 36 in all
 SCORES = ["balanced accuracy", "macro F1", "AUC", "NLL", "Brier"]
 
 
-def simulated(rng, groups, pieces, *, group_effect=None):
-    """A corpus of three genres and a model whose errors pieces of one group share."""
+def simulated(rng, groups, segments, *, group_effect=None):
+    """A corpus of three genres and a model whose errors segments of one group share."""
     genres = GENRES[3]
     truth = np.arange(3).repeat(groups)
     if group_effect is None:
         group_effect = rng.standard_normal((3 * groups, 3))
-    of_piece = rng.standard_normal((3 * groups, pieces, 3))
-    noise = SHARED**0.5 * group_effect[:, None] + (1 - SHARED) ** 0.5 * of_piece
+    of_segment = rng.standard_normal((3 * groups, segments, 3))
+    noise = SHARED**0.5 * group_effect[:, None] + (1 - SHARED) ** 0.5 * of_segment
     logits = 1.5 * np.eye(3)[truth][:, None] + noise
     return table_of(
-        truth.repeat(pieces),
+        truth.repeat(segments),
         softmax(logits, axis=2).reshape(-1, 3),
         genres,
-        group=np.arange(3 * groups).repeat(pieces),
+        group=np.arange(3 * groups).repeat(segments),
     )
 
 
@@ -269,7 +269,7 @@ def covered(population, *, corpora, by):
     inside = []
     for seed in range(corpora):
         corpus = simulated(rng, GROUPS, PIECES)
-        if by == "piece":
+        if by == "segment":
             corpus["group"] = np.arange(len(corpus))
         found = score_intervals(corpus, GENRES[3], resamples=RESAMPLES, random_seed=seed)
         truth = pd.Series(population)[SCORES]
@@ -285,9 +285,9 @@ def test_intervals_by_groups_cover_the_truth_as_often_as_they_say(population):
     assert rates.between(0.89, 0.985).all(), rates.to_dict()
 
 
-def test_intervals_by_pieces_would_not(population):
-    rates = covered(population, corpora=60, by="piece")
-    print(f"coverage if pieces were independent: {rates.round(3).to_dict()}")
+def test_intervals_by_segments_would_not(population):
+    rates = covered(population, corpora=60, by="segment")
+    print(f"coverage if segments were independent: {rates.round(3).to_dict()}")
     assert (rates < 0.85).all(), rates.to_dict()
 
 
@@ -297,7 +297,7 @@ def test_intervals_by_pieces_would_not(population):
 @settings(deadline=None, max_examples=10)
 @given(seed=st.integers(0, 10**6), k=st.sampled_from([2, 3, 10]))
 def test_a_model_does_not_differ_from_itself(seed, k):
-    table = groups_of(seed, k, groups=4, pieces=3)
+    table = groups_of(seed, k, groups=4, segments=3)
     found = paired_difference(table, table, GENRES[k], resamples=50)
     assert (found.fillna(0) == 0).all(axis=None)
     assert found["value"].notna().all() and found.loc["balanced accuracy"].tolist() == [0, 0, 0]
@@ -349,8 +349,8 @@ def test_validation_and_test_of_one_model_are_compared_on_the_same_groups():
     assert found.loc["accuracy", "low"] < found.loc["accuracy", "high"]
 
 
-def verdicts_of(right, repeat=0):
-    """Verdicts on tracks 0, 1, ...: right or wrong."""
+def predictions_of(right, repeat=0):
+    """Predictions on tracks 0, 1, ...: right or wrong."""
     said = np.where(right, "genre0", "genre1")
     return pd.DataFrame(
         {"track_id": range(len(said)), "genre": "genre0", "predicted": said, "repeat": repeat}
@@ -360,7 +360,7 @@ def verdicts_of(right, repeat=0):
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
 def test_mcnemar_is_the_exact_binomial_and_symmetric(pairs):
-    first, second = (verdicts_of([pair[i] for pair in pairs]) for i in (0, 1))
+    first, second = (predictions_of([pair[i] for pair in pairs]) for i in (0, 1))
     b, c = sum(p == (True, False) for p in pairs), sum(p == (False, True) for p in pairs)
     tail = sum(comb(b + c, i) for i in range(min(b, c) + 1)) / 2 ** (b + c)
     there, back = mcnemar(first, second), mcnemar(second, first)
@@ -369,20 +369,20 @@ def test_mcnemar_is_the_exact_binomial_and_symmetric(pairs):
 
 
 def test_eight_to_none_is_hardly_chance():
-    found = mcnemar(verdicts_of([True] * 8 + [False]), verdicts_of([False] * 9))
+    found = mcnemar(predictions_of([True] * 8 + [False]), predictions_of([False] * 9))
     assert found == {"only first": 8, "only second": 0, "p": pytest.approx(2 * 0.5**8)}
 
 
 def test_of_several_repeats_the_majority_counts_for_mcnemar():
     rights = [[True, True, False, True], [True, False, False, False], [True, True, False, False]]
-    ours = pd.concat([verdicts_of(right, i) for i, right in enumerate(rights)])
-    found = mcnemar(ours, verdicts_of([True, False, True, True]))
+    ours = pd.concat([predictions_of(right, i) for i, right in enumerate(rights)])
+    found = mcnemar(ours, predictions_of([True, False, True, True]))
     assert (found["only first"], found["only second"]) == (1, 2)
 
 
 def test_models_of_other_tracks_cannot_be_compared():
     with pytest.raises(ValueError, match="same tracks"):
-        mcnemar(verdicts_of([True] * 3), verdicts_of([True] * 4))
+        mcnemar(predictions_of([True] * 3), predictions_of([True] * 4))
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,15 @@ import pytest
 from conftest import write_corpus
 
 from genrecls import Corpus, FrontEnd, Recipe, train
-from genrecls import horses as horse
-from genrecls.audit import audit, write_audit
-from genrecls.baselines import majority, mfcc_svm, one_number
-from genrecls.crossval import cross_validate, net
-from genrecls.features import prepare
-from genrecls.gallery import make_gallery
-from genrecls.report import saved_runs, write_report
+from genrecls.corpus.audit import audit
+from genrecls.evaluation.runs import read_runs
+from genrecls.features.excerpts import save_excerpts
+from genrecls.features.prepare import prepare
+from genrecls.inspection import robustness
+from genrecls.report.audit_pages import write_audit
+from genrecls.report.write import write_report
+from genrecls.training.baselines import majority, mfcc_svm, one_number
+from genrecls.training.cross_validation import cross_validate, network_candidate
 
 
 @pytest.mark.parametrize("k", [3, 10])
@@ -24,7 +26,7 @@ def test_the_whole_way_for_any_number_of_genres(k, tmp_path, home, monkeypatch):
     assert found.confounds["auc alone"].between(0, 1).all()
     write_audit(found, home / "reports" / "many")
 
-    make_gallery(corpus, prepare(corpus, front_end, progress=False))
+    save_excerpts(corpus, prepare(corpus, front_end, progress=False))
     recipe = Recipe.preset("default", "compact_cnn", epochs=2)
     run = train(corpus, recipe, front_end, name="compact_cnn-default", progress=False)
     assert run.model.output_shape == (None, k)
@@ -34,19 +36,19 @@ def test_the_whole_way_for_any_number_of_genres(k, tmp_path, home, monkeypatch):
         majority(front_end),
         one_number("duration_s", values, front_end),
         mfcc_svm(front_end),
-        net("compact_cnn-default", recipe, front_end),
+        network_candidate("compact_cnn-default", recipe, front_end),
     ):
         tested = cross_validate(corpus, model, folds=2, repeats=1, progress=False)
         assert len(tested) == len(run.segments)
-    cross_validate(corpus, mfcc_svm(front_end), folds=2, repeats=1, validation="piece",
+    cross_validate(corpus, mfcc_svm(front_end), folds=2, repeats=1, split_by="segment",
                    progress=False)  # fmt: skip
 
-    some = {name: horse.TRANSFORMATIONS[name] for name in ("mono", "gain −6 dB")}
-    monkeypatch.setattr(horse, "TRANSFORMATIONS", some)
-    horse.ride(saved_runs("many"), corpus, tracks=1, pieces=1, progress=False)
+    some = {name: robustness.TRANSFORMATIONS[name] for name in ("mono", "gain −6 dB")}
+    monkeypatch.setattr(robustness, "TRANSFORMATIONS", some)
+    robustness.measure_robustness(read_runs("many"), corpus, n_tracks=1, n_segments=1, progress=False)
 
     text = write_report("many").with_suffix(".md").read_text(encoding="utf-8")
-    for heading in ("Cross-validation", "The leak", "Calibration", "Horses", "Audit"):
+    for heading in ("Cross-validation", "The leak", "Calibration", "Robustness", "Audit"):
         assert f"## {heading}" in text
     confusion = (home / "reports" / "many" / "cv_confusion_mfcc_svm.csv").read_text().splitlines()
     assert len(confusion) == k + 1 and all(line.count(",") == k for line in confusion)

@@ -15,19 +15,20 @@ from genrecls import (
     first_layer_activations,
     mel_spectrogram,
     to_image,
-    weights,
 )
-from genrecls.batches import without_preamble
+from genrecls.errors import WeightsError
 from genrecls.models import (
-    Picture,
+    Image,
+    backbone_end,
     calibrate_batch_norm,
     efficientnet_lite0,
     split_at,
-    trunk_end,
+    weights,
 )
-from genrecls.weights import INCEPTION_RESNET_V2, WeightsError
+from genrecls.models.weights import INCEPTION_RESNET_V2
+from genrecls.training.data import precompute_images
 
-SEED, DEFAULT = FrontEnd.preset("seed"), FrontEnd.preset("default")
+SEED, DEFAULT = FrontEnd.preset("original"), FrontEnd.preset("default")
 DELTAS = FrontEnd(colormap="deltas")
 
 
@@ -63,9 +64,9 @@ def test_the_compact_cnn_is_compact_and_takes_any_length(rng):
 
 def test_the_compact_cnn_does_not_care_when_something_sounds(rng):
     model = build_compact_cnn((128, 323, 3), 2)
-    picture = rng.random((1, 128, 320, 3), np.float32)
+    image = rng.random((1, 128, 320, 3), np.float32)
     # Repeated four times the mean over time stays what it was, but for the edges.
-    once, often = (model.predict_on_batch(np.tile(picture, (1, 1, n, 1))) for n in (1, 4))
+    once, often = (model.predict_on_batch(np.tile(image, (1, 1, n, 1))) for n in (1, 4))
     np.testing.assert_allclose(once, often, atol=0.02)
 
 
@@ -79,27 +80,27 @@ def test_other_inputs_and_numbers_of_genres(build, rng):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("front_end", [SEED, DEFAULT, DELTAS], ids=["seed", "default", "deltas"])
-def test_the_picture_layer_is_to_image(front_end, rng):
+@pytest.mark.parametrize("front_end", [SEED, DEFAULT, DELTAS], ids=["original", "default", "deltas"])
+def test_the_image_layer_is_to_image(front_end, rng):
     y = rng.normal(0, 0.1, front_end.segment_samples)
     levels = mel_spectrogram(y, front_end)
-    layer = Picture.of(front_end, (-1.0, 1.0))
+    layer = Image.of(front_end, (-1.0, 1.0))
     drawn = keras.ops.convert_to_numpy(layer(levels[None, ..., None]))[0]
     np.testing.assert_allclose(drawn, 2 * to_image(levels, front_end) - 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("frames", [1, 5, 30])
-def test_the_picture_layer_draws_deltas_of_any_length(frames, rng):
+def test_the_image_layer_draws_deltas_of_any_length(frames, rng):
     levels = rng.uniform(-80, 0, (2, 8, frames)).astype(np.float32)
-    drawn = keras.ops.convert_to_numpy(Picture.of(DELTAS)(levels[..., None]))
+    drawn = keras.ops.convert_to_numpy(Image.of(DELTAS)(levels[..., None]))
     np.testing.assert_allclose(drawn, to_image(levels, DELTAS), atol=1e-5)
 
 
-@pytest.mark.parametrize("front_end", [SEED, DELTAS], ids=["seed", "deltas"])
-def test_a_model_with_a_picture_layer_keeps_its_parameters_and_survives_saving(
+@pytest.mark.parametrize("front_end", [SEED, DELTAS], ids=["original", "deltas"])
+def test_a_model_with_a_image_layer_keeps_its_parameters_and_survives_saving(
     front_end, tmp_path, rng
 ):
-    model = build_cnn((400, 162, 1), 2, picture=Picture.of(front_end))
+    model = build_cnn((400, 162, 1), 2, image=Image.of(front_end))
     assert model.count_params() == 845_218
     x = rng.uniform(-5, 8, (2, 400, 162, 1)).astype(np.float32)
     before = model.predict_on_batch(x)
@@ -108,15 +109,15 @@ def test_a_model_with_a_picture_layer_keeps_its_parameters_and_survives_saving(
     np.testing.assert_array_equal(again.predict_on_batch(x), before)
 
 
-@pytest.mark.parametrize("front_end", [SEED, DEFAULT], ids=["seed", "default"])
+@pytest.mark.parametrize("front_end", [SEED, DEFAULT], ids=["original", "default"])
 @pytest.mark.parametrize("build", [build_cnn, build_compact_cnn])
 def test_a_net_without_its_preamble_is_the_net_and_shares_its_weights(build, front_end, rng):
-    model = build((*front_end.shape, 1), 3, picture=Picture.of(front_end))
+    model = build((*front_end.shape, 1), 3, image=Image.of(front_end))
     log_mels = rng.uniform(-90, 20, (2, *front_end.shape, 1)).astype(np.float32)
     segments = pd.DataFrame({"sha256": "a", "segment": [1, 2]})
-    rest, drawn = without_preamble(model, {"a": log_mels}.get, segments)
+    rest, drawn = precompute_images(model, {"a": log_mels}.get, segments)
     assert rest.count_params() == model.count_params() and trainable(rest) == trainable(model)
-    # Windows of 3 x 3 at strides of 5 see a third of the picture, others all of it.
+    # Windows of 3 x 3 at strides of 5 see a third of the image, others all of it.
     share = drawn("a").size / (3 * log_mels.size)
     assert share < 0.4 if build is build_cnn else share == 1
     for _ in range(2):
@@ -127,16 +128,16 @@ def test_a_net_without_its_preamble_is_the_net_and_shares_its_weights(build, fro
     assert np.abs(model.predict_on_batch(log_mels) - expected).max() > 1e-4
 
 
-def test_trunk_and_head_are_the_model(rng):
-    model = build_inception_resnet_v2((80, 96, 1), 3, picture=Picture.of(DEFAULT, (-1, 1)))
-    trunk, head = split_at(model, trunk_end(model))
+def test_backbone_and_head_are_the_model(rng):
+    model = build_inception_resnet_v2((80, 96, 1), 3, image=Image.of(DEFAULT, (-1, 1)))
+    backbone, head = split_at(model, backbone_end(model))
     x = rng.uniform(-80, 0, (2, 80, 96, 1)).astype(np.float32)
-    in_steps = head.predict_on_batch(trunk.predict_on_batch(x))
+    in_steps = head.predict_on_batch(backbone.predict_on_batch(x))
     np.testing.assert_allclose(in_steps, model.predict_on_batch(x), atol=1e-4)
-    trunk.trainable = False
+    backbone.trainable = False
     assert trainable(model) == trainable(head)
     # What stage 2 of the default recipe trains.
-    below, above = split_at(trunk, Recipe.preset("default", "inception_resnet_v2").fine_tune_after)
+    below, above = split_at(backbone, Recipe.preset("default", "inception_resnet_v2").fine_tune_after)
     assert above.count_params() == 5_235_776 and below.output.shape == (None, 1, 1, 2080)
 
 
@@ -162,7 +163,7 @@ def test_efficientnet_lite0_with_imagenet_weights_is_the_net_they_come_from(size
     torch = pytest.importorskip("torch")
     reference = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet
     state = torch.load(weights.find_package(), weights_only=True)
-    # The reference pads for one size of pictures, which it is told.
+    # The reference pads for one size of images, which it is told.
     theirs = reference.from_name("efficientnet-lite0", image_size=size).eval()
     theirs.load_state_dict(state)
     x = rng.uniform(-1, 1, (3, size, size, 3)).astype(np.float32)
@@ -225,13 +226,13 @@ def test_first_layer_activations_are_the_convolution(rng, sequential):
     np.testing.assert_allclose(maps[:, 1, 2], by_hand, atol=1e-5)
 
 
-def test_first_layer_activations_of_the_seed_picture_are_80_by_33(rng):
-    model = build_cnn((400, 162, 1), 2, picture=Picture.of(SEED))
+def test_first_layer_activations_of_the_seed_image_are_80_by_33(rng):
+    model = build_cnn((400, 162, 1), 2, image=Image.of(SEED))
     assert first_layer_activations(model, rng.random((400, 162))).shape == (10, 80, 33)
 
 
 def test_activations_refuse_what_does_not_fit():
-    with pytest.raises(ValueError, match="takes pieces of shape"):
+    with pytest.raises(ValueError, match="takes segments of shape"):
         first_layer_activations(build_cnn((40, 30, 3), 2), np.zeros((30, 40, 3)))
     with pytest.raises(ValueError, match="no 2-D convolution"):
         first_layer_activations(
@@ -258,11 +259,11 @@ def test_a_missing_weights_path_says_so(tmp_path):
 
 
 def test_weights_of_a_path_are_loaded(tmp_path, inception):
-    trunk = keras.applications.InceptionResNetV2(
+    backbone = keras.applications.InceptionResNetV2(
         include_top=False, weights=None, input_shape=(80, 80, 3)
     )
-    trunk.save_weights(tmp_path / "trunk.weights.h5")
-    model = build_inception_resnet_v2((80, 80, 3), 2, weights=tmp_path / "trunk.weights.h5")
-    ours, theirs = split_at(model, "conv_7b_ac")[0].get_weights()[0], trunk.get_weights()[0]
+    backbone.save_weights(tmp_path / "backbone.weights.h5")
+    model = build_inception_resnet_v2((80, 80, 3), 2, weights=tmp_path / "backbone.weights.h5")
+    ours, theirs = split_at(model, "conv_7b_ac")[0].get_weights()[0], backbone.get_weights()[0]
     np.testing.assert_array_equal(ours, theirs)
     assert not np.array_equal(ours, inception.get_weights()[0])

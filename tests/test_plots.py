@@ -6,7 +6,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from genrecls import FrontEnd, plots
-from genrecls.gallery import envelope
+from genrecls.features.excerpts import envelope
 
 DEFAULT = FrontEnd.preset("default")
 
@@ -22,7 +22,7 @@ def labels(ax):
     return ax.get_xlabel(), ax.get_ylabel()
 
 
-def test_pictures_of_sound_are_in_seconds_and_hertz(ax):
+def test_images_of_sound_are_in_seconds_and_hertz(ax):
     levels = np.zeros(DEFAULT.shape)
     assert plots.log_mel(levels, DEFAULT, ax=ax) is ax
     assert labels(ax) == ("Time (s)", "Frequency (Hz)")
@@ -32,7 +32,7 @@ def test_pictures_of_sound_are_in_seconds_and_hertz(ax):
 def test_low_frequencies_are_at_the_bottom_whatever_the_style(ax):
     levels = np.zeros(DEFAULT.shape)
     levels[0] = 1  # the lowest band is the bright one
-    for draw in (plots.log_mel(levels, DEFAULT, ax=ax), plots.picture(levels, DEFAULT, ax=ax)):
+    for draw in (plots.log_mel(levels, DEFAULT, ax=ax), plots.spectrogram_image(levels, DEFAULT, ax=ax)):
         image = draw.images[-1]
         assert image.origin == "lower" and draw.get_ylim() == (0, DEFAULT.n_mels)
         assert image.get_array()[0].min() == 1 and image.get_array()[1:].max() == 0
@@ -40,7 +40,7 @@ def test_low_frequencies_are_at_the_bottom_whatever_the_style(ax):
 
 
 def test_hertz_ticks_stand_at_the_bands_of_their_frequency(ax):
-    from genrecls.spectrogram import mel_frequencies
+    from genrecls.features.spectrogram import mel_frequencies
 
     plots.log_mel(np.zeros(DEFAULT.shape), DEFAULT, ax=ax)
     centres = mel_frequencies(DEFAULT)
@@ -50,7 +50,7 @@ def test_hertz_ticks_stand_at_the_bands_of_their_frequency(ax):
         assert heard == pytest.approx(float(label.get_text()), rel=0.02)
 
 
-def test_maps_cover_the_axes_of_their_picture():
+def test_maps_cover_the_axes_of_their_image():
     figure = plots.first_layer(np.zeros((*DEFAULT.shape, 3)), np.zeros((10, 26, 65)), DEFAULT)
     axes = figure.get_axes()
     assert len(axes) == 11
@@ -117,13 +117,13 @@ def test_fine_tuning_has_a_line_per_run_and_a_circle_where_stage_2_begins(ax):
          "time_s": [100, 200, 1, 2, 3], "test_f1": [0.5, 0.6, 0.7, 0.8, 0.9]}
     )  # fmt: skip
     plots.fine_tuning(curves, ax=ax)
-    assert labels(ax) == ("Training time (s)", "Macro F1, test pieces")
+    assert labels(ax) == ("Training time (s)", "Macro F1, test segments")
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
     circles = [line.get_xydata().tolist() for line in ax.lines if line.get_marker() == "o"]
     assert circles == [[], [[2.0, 0.8]]]
 
 
-def test_a_taggram_has_a_row_and_a_colour_per_genre_and_a_cell_per_piece(ax):
+def test_a_taggram_has_a_row_and_a_colour_per_genre_and_a_cell_per_segment(ax):
     table = pd.DataFrame(
         {"start_s": [0, 3, 6.0], "end_s": [15, 18, 21.0], "silent": [False, False, True],
          "prob_a": [1, 0.5, 0], "prob_b": [0, 0.5, 1], "prob_c": [0, 0.0, 0]}
@@ -140,14 +140,14 @@ def test_a_taggram_has_a_row_and_a_colour_per_genre_and_a_cell_per_piece(ax):
     np.testing.assert_allclose([[e.min(), e.max()] for e in ends], [[0, 9], [9, 12], [12, 21]])
     assert [patch.get_hatch() for patch in ax.patches] == ["///"]
     ax.clear()
-    assert plots.taggram(SimpleNamespace(pieces=table), ax=ax).get_xlim() == (0, 21)
+    assert plots.taggram(SimpleNamespace(segments=table), ax=ax).get_xlim() == (0, 21)
 
 
-def test_maps_lie_over_the_seconds_and_bands_of_their_picture():
+def test_maps_lie_over_the_seconds_and_bands_of_their_image():
     image = np.zeros((*DEFAULT.shape, 3))
-    figure = plots.maps(image, {"one": np.ones((4, 5)), "two": np.eye(4) - 0.5}, DEFAULT)
+    figure = plots.saliency_maps(image, {"one": np.ones((4, 5)), "two": np.eye(4) - 0.5}, DEFAULT)
     panels = [ax for ax in figure.get_axes() if ax.get_title()]
-    assert [ax.get_title() for ax in panels] == ["Input picture", "one", "two"]
+    assert [ax.get_title() for ax in panels] == ["Input image", "one", "two"]
     extents = {tuple(image.get_extent()) for ax in panels for image in ax.images}
     assert len(extents) == 1
     low, high = panels[2].images[-1].get_clim()
@@ -155,10 +155,10 @@ def test_maps_lie_over_the_seconds_and_bands_of_their_picture():
     plt.close(figure)
 
 
-def test_channels_stand_in_rows_with_their_strongest_pieces_first():
+def test_channels_stand_in_rows_with_their_strongest_segments_first():
     table = pd.DataFrame({"channel": [1, 1, 2, 2], "rank": [1, -1, 1, -1], "genre": "a",
                           "start_s": 0.0, "activation": [3.0, 1, 4, 2]})  # fmt: skip
-    figure = plots.channel_pieces(table, [np.zeros((*DEFAULT.shape, 3))] * 4, DEFAULT)
+    figure = plots.channel_segments(table, [np.zeros((*DEFAULT.shape, 3))] * 4, DEFAULT)
     titles = [ax.get_title() for ax in figure.get_axes()]
     assert titles == ["a, 0 s: 3", "a, 0 s: 1", "a, 0 s: 4", "a, 0 s: 2"]
     plt.close(figure)

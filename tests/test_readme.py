@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 from conftest import GENRES
-
 from genrecls.readme import copy_shown, with_included
-from genrecls.render import markdown
+
+from genrecls.report.markdown import markdown
 
 PROJECT = Path(__file__).parents[1]
 
@@ -33,10 +33,10 @@ def test_the_first_code_block_of_the_readme_runs(tmp_path, monkeypatch):
     names = {}
     exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], names)
     assert names["log_mels"].shape == (2, 128, 323)
-    assert names["pictures"].shape == (2, 128, 323, 3)
+    assert names["images"].shape == (2, 128, 323, 3)
 
 
-def test_five_lines_of_the_readme_take_a_file_to_a_verdict_and_a_plot(
+def test_five_lines_of_the_readme_take_a_file_to_a_prediction_and_a_plot(
     bundle, tmp_path, monkeypatch, capsys
 ):
     import numpy as np

@@ -15,14 +15,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genrecls import FrontEnd, Recipe, inputs
-from genrecls.bundle import FORMAT
-from genrecls.features import _folder
-from genrecls.gallery import LOOK_MELS, N_MELS, look_front_end
-from genrecls.inputs import StaleReportError, check_report
-from genrecls.page import page
-from genrecls.render import escape, markdown
-from genrecls.report import write_report
+from genrecls import FrontEnd, Recipe
+from genrecls.errors import StaleReportError
+from genrecls.evaluation.runs import FORMAT
+from genrecls.features.excerpts import EXCERPT_MELS, N_MELS, excerpt_front_end
+from genrecls.features.prepare import _folder
+from genrecls.report import inputs
+from genrecls.report.html import page
+from genrecls.report.inputs import check_report
+from genrecls.report.markdown import escape, markdown
+from genrecls.report.write import write_report
 
 PROJECT = Path(__file__).parents[1]
 GENRES = ("classique", "jazz", "rap")
@@ -31,8 +33,8 @@ DEFAULT = FrontEnd.preset("default")
 pytestmark = pytest.mark.filterwarnings("ignore:Glyph 127929")  # few fonts have a keyboard
 
 
-def save_run(home, name, *, split="artist", seed=0):
-    """A run as training leaves it, without its model: 3 genres x 4 artists x 3 pieces."""
+def save_run(home, name, *, split_by="artist", seed=0):
+    """A run as training leaves it, without its model: 3 genres x 4 artists x 3 segments."""
     rng = np.random.default_rng(seed)
     rows = []
     for genre in GENRES:
@@ -67,11 +69,11 @@ def save_run(home, name, *, split="artist", seed=0):
     card = {
         "format": FORMAT, "name": name, "uid": name, "corpus": "hand", "genres": list(GENRES),
         "front_end": DEFAULT.to_dict(), "temperature": 1.0, "track_temperature": 1.2,
-        "recipe": dataclasses.asdict(Recipe.preset("default", "compact_cnn", split=split)),
+        "recipe": dataclasses.asdict(Recipe.preset("default", "compact_cnn", split_by=split_by)),
         "corpus_hash": "same", "left_out": [], "notes": [], "created": "2026-01-01",
         "machine": "none", "versions": {"python": "3"}, "architecture": "compact_cnn",
         "parameters": 10, "training_time_s": 1.0, "validation_accuracy": 0.5, "weights": "random",
-        "best_epoch": 3, "inference_ms_per_piece": 1.0,
+        "best_epoch": 3, "inference_ms_per_segment": 1.0,
     }  # fmt: skip
     (folder / "card.json").write_text(json.dumps(card))
 
@@ -94,7 +96,7 @@ def project(made, home):
 
 def fill(home):
     rng = np.random.default_rng(0)
-    save_run(home, "compact_cnn-seed", split="piece")
+    save_run(home, "compact_cnn-original", split_by="segment")
     save_run(home, "compact_cnn-default", seed=1)
     stored = _folder(DEFAULT)
     stored.mkdir(parents=True)
@@ -105,19 +107,19 @@ def fill(home):
     for i, _ in enumerate(GENRES):
         arrays |= {f"path_{i}": np.array(HOSTILE_NAME), f"duration_s_{i}": np.array(45.0),
                    f"envelope_{i}": np.array([[-1.0, -0.5], [1.0, 0.5]]),
-                   f"piece_{i}": rng.uniform(-80, 0, DEFAULT.shape)}  # fmt: skip
-    for n in (LOOK_MELS, *N_MELS):
-        arrays[f"mels_{n}"] = rng.uniform(-80, 0, (n, look_front_end().shape[1]))
+                   f"segment_{i}": rng.uniform(-80, 0, DEFAULT.shape)}  # fmt: skip
+    for n in (EXCERPT_MELS, *N_MELS):
+        arrays[f"mels_{n}"] = rng.uniform(-80, 0, (n, excerpt_front_end().shape[1]))
     (home / "data" / "gallery").mkdir()
     np.savez(home / "data" / "gallery" / "hand.npz", **arrays)
 
 
-def test_the_page_holds_all_its_pictures_and_asks_for_nothing(project):
+def test_the_page_holds_all_its_images_and_asks_for_nothing(project):
     text = (project / "reports" / "hand" / "report.html").read_text(encoding="utf-8")
     assert text == (project / "reports" / "report.html").read_text(encoding="utf-8")
     sources = re.findall(r'src="([^"]*)"', text)
-    pictures = re.findall(r"!\[", (project / "reports" / "hand" / "report.md").read_text())
-    assert len(sources) == len(pictures) > 10
+    images = re.findall(r"!\[", (project / "reports" / "hand" / "report.md").read_text())
+    assert len(sources) == len(images) > 10
     for source in sources:
         kind, _, data = source.partition("base64,")
         assert kind == "data:image/png;" and b64decode(data).startswith(b"\x89PNG")
@@ -175,7 +177,7 @@ def test_a_missing_report_says_how_to_make_it(home):
 
 def test_what_has_changed_is_named(project):
     runs = project / "models" / "hand"
-    predictions = runs / "compact_cnn-seed" / "predictions.parquet"
+    predictions = runs / "compact_cnn-original" / "predictions.parquet"
     before = predictions.read_bytes()
     pd.read_parquet(predictions).assign(predicted="jazz").to_parquet(predictions)
     with pytest.raises(StaleReportError, match=r"stale \(changed: .*seed/predictions.parquet\)"):
@@ -189,15 +191,15 @@ def test_what_has_changed_is_named(project):
     for file in (runs / "another").iterdir():
         file.unlink()
     check_report("hand")
-    (runs / "compact_cnn-seed" / "card.json").unlink()
-    with pytest.raises(StaleReportError, match="gone: models/hand/compact_cnn-seed/card.json"):
+    (runs / "compact_cnn-original" / "card.json").unlink()
+    with pytest.raises(StaleReportError, match="gone: models/hand/compact_cnn-original/card.json"):
         check_report("hand")
 
 
 @pytest.mark.parametrize("module", ["plots.py", "spectrogram.py"])
 def test_another_program_makes_a_report_stale(module, project, monkeypatch):
-    real = inputs.sha256_of
-    monkeypatch.setattr(inputs, "sha256_of", lambda f: "other" if f.name == module else real(f))
+    real = inputs.hash_file
+    monkeypatch.setattr(inputs, "hash_file", lambda f: "other" if f.name == module else real(f))
     with pytest.raises(StaleReportError, match=f"changed: genrecls/{module}"):
         check_report("hand")
 

@@ -9,16 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genrecls import FrontEnd, load_audio, mel_spectrogram, split_segments, to_image
-from genrecls.spectrogram import (
-    color_table,
-    hz_to_mel,
-    mel_frequencies,
-    mel_power,
-    mel_to_hz,
-)
+from genrecls._utils.colors import color_table
+from genrecls.features.spectrogram import hz_to_mel, mel_frequencies, mel_power, mel_to_hz
 
-SEED, DEFAULT = FrontEnd.preset("seed"), FrontEnd.preset("default")
-PRESETS = pytest.mark.parametrize("front_end", [SEED, DEFAULT], ids=["seed", "default"])
+SEED, DEFAULT = FrontEnd.preset("original"), FrontEnd.preset("default")
+PRESETS = pytest.mark.parametrize("front_end", [SEED, DEFAULT], ids=["original", "default"])
 
 
 def sine(hz, front_end, seconds=15.0, amplitude=0.5):
@@ -32,21 +27,21 @@ def sine(hz, front_end, seconds=15.0, amplitude=0.5):
 @given(
     n=st.integers(1, 5000), length=st.integers(1, 700), hop=st.integers(1, 900), pad=st.booleans()
 )
-def test_pieces_are_the_stretches_that_the_table_names(n, length, hop, pad):
+def test_segments_are_the_stretches_that_the_table_names(n, length, hop, pad):
     y, rate = np.arange(1, n + 1), 100
     if n < length and not pad:
-        with pytest.raises(ValueError, match="shorter than one piece"):
-            split_segments(y, sample_rate=rate, length_s=length / rate, hop_s=hop / rate)
+        with pytest.raises(ValueError, match="shorter than one segment"):
+            split_segments(y, sample_rate=rate, length_s=length / rate, step_s=hop / rate)
         return
-    pieces, table = split_segments(
-        y, sample_rate=rate, length_s=length / rate, hop_s=hop / rate, pad=pad
+    segments, table = split_segments(
+        y, sample_rate=rate, length_s=length / rate, step_s=hop / rate, pad=pad
     )
-    assert len(pieces) == len(table) and pieces.shape[1] == length
+    assert len(segments) == len(table) and segments.shape[1] == length
     assert list(table["segment"]) == list(range(1, len(table) + 1))
-    for piece, row in zip(pieces, table.itertuples(), strict=True):
+    for segment, row in zip(segments, table.itertuples(), strict=True):
         start, end = round(row.start_s * rate), round(row.end_s * rate)
-        np.testing.assert_array_equal(piece[: end - start], y[start:end])
-        assert not piece[end - start :].any()
+        np.testing.assert_array_equal(segment[: end - start], y[start:end])
+        assert not segment[end - start :].any()
     left = n - round(table["end_s"].iloc[-1] * rate)
     assert left < hop if not pad else left <= max(hop - length, 0)
 
@@ -54,8 +49,8 @@ def test_pieces_are_the_stretches_that_the_table_names(n, length, hop, pad):
 def test_remainder_is_dropped_or_padded():
     y = np.ones(40 * 1000)
     assert len(split_segments(y, sample_rate=1000)[0]) == 2
-    pieces, table = split_segments(y, sample_rate=1000, pad=True)
-    assert len(pieces) == 3 and pieces[2].sum() == 10 * 1000
+    segments, table = split_segments(y, sample_rate=1000, pad=True)
+    assert len(segments) == 3 and segments[2].sum() == 10 * 1000
     assert table["end_s"].iloc[-1] == 40.0
 
 
@@ -72,7 +67,7 @@ def test_stereo_keeps_its_channels():
 # Mel-spectrogram
 
 
-def test_seed_picture_has_the_shape_of_the_original():
+def test_seed_image_has_the_shape_of_the_original():
     levels = mel_spectrogram(sine(440, SEED), SEED)
     assert levels.shape == SEED.shape == (400, 162) and levels.dtype == np.float32
     assert to_image(levels, SEED).shape == (400, 162, 3)
@@ -197,10 +192,10 @@ def test_too_few_samples_are_refused():
         mel_spectrogram(np.zeros(100), DEFAULT)
 
 
-# Pictures
+# Images
 
 
-def test_seed_picture_is_the_original_clipping():
+def test_seed_image_is_the_original_clipping():
     """log2 power straight into a colour map for [0, 1], done here as the original did it."""
     import matplotlib
 
@@ -214,7 +209,7 @@ def test_seed_picture_is_the_original_clipping():
     assert sum(at_ends) > 0.5
 
 
-def test_default_picture_uses_its_whole_range():
+def test_default_image_uses_its_whole_range():
     y = np.random.default_rng(0).normal(0, 0.1, DEFAULT.segment_samples)
     image = to_image(mel_spectrogram(y, DEFAULT), DEFAULT)
     assert image.max() == 1 and image.dtype == np.float32
@@ -262,17 +257,17 @@ def test_double_precision_signals_give_single_precision_results():
     assert mel_spectrogram(y, DEFAULT).dtype == np.float32
 
 
-def test_a_file_at_any_rate_gives_the_same_picture(tmp_path):
+def test_a_file_at_any_rate_gives_the_same_image(tmp_path):
     import soundfile
 
     t = np.arange(16 * 48000) / 48000
     y = 0.3 * np.sin(2 * np.pi * 440 * t) + 0.3 * np.sin(2 * np.pi * 2500 * t)
-    pictures = []
+    images = []
     for rate in (48000, 44100, 32000):
         file = tmp_path / f"{rate}.wav"
         soundfile.write(file, librosa.resample(y, orig_sr=48000, target_sr=rate), rate)
         samples, _ = load_audio(file, sample_rate=DEFAULT.sample_rate)
-        pictures.append(mel_spectrogram(samples[: DEFAULT.segment_samples], DEFAULT))
-    loud = pictures[0] > -50
-    for other in pictures[1:]:
-        assert np.abs(other - pictures[0])[loud].max() < 1
+        images.append(mel_spectrogram(samples[: DEFAULT.segment_samples], DEFAULT))
+    loud = images[0] > -50
+    for other in images[1:]:
+        assert np.abs(other - images[0])[loud].max() < 1

@@ -20,17 +20,19 @@ from genrecls import (
     FrontEnd,
     GenreClassifier,
     Recipe,
-    batches,
     prepare,
     train,
-    training,
 )
-from genrecls.bundle import FORMAT, BundleError
-from genrecls.calibration import calibrated, fit_temperature
-from genrecls.corpus import LeakError, assign_folds, assign_splits, check_no_leak
-from genrecls.evaluation import track_verdicts
-from genrecls.model_card import model_card
-from genrecls.training import fit, halving, warm_up_and_cosine
+from genrecls.corpus.splits import assign_folds, assign_splits, check_no_leak
+from genrecls.errors import LeakError, ModelError
+from genrecls.evaluation.calibration import calibrated, fit_temperature
+from genrecls.evaluation.runs import FORMAT
+from genrecls.evaluation.scores import aggregate_tracks
+from genrecls.report.model_card import model_card
+from genrecls.training import callbacks as training
+from genrecls.training import data as batches
+from genrecls.training.callbacks import cosine_schedule, halving_schedule
+from genrecls.training.loop import fit
 
 SMALL = FrontEnd(n_mels=80, hop_length=4096)
 QUICK = Recipe.preset("default", "cnn", epochs=4)
@@ -57,7 +59,7 @@ def test_the_card_says_what_the_run_is(run):
     assert FrontEnd.from_dict(card["front_end"]) == SMALL == run.front_end
     assert Recipe.from_dict(card["recipe"]) == QUICK == run.recipe
     assert card["epochs"] == len(run.history) == 4
-    assert card["training_time_s"] > 0 and card["inference_ms_per_piece"] > 0
+    assert card["training_time_s"] > 0 and card["inference_ms_per_segment"] > 0
     test = run.predictions.query("split == 'test'")
     assert card["metrics"]["test"]["accuracy"] == (test["predicted"] == test["genre"]).mean()
     assert set(card["metrics"]["validation"]["f1"]) == {"classique", "rap", "macro"}
@@ -79,13 +81,13 @@ def test_segments_and_predictions_carry_the_spine(run):
 def test_a_loaded_run_predicts_what_was_saved(run, small_corpus):
     again = GenreClassifier.load(run.folder)
     saved = again.predictions
-    pieces = calibrated(saved, run.genres)
-    tracks = calibrated(track_verdicts(saved, run.genres), run.genres).set_index("path")
-    for path, rows in pieces.groupby("path"):
+    segments = calibrated(saved, run.genres)
+    tracks = calibrated(aggregate_tracks(saved, run.genres), run.genres).set_index("path")
+    for path, rows in segments.groupby("path"):
         prediction = again.predict(small_corpus / path)
         rows = rows.sort_values("segment")
-        np.testing.assert_allclose(prediction.pieces["prob_rap"], rows["prob_rap"], atol=1e-3)
-        assert prediction.pieces["predicted"].tolist() == rows["predicted"].tolist()
+        np.testing.assert_allclose(prediction.segments["prob_rap"], rows["prob_rap"], atol=1e-3)
+        assert prediction.segments["predicted"].tolist() == rows["predicted"].tolist()
         track = tracks.loc[path]
         assert prediction.probabilities["rap"] == pytest.approx(track["prob_rap"], abs=1e-3)
         assert prediction.genre == track["predicted"]
@@ -102,7 +104,7 @@ def test_the_temperature_is_that_of_the_validation(run):
     assert run.temperature == run.card["temperature"] == pytest.approx(expected)
     assert (run.predictions["temperature"] == run.temperature).all()
     assert run.temperature != 1
-    tracks = track_verdicts(validation, run.genres)
+    tracks = aggregate_tracks(validation, run.genres)
     expected = fit_temperature(
         tracks[["prob_classique", "prob_rap"]].to_numpy(),
         (tracks["genre"] == "rap").to_numpy(int),
@@ -112,14 +114,14 @@ def test_the_temperature_is_that_of_the_validation(run):
     assert tracks["temperature"].unique().tolist() == [run.track_temperature]
 
 
-@pytest.mark.parametrize("split", ["piece", "track"])
+@pytest.mark.parametrize("split", ["segment", "track"])
 def test_a_leaky_validation_tells_no_temperature(small_corpus, home, split):
     run = trained(small_corpus, home / "leaky", dataclasses.replace(QUICK, epochs=1, split=split))
     assert run.temperature == run.track_temperature == 1
     assert (run.predictions[["temperature", "track_temperature"]] == 1).all(axis=None)
     path = run.predictions["path"].iloc[-1]
     rows = run.predictions.query("path == @path").sort_values("segment")
-    found = run.predict(small_corpus / path).pieces["prob_rap"]
+    found = run.predict(small_corpus / path).segments["prob_rap"]
     np.testing.assert_allclose(found, rows["prob_rap"], atol=1e-4)
 
 
@@ -134,7 +136,7 @@ def test_many_files_are_answered_in_their_order_with_errors_in_place(run, small_
     for answer, file in zip(answers, files, strict=True):
         alone = run.predict(file)
         assert (answer.genre, answer.probabilities) == (alone.genre, alone.probabilities)
-        pd.testing.assert_frame_equal(answer.pieces, alone.pieces)
+        pd.testing.assert_frame_equal(answer.segments, alone.segments)
     with pytest.raises(AudioError, match="text.mp3"):
         run.predict(tmp_path / "text.mp3")
     assert list(run.predict_all([])) == []
@@ -190,22 +192,22 @@ def test_the_same_seed_gives_the_same_split_and_history(run, small_corpus, home)
 
 
 @pytest.mark.parametrize("model", ["cnn", "compact_cnn"])
-def test_pieces_from_the_disk_train_as_those_in_memory_do(model, small_corpus, home, monkeypatch):
+def test_segments_from_the_disk_train_as_those_in_memory_do(model, small_corpus, home, monkeypatch):
     features = prepare(Corpus.read(small_corpus), SMALL, jobs=1, progress=False)
-    segments = assign_splits(features.segments, method="artist", random_seed=0)
-    # All pieces in one batch: chance only decides which piece meets which dropout.
+    segments = assign_splits(features.segments, split_by="artist", random_seed=0)
+    # All segments in one batch: chance only decides which segment meets which dropout.
     recipe = Recipe.preset("default", model, epochs=3, batch_size=99, crop=None, mixup=0.0)
     held = fit(features, segments, recipe, progress=False)
     monkeypatch.setattr(batches, "_HELD_BYTES", 0)
     asked = []
-    monkeypatch.setattr(batches, "gathered", asked.append)
+    monkeypatch.setattr(batches, "gather_segments", asked.append)
     read = fit(features, segments, recipe, progress=False)
     assert not asked
     np.testing.assert_allclose(read.history["val_loss"], held.history["val_loss"], rtol=1e-2)
     np.testing.assert_allclose(read.probabilities, held.probabilities, atol=1e-2)
 
 
-def test_batches_are_every_piece_once_and_in_another_order_in_every_epoch():
+def test_batches_are_every_segment_once_and_in_another_order_in_every_epoch():
     segments = pd.DataFrame({"sha256": list("aabbbbb"), "segment": [1, 3, 1, 2, 3, 4, 5]})
     tracks = {"a": np.arange(4.0)[:, None], "b": 10 + np.arange(5.0)[:, None]}
     there = [0, 2, 10, 11, 12, 13, 14]
@@ -219,14 +221,14 @@ def test_batches_are_every_piece_once_and_in_another_order_in_every_epoch():
         parts = [shuffled[i] for i in range(len(shuffled))]
         x, w = (np.concatenate(column) for column in zip(*parts, strict=True))
         assert sorted(x[:, 0]) == there
-        np.testing.assert_array_equal(np.array(there)[w], x[:, 0])  # weights go with their pieces
+        np.testing.assert_array_equal(np.array(there)[w], x[:, 0])  # weights go with their segments
         orders.append(tuple(x[:, 0]))
         shuffled.on_epoch_end()
     assert len(set(orders)) == 4
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a dataset of TensorFlow")
-def test_an_endless_dataset_has_every_piece_once_in_an_epoch_with_what_belongs_to_it():
+def test_an_endless_dataset_has_every_segment_once_in_an_epoch_with_what_belongs_to_it():
     segments = pd.DataFrame({"sha256": "a", "segment": np.arange(7) + 1})
     there = {"a": np.arange(7.0)[:, None]}
     options = {"target_goes_in": True, "shuffle_seed": 0}
@@ -269,7 +271,7 @@ def test_the_live_plot_takes_a_twentieth_of_the_time_and_shows_the_last_epoch(mo
         drawn.append(len(history))
 
     monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr("genrecls.plots.history", draw)
+    monkeypatch.setattr("genrecls.plots.results.history", draw)
     monkeypatch.setattr("IPython.display.display", Mock())
     plot = training.live_plot()
     for epoch in range(100):
@@ -281,12 +283,12 @@ def test_the_live_plot_takes_a_twentieth_of_the_time_and_shows_the_last_epoch(mo
 
 
 def test_seed_rate_is_halved_at_every_tenth_epoch_epoch_0_included():
-    rate = halving(Recipe.preset("seed", "cnn"))
+    rate = halving_schedule(Recipe.preset("original", "cnn"))
     assert [rate(e) for e in (0, 9, 10, 149)] == [5e-4, 5e-4, 2.5e-4, 1e-3 / 2**15]
 
 
 def test_the_rate_rises_in_a_line_and_falls_in_half_a_cosine():
-    rate = warm_up_and_cosine(Recipe(learning_rate=0.01, warm_up=4, epochs=16))
+    rate = cosine_schedule(Recipe(learning_rate=0.01, warm_up=4, epochs=16))
     rates = [rate(epoch) for epoch in range(16)]
     assert rates[:5] == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01])
     # A third of the way down the cosine stands at 3/4, half way at 1/2.
@@ -297,7 +299,7 @@ def test_the_rate_rises_in_a_line_and_falls_in_half_a_cosine():
 
 @pytest.mark.parametrize("epochs", [1, 2, 3])
 def test_a_warm_up_as_long_as_the_training_never_falls(epochs):
-    rate = warm_up_and_cosine(Recipe(learning_rate=0.01, warm_up=3, epochs=epochs))
+    rate = cosine_schedule(Recipe(learning_rate=0.01, warm_up=3, epochs=epochs))
     expected = [0.01 / 3, 0.02 / 3, 0.01][:epochs]
     assert [rate(epoch) for epoch in range(epochs)] == pytest.approx(expected)
 
@@ -333,8 +335,8 @@ def test_no_net_is_fitted_where_an_artist_stands_on_both_sides(features):
 
 
 def test_the_rate_in_force_is_in_the_history(small_corpus, home):
-    recipe = Recipe.preset("seed", "cnn", epochs=11)
-    history = trained(small_corpus, home / "seed", recipe).history
+    recipe = Recipe.preset("original", "cnn", epochs=11)
+    history = trained(small_corpus, home / "original", recipe).history
     assert history["learning_rate"].iloc[[0, 9, 10]].tolist() == pytest.approx([5e-4, 5e-4, 2.5e-4])
 
 
@@ -348,16 +350,16 @@ def test_early_stopping_restores_the_best_weights(small_corpus, home):
     assert accuracy == pytest.approx(run.history["val_accuracy"].iloc[run.card["best_epoch"]])
 
 
-def test_a_frozen_trunk_trains_the_head_alone_and_saves_the_whole_net(small_corpus, home):
+def test_a_frozen_backbone_trains_the_head_alone_and_saves_the_whole_net(small_corpus, home):
     changes = {"weights": None, "fine_tune_after": None, "epochs": 8}
     recipe = Recipe.preset("default", "efficientnet_lite0", **changes)
     run = trained(small_corpus, home / "frozen", recipe, name="efficientnet_lite0-default")
-    in_trunk = 3_413_024  # of EfficientNet-Lite0 without its top
-    assert run.card["trained_parameters"] == run.card["parameters"] - in_trunk
+    in_backbone = 3_413_024  # of EfficientNet-Lite0 without its top
+    assert run.card["trained_parameters"] == run.card["parameters"] - in_backbone
     path = run.predictions["path"].iloc[0]
     rows = calibrated(run.predictions, run.genres).query("path == @path").sort_values("segment")
     prediction = run.predict(small_corpus / path)
-    np.testing.assert_allclose(prediction.pieces["prob_rap"], rows["prob_rap"], atol=1e-4)
+    np.testing.assert_allclose(prediction.segments["prob_rap"], rows["prob_rap"], atol=1e-4)
     assert run.first_layer[1].shape[0] == 32
 
 
@@ -369,23 +371,23 @@ def test_three_genres(tmp_path, home):
 
 
 def test_folders_that_are_no_run_are_refused(tmp_path):
-    with pytest.raises(BundleError, match="no trained model"):
+    with pytest.raises(ModelError, match="no trained model"):
         GenreClassifier.load(tmp_path)
     for other, what in ((FORMAT - 1, "train the model again"), (FORMAT + 1, "update genrecls")):
         (tmp_path / "card.json").write_text(json.dumps({"format": other}))
-        with pytest.raises(BundleError, match=what):
+        with pytest.raises(ModelError, match=what):
             GenreClassifier.load(tmp_path)
     (tmp_path / "card.json").write_text("{half")
-    with pytest.raises(BundleError, match="cannot be read"):
+    with pytest.raises(ModelError, match="cannot be read"):
         GenreClassifier.load(tmp_path)
 
 
 def test_the_model_card_says_what_the_run_was_tested_on(run, small_corpus):
     text = (run.folder / "README.md").read_text(encoding="utf-8")
     test = run.predictions.query("split == 'test'")
-    assert f"pieces ({len(test)})" in text and "no artist of the test is in any other" in text
-    verdicts = track_verdicts(test, run.genres)
-    right = (verdicts["predicted"] == verdicts["genre"]).mean()
+    assert f"segments ({len(test)})" in text and "no artist of the test is in any other" in text
+    by_track = aggregate_tracks(test, run.genres)
+    right = (by_track["predicted"] == by_track["genre"]).mean()
     assert re.search(rf"\| accuracy \| {right:.3f} \(", text)
     assert "With so few the intervals are wide" in text and "leaks" not in text
     (run.folder / "README.md").unlink()
@@ -394,12 +396,12 @@ def test_the_model_card_says_what_the_run_was_tested_on(run, small_corpus):
 
 
 def test_the_model_card_warns_of_a_leaky_validation_and_of_what_seed_sees(run):
-    recipe = Recipe.preset("seed", "cnn").to_dict()
+    recipe = Recipe.preset("original", "cnn").to_dict()
     leaky = dataclasses.replace(
-        run, card={**run.card, "recipe": recipe, "front_end": FrontEnd.preset("seed").to_dict()}
+        run, card={**run.card, "recipe": recipe, "front_end": FrontEnd.preset("original").to_dict()}
     )
     text = model_card(leaky)
-    for limit in ("leaks (pieces of a track", "by their loudness", "by their codec"):
+    for limit in ("leaks (segments of a track", "by their loudness", "by their codec"):
         assert limit in text
     by_track = {**run.card, "recipe": {**recipe, "split": "track"}}
     assert "leaks (tracks of an artist" in model_card(dataclasses.replace(run, card=by_track))

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from genrecls import cli, weights
-from genrecls.weights import (
+from genrecls import cli
+from genrecls.errors import WeightsError
+from genrecls.models import weights
+from genrecls.models.weights import (
     INCEPTION_RESNET_V2,
-    WeightsError,
     WeightsFile,
     fetch,
     find,
@@ -40,10 +41,10 @@ def send(
     length=True,
     stop=None,
     stall=False,
-    piece=300_000,
+    segment=300_000,
     delay=0.0,
 ):
-    """Answer one request: break off (or stall) before byte ``stop``; ``piece`` bytes at a time."""
+    """Answer one request: break off (or stall) before byte ``stop``; ``segment`` bytes at a time."""
     asked = request.headers.get("Range") if ranges else None
     start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
     request.send_response(206 if asked else 200)
@@ -53,9 +54,9 @@ def send(
     if length:
         request.send_header("Content-Length", str(len(content) - start))
     request.end_headers()
-    for at in range(start, stop or len(content), piece):
-        request.wfile.write(content[at : min(at + piece, stop or len(content))])
-        request.server.sent = at + piece
+    for at in range(start, stop or len(content), segment):
+        request.wfile.write(content[at : min(at + segment, stop or len(content))])
+        request.server.sent = at + segment
         time.sleep(delay)
     if stall:
         request.server.closing.wait(20)
@@ -109,8 +110,8 @@ def project(home, monkeypatch):
 @pytest.fixture
 def file(project, server):
     """A small weights file that the server has."""
-    url = f"http://127.0.0.1:{server.server_port}/trunk.h5"
-    return WeightsFile("trunk.h5", url, len(CONTENT), hashlib.md5(CONTENT).hexdigest())
+    url = f"http://127.0.0.1:{server.server_port}/backbone.h5"
+    return WeightsFile("backbone.h5", url, len(CONTENT), hashlib.md5(CONTENT).hexdigest())
 
 
 def put(path, content):
@@ -120,7 +121,7 @@ def put(path, content):
 
 
 def part_of(file):
-    return places(file)[0].with_name(f"trunk.h5.{file.md5[:8]}.part")
+    return places(file)[0].with_name(f"backbone.h5.{file.md5[:8]}.part")
 
 
 def starts(server):
@@ -132,15 +133,15 @@ def starts(server):
 
 def test_places_are_the_project_then_the_cache_of_keras(file, server, project, monkeypatch):
     own, cached = places(file)
-    assert own == project / "models" / "weights" / "trunk.h5"
-    assert cached == project / "keras" / "models" / "trunk.h5"
+    assert own == project / "models" / "weights" / "backbone.h5"
+    assert cached == project / "keras" / "models" / "backbone.h5"
     assert find(file) is None
     put(cached, CONTENT)
     assert find_imagenet_weights(file) == cached
     put(own, CONTENT)
     assert find_imagenet_weights(file) == own and not server.asked
     monkeypatch.delenv("KERAS_HOME")
-    assert places(file)[1] == Path.home() / ".keras" / "models" / "trunk.h5"
+    assert places(file)[1] == Path.home() / ".keras" / "models" / "backbone.h5"
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -157,7 +158,7 @@ def test_a_wrong_file_is_refused_and_left_as_it_is(file, server, place, content,
     for part in (str(path), why, f"mv {path} {path}.wrong && genrecls weights fetch"):
         assert part in str(caught.value)
     assert path.read_bytes() == content and not server.asked
-    assert [p for p in path.parent.iterdir() if p.name != "trunk.h5"] == []
+    assert [p for p in path.parent.iterdir() if p.name != "backbone.h5"] == []
 
 
 def test_a_file_of_the_right_name_and_size_with_other_content_is_refused(project):
@@ -267,7 +268,7 @@ def test_a_server_that_cannot_continue_is_asked_for_all_of_it_once(file, server,
 
 def test_a_slow_server_is_waited_for(file, server, monkeypatch):
     monkeypatch.setattr(weights, "TIMEOUT_S", (5, 1))
-    server.answers = [partial(send, piece=5_000, delay=0.02)]  # 1.2 s in all
+    server.answers = [partial(send, segment=5_000, delay=0.02)]  # 1.2 s in all
     assert fetch(file).read_bytes() == CONTENT and server.asked == [None]
 
 
@@ -325,7 +326,7 @@ def test_what_cannot_be_had_says_at_once_what_to_put_where(file, server, tmp_pat
     for url, why in [
         (file.url, "404"),
         (file.url, "No connection adapters"),
-        ("http://127.0.0.1:9/trunk.h5", "refused"),
+        ("http://127.0.0.1:9/backbone.h5", "refused"),
         (secret.as_uri(), "No connection adapters"),
     ]:
         with pytest.raises(WeightsError) as caught:

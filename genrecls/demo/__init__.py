@@ -5,6 +5,8 @@ files in `classique/`, `rap/`, `classique_test/` and `rap_test/`, described by
 `tracks.csv`. No network is needed, and every run makes the same samples.
 """
 
+from __future__ import annotations
+
 import csv
 import importlib.util
 import logging
@@ -12,12 +14,12 @@ import zlib
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
-from ..parallel import in_parallel
+from genrecls._utils.parallel import map_parallel
 
 __all__ = ["ENGINES", "PLAN", "PlannedTrack", "make_demo"]
 
 VERSION = 1  # raise it when the sound changes: files of older versions are then made again
-PIECE = 15  # s
+SEGMENT = 15  # s
 
 _log = logging.getLogger(__name__)
 _NEEDED = ("av", "espeakng_loader", "joblib", "numpy", "pretty_midi", "scipy", "tqdm")
@@ -34,7 +36,7 @@ ENGINES = (
 class PlannedTrack:
     """One track of the corpus; the fields up to `licence` are the columns of `tracks.csv`.
 
-    `pieces` of 15 s fit into the track; `score` and `player` name what is played by
+    `segments` of 15 s fit into the track; `score` and `player` name what is played by
     whom in `genrecls.demo.works` or `genrecls.demo.songs`.
     """
 
@@ -43,7 +45,7 @@ class PlannedTrack:
     artist: str
     title: str
     split: str
-    pieces: int
+    segments: int
     source: str
     licence: str
     score: str
@@ -51,8 +53,8 @@ class PlannedTrack:
 
     @property
     def seconds(self):
-        """Length in s: the pieces and a remainder of 3 to 12 s, which is to be dropped."""
-        return self.pieces * PIECE + 3 + zlib.crc32(self.path.encode()) % 9001 / 1000
+        """Length in s: the segments and a remainder of 3 to 12 s, which is to be dropped."""
+        return self.segments * SEGMENT + 3 + zlib.crc32(self.path.encode()) % 9001 / 1000
 
 
 _COLUMNS = [field.name for field in fields(PlannedTrack)][:8]
@@ -104,11 +106,11 @@ _RAP = {
 
 def _plan():
     """All tracks of the corpus."""
-    from . import songs, works
+    from genrecls.demo import songs, works
 
     tracks = []
     for split, rows in _CLASSICAL.items():
-        for score, player, pieces in rows:
+        for score, player, segments in rows:
             work, artist = works.WORKS[score], works.ENSEMBLES[player].name
             tracks.append(
                 _planned(
@@ -116,7 +118,7 @@ def _plan():
                     artist,
                     f"{work.composer} {work.name}",
                     split,
-                    pieces,
+                    segments,
                     f"synthetic, after {work.composer}, {work.name}: simplified, varied, rendered",
                     "composition: public domain; note text: MIT (genrecls)",
                     score,
@@ -124,14 +126,14 @@ def _plan():
                 )
             )
     for split, rows in _RAP.items():
-        for score, title, pieces in rows:
+        for score, title, segments in rows:
             tracks.append(
                 _planned(
                     "rap",
                     songs.SONGS[score].rapper.name,
                     title,
                     split,
-                    pieces,
+                    segments,
                     "synthetic: music and lyrics written for genrecls",
                     "MIT (genrecls)",
                     score,
@@ -153,7 +155,7 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def make_demo(out, *, n_tracks=None, n_pieces=None, jobs=None, progress=True):
+def make_demo(out, *, n_tracks=None, n_segments=None, jobs=None, progress=True):
     """Make the demo corpus, or the part of it that is not there yet.
 
     Parameters
@@ -162,8 +164,8 @@ def make_demo(out, *, n_tracks=None, n_pieces=None, jobs=None, progress=True):
         Folder of the corpus; made if need be.
     n_tracks : int, optional
         At most so many tracks per folder (from 1; 2 give two artists per folder).
-    n_pieces : int, optional
-        At most so many pieces of 15 s per track (from 1).
+    n_segments : int, optional
+        At most so many segments of 15 s per track (from 1).
     jobs : int, optional
         Processes at work, each of which takes up to 1 GB; by default one per
         core, 8 at most.
@@ -194,7 +196,7 @@ def make_demo(out, *, n_tracks=None, n_pieces=None, jobs=None, progress=True):
     table = out / "tracks.csv"
     if table.exists() and not table.read_text(encoding="utf-8").startswith(",".join(_COLUMNS)):
         raise FileExistsError(f"{table} is of another corpus; name another folder")
-    tracks = _chosen(n_tracks, n_pieces)
+    tracks = _chosen(n_tracks, n_segments)
     for track in tracks:
         (out / track.path).parent.mkdir(parents=True, exist_ok=True)
     todo = [track for track in tracks if not _is_made(out / track.path, track)]
@@ -202,18 +204,18 @@ def make_demo(out, *, n_tracks=None, n_pieces=None, jobs=None, progress=True):
     # The longest first, so that no process is left alone with one at the end.
     todo.sort(key=lambda track: -track.seconds)
     calls = [(out / track.path, track) for track in todo]
-    for _ in in_parallel(_make, calls, jobs=jobs, desc="demo tracks", progress=progress):
+    for _ in map_parallel(_make, calls, jobs=jobs, desc="demo tracks", progress=progress):
         pass
     _write_table(table, tracks)
     return out
 
 
-def _chosen(n_tracks, n_pieces):
-    """The plan, cut to so many tracks per folder and pieces per track."""
+def _chosen(n_tracks, n_segments):
+    """The plan, cut to so many tracks per folder and segments per track."""
     folders = {}
     for track in _plan():
         folders.setdefault((track.genre, track.split), []).append(
-            replace(track, pieces=min(track.pieces, n_pieces or track.pieces))
+            replace(track, segments=min(track.segments, n_segments or track.segments))
         )
     return [track for folder in folders.values() for track in folder[:n_tracks]]
 
@@ -237,7 +239,7 @@ def _make(path, track):
     """Render one track and write it."""
     import numpy as np
 
-    from . import rap, scores, songs, synth, works
+    from genrecls.demo import rap, scores, songs, synth, works
 
     rng = np.random.default_rng(zlib.crc32(track.path.encode()))
     font = synth.SoundFont(synth.soundfont_path())

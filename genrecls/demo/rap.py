@@ -1,5 +1,7 @@
 """Rap half of the demo corpus: beats, loops and a synthetic voice that keeps the grid."""
 
+from __future__ import annotations
+
 import json
 import subprocess
 import sys
@@ -8,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from . import scores, synth
-from .songs import BEATS, LYRICS
+from genrecls.demo import scores, synth
+from genrecls.demo.songs import BEATS, LYRICS
 
 _BAR, _STEPS = 8, 16  # eighths and sixteenths in a bar
 _INTRO = ("intro", 4)  # section and bars
@@ -55,11 +57,11 @@ def _on_grid(words, sound, step):
     out = np.zeros(len(sound) + synth.RATE // 4, np.float32)
     edge = np.linspace(0, 1, synth.RATE // 250, dtype=np.float32)  # 4 ms
     for cut, end, target in zip(cuts, [*cuts[1:], len(sound) / synth.RATE], targets, strict=True):
-        piece = sound[int(cut * synth.RATE) : int(end * synth.RATE)].copy()
-        if len(piece) > 2 * len(edge):
-            piece[: len(edge)] *= edge
-            piece[-len(edge) :] *= edge[::-1]
-        synth.add(out, piece, target)
+        segment = sound[int(cut * synth.RATE) : int(end * synth.RATE)].copy()
+        if len(segment) > 2 * len(edge):
+            segment[: len(edge)] *= edge
+            segment[-len(edge) :] *= edge[::-1]
+        synth.add(out, segment, target)
     return out
 
 

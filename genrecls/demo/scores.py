@@ -1,11 +1,13 @@
 """Classical half of the demo corpus: themes of `works`, varied and orchestrated at length."""
 
+from __future__ import annotations
+
 import re
 from collections import defaultdict
 
 import numpy as np
 
-from . import synth
+from genrecls.demo import synth
 
 _STEPS = dict(zip("CDEFGAB", (0, 2, 4, 5, 7, 9, 11), strict=True))
 _NOTE = re.compile(r"([_^=]?)([A-Ga-gz])([,']*)(\d*)(/?)(\d*)")

@@ -1,5 +1,7 @@
 """Beats, lyrics and rappers of the rap half of the demo corpus, all written for it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 

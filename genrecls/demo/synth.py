@@ -1,5 +1,7 @@
 """Sound of the demo corpus: a small SoundFont 2 player, room, mix and MP3 writer."""
 
+from __future__ import annotations
+
 import importlib.util
 from pathlib import Path
 from typing import NamedTuple

@@ -10,6 +10,8 @@ Only a fresh process says the same thing twice. It also keeps the GPL library
 out of the caller's process.
 """
 
+from __future__ import annotations
+
 import ctypes
 import json
 import sys

@@ -7,6 +7,8 @@ for none. Both were written down for this project, mostly from memory and often
 simplified; the harmonisations are the project's own.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 

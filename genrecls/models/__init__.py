@@ -3,13 +3,16 @@
 Keras 3 on any backend; importing this loads it.
 """
 
-from ..weights import WeightsError, find_imagenet_weights
-from .cnn import build_cnn
-from .compact_cnn import build_compact_cnn
-from .efficientnet_lite0 import build_efficientnet_lite0
-from .inception_resnet_v2 import build_inception_resnet_v2
-from .picture import Picture
-from .trunk import calibrate_batch_norm, split_at, trunk_end, unfreeze
+from __future__ import annotations
+
+from genrecls.errors import WeightsError
+from genrecls.models.backbone import backbone_end, calibrate_batch_norm, split_at, unfreeze
+from genrecls.models.cnn import build_cnn
+from genrecls.models.compact_cnn import build_compact_cnn
+from genrecls.models.efficientnet_lite0 import build_efficientnet_lite0
+from genrecls.models.image import Image
+from genrecls.models.inception_resnet_v2 import build_inception_resnet_v2
+from genrecls.models.weights import find_imagenet_weights
 
 #: Builder of every model that a recipe can name.
 BUILDERS = {
@@ -21,8 +24,9 @@ BUILDERS = {
 
 __all__ = [
     "BUILDERS",
-    "Picture",
+    "Image",
     "WeightsError",
+    "backbone_end",
     "build_cnn",
     "build_compact_cnn",
     "build_efficientnet_lite0",
@@ -30,6 +34,5 @@ __all__ = [
     "calibrate_batch_norm",
     "find_imagenet_weights",
     "split_at",
-    "trunk_end",
     "unfreeze",
 ]

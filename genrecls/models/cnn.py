@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..backend import keras
-from .picture import Picture, picture_input
+from genrecls._utils.backend import keras
+from genrecls.models.image import Image, image_input
 
 layers = keras.layers
 
@@ -12,19 +12,19 @@ def build_cnn(
     input_shape: tuple[int, int, int] = (400, 162, 3),
     n_classes: int = 2,
     *,
-    picture: Picture | None = None,
+    image: Image | None = None,
 ) -> keras.Model:
     """The original's CNN: one strided convolution and two dense layers.
 
-    845,218 parameters (845,198 trainable) for 400 x 162 x 3 pictures and two genres.
+    845,218 parameters (845,198 trainable) for 400 x 162 x 3 images and two genres.
 
     Parameters
     ----------
     input_shape : tuple (height, width, channels)
-        Of pictures, (n_mels, frames, 3); of log-mels, (n_mels, frames, 1), with ``picture``.
+        Of images, (n_mels, frames, 3); of log-mels, (n_mels, frames, 1), with ``image``.
     n_classes : int >= 2
-    picture : Picture, optional
-        Layer that turns log-mels into pictures; without it the model takes pictures.
+    image : Image, optional
+        Layer that turns log-mels into images; without it the model takes images.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def build_cnn(
     >>> genrecls.build_cnn((128, 323, 3), 5).output_shape
     (None, 5)
     """
-    inputs, x = picture_input(input_shape, picture)
+    inputs, x = image_input(input_shape, image)
     x = layers.Conv2D(
         10,
         3,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..backend import keras
-from .picture import Picture, picture_input
+from genrecls._utils.backend import keras
+from genrecls.models.image import Image, image_input
 
 layers = keras.layers
 
@@ -14,21 +14,21 @@ def build_compact_cnn(
     input_shape: tuple[int, int, int] = (128, 323, 3),
     n_classes: int = 2,
     *,
-    picture: Picture | None = None,
+    image: Image | None = None,
 ) -> keras.Model:
-    """Four convolutions, each with batch norm and pooling, and the mean over the whole picture.
+    """Four convolutions, each with batch norm and pooling, and the mean over the whole image.
 
     47,282 parameters (46,962 trainable) for two genres. There is no flattened map for a dense
-    layer to learn by heart, and the mean leaves open how long the picture is.
+    layer to learn by heart, and the mean leaves open how long the image is.
 
     Parameters
     ----------
     input_shape : tuple (height, width, channels)
-        Of pictures, (n_mels, frames, 3); of log-mels, (n_mels, frames, 1), with ``picture``. The
-        model takes pictures of any width from 32 frames up.
+        Of images, (n_mels, frames, 3); of log-mels, (n_mels, frames, 1), with ``image``. The
+        model takes images of any width from 32 frames up.
     n_classes : int >= 2
-    picture : Picture, optional
-        Layer that turns log-mels into pictures; without it the model takes pictures.
+    image : Image, optional
+        Layer that turns log-mels into images; without it the model takes images.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def build_compact_cnn(
     (None, 5)
     """
     height, _, channels = input_shape
-    inputs, x = picture_input((height, None, channels), picture)
+    inputs, x = image_input((height, None, channels), image)
     for i, filters in enumerate(FILTERS, start=1):
         x = layers.Conv2D(
             filters, 3, strides=2 if i == 1 else 1, padding="same", use_bias=False, name=f"conv_{i}"

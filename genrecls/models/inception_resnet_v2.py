@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from os import PathLike
 
-from ..backend import keras
-from ..weights import find_weights
-from .picture import Picture, picture_input
-from .trunk import add_head, load_trunk
+from genrecls._utils.backend import keras
+from genrecls.models.backbone import add_head, load_backbone_weights
+from genrecls.models.image import Image, image_input
+from genrecls.models.weights import find_weights
 
 
 def build_inception_resnet_v2(
@@ -16,25 +16,25 @@ def build_inception_resnet_v2(
     *,
     weights: str | PathLike | None = None,
     head: str = "flatten",
-    picture: Picture | None = None,
+    image: Image | None = None,
 ) -> keras.Model:
     """InceptionResNetV2 (Szegedy et al. 2017) without its top, and a head of ours.
 
-    55,958,850 parameters (55,898,306 trainable) for 400 x 162 x 3 pictures and two genres with the
+    55,958,850 parameters (55,898,306 trainable) for 400 x 162 x 3 images and two genres with the
     original's head ``'flatten'``; 54,339,810 with ``'pool'``.
 
     Parameters
     ----------
     input_shape : tuple (height, width, channels), height and width >= 75
-        Of pictures, (n_mels, frames, 3); of log-mels, (n_mels, frames, 1), with ``picture``.
+        Of images, (n_mels, frames, 3); of log-mels, (n_mels, frames, 1), with ``image``.
     n_classes : int >= 2
     weights : {'imagenet'}, path or None
-        Of the trunk: ImageNet's (see :func:`find_imagenet_weights`), those of a Keras weights
-        file, or random ones. ImageNet's expect pictures in [-1, 1].
+        Of the backbone: ImageNet's (see :func:`find_imagenet_weights`), those of a Keras weights
+        file, or random ones. ImageNet's expect images in [-1, 1].
     head : {'flatten', 'pool'}
-        See :func:`genrecls.models.trunk.add_head`.
-    picture : Picture, optional
-        Layer that turns log-mels into pictures; without it the model takes pictures.
+        See :func:`genrecls.models.backbone.add_head`.
+    image : Image, optional
+        Layer that turns log-mels into images; without it the model takes images.
 
     Returns
     -------
@@ -54,11 +54,11 @@ def build_inception_resnet_v2(
     (None, 5)
     """
     file = find_weights("inception_resnet_v2", weights)
-    inputs, x = picture_input(input_shape, picture)
-    trunk = keras.applications.InceptionResNetV2(
+    inputs, x = image_input(input_shape, image)
+    backbone = keras.applications.InceptionResNetV2(
         include_top=False, weights=None, input_tensor=x, input_shape=(*input_shape[:2], 3)
     )
     if file:
-        load_trunk(trunk, file)
-    outputs = add_head(trunk.output, n_classes, head)
+        load_backbone_weights(backbone, file)
+    outputs = add_head(backbone.output, n_classes, head)
     return keras.Model(inputs, outputs, name="inception_resnet_v2")

@@ -1,0 +1,54 @@
+"""Folders of a project, and of the user where there is no project."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+
+def find_project() -> Path | None:
+    """Find the folder of the project.
+
+    Returns
+    -------
+    Path or None
+        The folder in ``$GENRECLS_HOME`` if that is set; else the nearest folder, from the current
+        one upwards, that has both ``notebooks/`` and ``pyproject.toml``; else None.
+    """
+    if home := os.environ.get("GENRECLS_HOME"):
+        return Path(home)
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "notebooks").is_dir() and (folder / "pyproject.toml").is_file():
+            return folder
+    return None
+
+
+def project_root() -> Path:
+    """Return the folder for results: that of the project, or else the current one."""
+    return find_project() or Path.cwd()
+
+
+def data_dir() -> Path:
+    """Return the folder for computed data.
+
+    Returns
+    -------
+    Path
+        ``data/`` in the project. Outside a project it is the user's cache folder: computed data
+        is never written to the current folder unasked.
+    """
+    project = find_project()
+    return project / "data" if project else platformdirs.user_cache_path("genrecls")
+
+
+def models_dir() -> Path:
+    """Return the folder for trained models, ``models/``."""
+    return project_root() / "models"
+
+
+def reports_dir() -> Path:
+    """Return the folder for reports, ``reports/``."""
+    return project_root() / "reports"

@@ -1,0 +1,48 @@
+"""A player for notebooks."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+from genrecls.audio.decode import load_audio
+from genrecls.errors import AudioError
+
+
+def player(path: str | PathLike, *, start_s: float = 0.0, duration_s: float = 15.0):
+    """A player for a part of a file, in a notebook.
+
+    The part is kept in the notebook as a small MP3, so that it plays wherever that is opened.
+
+    Parameters
+    ----------
+    path : str or path-like
+    start_s : float >= 0 (in seconds)
+    duration_s : float > 0 (in seconds)
+
+    Returns
+    -------
+    IPython.display.Audio
+
+    Raises
+    ------
+    AudioError
+        See :func:`load_audio`; also if the file ends before ``start_s``.
+
+    Examples
+    --------
+    >>> from genrecls.audio import player
+    >>> part = player("song.mp3", start_s=10, duration_s=5)
+    """
+    import io
+
+    import soundfile
+    from IPython.display import Audio
+
+    y, rate = load_audio(path, sample_rate=22050)
+    part = y[round(start_s * rate) : round((start_s + duration_s) * rate)]
+    if not len(part):
+        ends = f"ends after {len(y) / rate:.7g} s"
+        raise AudioError(path, {"length": ends}, f"Start before {start_s:g} s.")
+    file = io.BytesIO()
+    soundfile.write(file, part, rate, format="MP3", compression_level=0.8)
+    return Audio(data=file.getvalue(), embed=True)

@@ -1,0 +1,29 @@
+"""The common look of all figures."""
+
+from __future__ import annotations
+
+from matplotlib import pyplot as plt
+
+HZ_TICKS = (200, 500, 1000, 2000, 4000, 8000, 16000)
+COLORS = ("#3b6ea8", "#c8553d", "#588157", "#8a5a9e", "#c99a2e", "#4f9d9d", "#a33b6b", "#6b705c")
+
+
+def style() -> None:
+    """The one look of all figures of the project: fonts, sizes, colours."""
+    plt.rcParams.update(
+        {
+            "figure.dpi": 70,
+            "savefig.dpi": 120,
+            "figure.constrained_layout.use": True,
+            "font.size": 10,
+            "axes.titlesize": 10,
+            "axes.titlelocation": "left",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.prop_cycle": plt.cycler(color=COLORS),
+            "legend.frameon": False,
+            "image.cmap": "viridis",
+            # A track may be called "Ca$h $tacks": that is no formula.
+            "text.parse_math": False,
+        }
+    )

@@ -1,0 +1,519 @@
+"""Cross-validation with models that are as quick as they are simple, and with one small net."""
+
+import dataclasses
+import json
+import shutil
+import zlib
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from conftest import RATE, write_corpus
+
+from genrecls import Corpus, FrontEnd, Recipe, cross_validate, prepare
+from genrecls.corpus.splits import assign_folds
+from genrecls.errors import CorpusError, ModelError
+from genrecls.evaluation.calibration import fit_temperature, probability_columns
+from genrecls.evaluation.runs import read_predictions
+from genrecls.evaluation.scores import LOSSES, aggregate_tracks
+from genrecls.evaluation.tables import (
+    calibration_table,
+    cross_validated_scores,
+    leak_summary,
+    leak_table,
+    paired_table,
+    summary_table,
+)
+from genrecls.report import evidence
+from genrecls.training import baselines
+from genrecls.training import cross_validation as crossval
+from genrecls.training.cross_validation import Candidate, network_candidate
+
+SMALL = FrontEnd(n_mels=80, hop_length=4096, segment_s=5.0)
+PROBABILITIES = ["prob_classique", "prob_rap"]
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    """Two genres; of ``rap`` one artist has two tracks and one recording has two names."""
+    root = write_corpus(tmp_path_factory.mktemp("music") / "small", seconds=11.0)
+    rap = root / "rap"
+    (rap / "rap 1 - Same Title.wav").rename(rap / "rap 0 - Other.wav")
+    soundfile.write(rap / "Pirate - Copy.ogg", soundfile.read(rap / "rap 2 - Same Title.wav")[0],
+                    RATE)  # fmt: skip
+    return root
+
+
+@pytest.fixture(scope="module")
+def prepared(music, tmp_path_factory):
+    """A project folder in which the log-mels have been made."""
+    with pytest.MonkeyPatch.context() as patch:
+        home = tmp_path_factory.mktemp("prepared")
+        patch.setenv("GENRECLS_HOME", str(home))
+        prepare(Corpus.read(music), SMALL, jobs=1, progress=False)
+    return home
+
+
+@pytest.fixture
+def corpus(home, prepared, music):
+    (home / "data").symlink_to(prepared / "data")
+    return Corpus.read(music)
+
+
+class Guess:
+    """Leans to the true genre, which it peeps at, with noise of its seed and of the segment.
+
+    Keeps what it was given. What it says does not depend on the order of its calls.
+    """
+
+    def __init__(self, *, fail_at=None, change=None):
+        self.given, self.seeds, self.fail_at, self.change = [], [], fail_at, change
+
+    def __call__(self, features, segments, random_seed):
+        if len(self.given) == self.fail_at:
+            raise KeyboardInterrupt
+        self.given.append(segments)
+        self.seeds.append(random_seed)
+        held_out = segments[segments["split"] != "train"]
+        genres = sorted(segments["genre"].unique())
+        odds = []
+        for row in held_out.itertuples():
+            key = [random_seed, zlib.crc32(row.path.encode()), row.segment]
+            lean = 1.0 * (np.array(genres) == row.genre)
+            odds.append(np.exp(lean + np.random.default_rng(key).normal(size=len(genres))))
+        p = np.array(odds)
+        if self.change is not None and len(self.given) - 1 == self.change:
+            p = 1 / p
+        return p / p.sum(axis=1, keepdims=True)
+
+
+def model_of(fit_predict, name="guess", **settings):
+    return Candidate(name, SMALL, fit_predict, settings)
+
+
+def validated(corpus, model, **options):
+    options = {"folds": 4, "repeats": 2, "jobs": 1, "progress": False} | options
+    return cross_validate(corpus, model, **options)
+
+
+def folds_of(segments, repeat):
+    return assign_folds(segments, folds=4, random_seed=repeat)
+
+
+# -- who is trained on, who is tested ----------------------------------------------------------
+
+
+def test_every_segment_is_tested_once_in_each_repeat(corpus):
+    guess = Guess()
+    found = validated(corpus, model_of(guess), repeats=3)
+    segments = guess.given[0]
+    assert len(found) == 3 * len(segments) and (found["split"] == "test").all()
+    assert not found.duplicated(["repeat", "track_id", "segment"]).any()
+    assert found.groupby("repeat").size().tolist() == [len(segments)] * 3
+    assert guess.seeds == [0] * 4 + [1] * 4 + [2] * 4
+    # Tracks that the corpus names for the test are trained on like all others.
+    assert found["path"].str.contains("_test/").any()
+    for _, held_out in found.groupby(["repeat", "fold"]):
+        assert set(held_out["genre"]) == {"classique", "rap"}
+    folds = found.drop_duplicates(["repeat", "track_id"]).pivot(
+        index="track_id", columns="repeat", values="fold"
+    )
+    assert not folds[0].equals(folds[1]) and not folds[1].equals(folds[2])
+
+
+def test_no_model_has_heard_the_group_recording_or_file_it_is_asked_about(corpus):
+    guess = Guess()
+    found = validated(corpus, model_of(guess))
+    assert len(guess.given) == 8
+    for segments in guess.given:
+        train, test = (segments[segments["split"] == side] for side in ("train", "test"))
+        assert len(train) + len(test) == len(segments)
+        for column in ("group", "recording", "sha256", "track_id"):
+            assert not set(train[column]) & set(test[column])
+    # The corpus would tempt: an artist with two tracks, and a copy under another name.
+    copies = found[found["path"].isin(["rap/Pirate - Copy.ogg", "rap/rap 2 - Same Title.wav"])]
+    assert copies["track_id"].nunique() == 2 and copies["artist"].nunique() == 2
+    assert copies["recording"].nunique() == copies["group"].nunique() == 1
+    assert (copies.groupby("repeat")["fold"].nunique() == 1).all()
+    assert found.query("genre == 'rap'").groupby("group")["track_id"].nunique().max() == 2
+
+
+def test_probabilities_stand_by_the_segments_they_are_about(corpus):
+    guess = Guess()
+    found = validated(corpus, model_of(guess))
+    again = Guess()
+    for (repeat, fold), rows in found.groupby(["repeat", "fold"]):
+        given = guess.given[4 * repeat + fold]
+        expected = again(None, given, repeat)
+        np.testing.assert_allclose(rows[PROBABILITIES], expected)
+        held_out = given[given["split"] == "test"]
+        for column in ("path", "segment", "genre"):
+            assert rows[column].tolist() == held_out[column].tolist()
+        names = np.array(["classique", "rap"])[expected.argmax(axis=1)]
+        assert rows["predicted"].tolist() == names.tolist()
+
+
+def test_there_are_as_many_folds_as_the_smallest_genre_has_groups(corpus, home):
+    found = validated(corpus, model_of(Guess()), folds=5, repeats=1)
+    assert found.query("genre == 'classique'")["group"].nunique() == 5
+    assert found.query("genre == 'rap'")["group"].nunique() == 4
+    assert found["fold"].nunique() == 4
+    assert (found.groupby("fold")["genre"].nunique() == 2).all()
+    card = json.loads((home / "models/small/cross_validation/guess/card.json").read_text())
+    assert (card["folds"], card["folds_used"]) == (5, 4)
+
+
+def test_a_genre_by_one_artist_cannot_be_cross_validated(music, home, prepared, tmp_path):
+    (home / "data").symlink_to(prepared / "data")
+    root = tmp_path / "small"
+    shutil.copytree(music / "classique", root / "classique")
+    (root / "rap").mkdir()
+    shutil.copy(music / "rap" / "rap 0 - Same Title.wav", root / "rap")
+    shutil.copy(music / "rap" / "rap 0 - Other.wav", root / "rap")
+    with pytest.raises(CorpusError, match="genre 'rap' has one artist"):
+        validated(Corpus.read(root), model_of(Guess()))
+
+
+# -- on disk -----------------------------------------------------------------------------------
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(corpus, home, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        validated(corpus, model_of(Guess(fail_at=2)))
+    with pytest.raises(ModelError):
+        read_predictions("small")
+    rest = Guess()
+    resumed = validated(corpus, model_of(rest))
+    assert len(rest.given) == 8 - 2
+    folder = home / "models/small/cross_validation/guess"
+    assert {f.name for f in folder.iterdir()} == {"card.json", "predictions.parquet"}
+    other_home = home / "elsewhere"
+    other_home.mkdir()
+    (other_home / "data").symlink_to(home / "data")
+    monkeypatch.setenv("GENRECLS_HOME", str(other_home))
+    whole = Guess()
+    pd.testing.assert_frame_equal(resumed, validated(corpus, model_of(whole)))
+    assert len(whole.given) == 8
+
+
+def test_a_finished_run_is_read(corpus):
+    first = validated(corpus, model_of(Guess()))
+    again = validated(corpus, model_of(Guess(fail_at=0)))
+    pd.testing.assert_frame_equal(first, again)
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        (model_of(None, width=2), {}),
+        (dataclasses.replace(model_of(None, width=1), front_end=dataclasses.replace(
+            SMALL, floor_db=-70.0)), {}),
+        (model_of(None, width=1), {"folds": 3}),
+        (model_of(None, width=1), {"repeats": 1}),
+    ],
+    ids=["setting", "front end", "folds", "repeats"],
+)  # fmt: skip
+def test_a_changed_setting_is_computed_anew(corpus, model, options):
+    validated(corpus, model_of(Guess(), width=1))
+    guess = Guess()
+    validated(corpus, dataclasses.replace(model, fit_predict=guess), **options)
+    assert len(guess.given) == options.get("folds", 4) * options.get("repeats", 2)
+
+
+def test_changed_sound_is_computed_anew(corpus, music, tmp_path):
+    before = validated(corpus, model_of(Guess()))
+    root = tmp_path / "small"
+    shutil.copytree(music, root)
+    file = root / "rap" / "rap 0 - Other.wav"
+    soundfile.write(file, 0.5 * soundfile.read(file)[0], RATE)
+    guess = Guess()
+    after = validated(Corpus.read(root), model_of(guess))
+    assert len(guess.given) == 8 and set(after["sha256"]) != set(before["sha256"])
+
+
+def test_runs_are_read_as_one_table(corpus, home):
+    runs = [
+        validated(corpus, model_of(Guess(), "first")),
+        validated(corpus, model_of(Guess(), "second", width=3)),
+        validated(corpus, model_of(Guess(), "first"), split_by="segment"),
+    ]
+    table, cards = read_predictions("small")
+    assert set(cards) == {"first", "second", "first-by-segment"} == set(table["run"])
+    assert len(table) == sum(map(len, runs))
+    assert cards["second"]["model"] == {"width": 3} and cards["second"]["validation"] is None
+    assert cards["first-by-segment"]["name"] == "first"
+    assert cards["first-by-segment"]["validation"] == "segment"
+    assert FrontEnd.from_dict(cards["first"]["front_end"]) == SMALL
+    assert cards["first"]["genres"] == ["classique", "rap"] and cards["first"]["repeats"] == 2
+    for run in runs:
+        of_run = table[table["run"] == run["run"].iloc[0]].reset_index(drop=True)
+        pd.testing.assert_frame_equal(of_run[run.columns], run)
+
+
+def test_where_nothing_has_been_cross_validated_it_says_so(home):
+    with pytest.raises(ModelError, match="no model of 'small' has been cross-validated"):
+        read_predictions("small")
+
+
+# -- validation, temperature -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["segment", "track", "artist"])
+def test_a_validation_is_held_out_of_the_training_side_in_its_way(corpus, by):
+    plain = validated(corpus, model_of(Guess()))
+    guess = Guess()
+    found = validated(corpus, model_of(guess), validation=by)
+    assert set(found["run"]) == {f"guess-by-{by}"}
+    assert set(found["split"]) == {"validation", "test"}
+    test = found[found["split"] == "test"].reset_index(drop=True)
+    columns = ["path", "segment", "repeat", "fold", "predicted", *PROBABILITIES]
+    pd.testing.assert_frame_equal(test[columns], plain[columns])
+    shared = {"track_id": 0, "group": 0}
+    for segments in guess.given:
+        sides = {side: rows for side, rows in segments.groupby("split")}
+        assert set(sides) == {"train", "validation", "test"}
+        assert set(sides["validation"]["genre"]) == {"classique", "rap"}
+        heard = pd.concat([sides["train"], sides["validation"]])
+        assert not set(sides["test"]["group"]) & set(heard["group"])
+        for column in shared:
+            on_both = set(sides["train"][column]) & set(sides["validation"][column])
+            shared[column] += bool(on_both)
+    assert (shared["track_id"] > 0) == (by == "segment")
+    assert (shared["group"] > 0) == (by in ("segment", "track"))
+
+
+def test_the_temperature_of_a_fold_is_fitted_on_the_test_of_the_others(corpus):
+    found = validated(corpus, model_of(Guess()))
+    for (repeat, fold), rows in found.groupby(["repeat", "fold"]):
+        others = found[(found["repeat"] == repeat) & (found["fold"] != fold)]
+        expected = fit_temperature(
+            others[PROBABILITIES].to_numpy(),
+            (others["genre"] == "rap").to_numpy(int),
+            independent=others["group"].nunique(),
+        )
+        assert rows["temperature"].unique().tolist() == pytest.approx([expected])
+        tracks = others.groupby(["track_id", "genre", "group"])[PROBABILITIES].mean().reset_index()
+        expected = fit_temperature(
+            tracks[PROBABILITIES].to_numpy(),
+            (tracks["genre"] == "rap").to_numpy(int),
+            independent=tracks["group"].nunique(),
+        )
+        assert rows["track_temperature"].unique().tolist() == pytest.approx([expected])
+        by_track = aggregate_tracks(rows, corpus.genres)
+        assert by_track["temperature"].unique().tolist() == pytest.approx([expected])
+
+
+@pytest.mark.parametrize("validation", [None, "segment"])
+def test_what_a_fold_predicts_does_not_change_its_own_temperature(corpus, validation):
+    first = validated(corpus, model_of(Guess(), n=1), validation=validation)
+    changed = model_of(Guess(change=2), n=2)  # the third fold of the first repeat
+    second = validated(corpus, changed, validation=validation)
+    other = first[PROBABILITIES].ne(second[PROBABILITIES]).any(axis=1)
+    assert set(map(tuple, first.loc[other, ["repeat", "fold"]].to_numpy())) == {(0, 2)}
+    t1, t2 = (t.groupby(["repeat", "fold"])["temperature"].first() for t in (first, second))
+    same = t1.index[t1 == t2].tolist()
+    assert same == [(0, 2), (1, 0), (1, 1), (1, 2), (1, 3)]
+
+
+# -- real models -------------------------------------------------------------------------------
+
+
+def test_mfccs_and_an_svm_tell_chords_from_beats(corpus):
+    found = validated(corpus, baselines.mfcc_svm(SMALL), repeats=1)
+    assert (found["predicted"] == found["genre"]).mean() > 0.9
+    np.testing.assert_allclose(found[PROBABILITIES].sum(axis=1), 1)
+
+
+def test_the_majority_says_what_is_commonest_in_training(corpus):
+    found = validated(corpus, baselines.majority(SMALL), repeats=1)
+    segments = Guess()
+    validated(corpus, model_of(segments), repeats=1)
+    for fold, rows in found.groupby("fold"):
+        train = segments.given[fold].query("split == 'train'")
+        shares = train["genre"].value_counts(normalize=True)
+        assert (rows[PROBABILITIES] == shares[["classique", "rap"]].to_numpy()).all(axis=None)
+        assert shares[rows["predicted"]].min() == shares.max()
+
+
+@pytest.mark.parametrize("kind", ["telling", "constant", "names"])
+def test_one_number_is_known_of_each_track_and_nothing_else(corpus, kind):
+    tracks = corpus.tracks.set_index("track_id")
+    is_rap = tracks["genre"] == "rap"
+    values = {
+        "telling": is_rap * 2.0 + np.linspace(0, 1, len(tracks)),
+        "constant": pd.Series(1.0, tracks.index),
+        "names": is_rap.map({True: "MP3", False: "FLAC"}),
+    }[kind]
+    found = validated(corpus, baselines.one_number(kind, values, SMALL), repeats=1)
+    assert set(found["run"]) == {f"{kind}-alone"}
+    if kind == "constant":
+        assert (found[PROBABILITIES] == 0.5).all(axis=None)
+    else:
+        assert (found["predicted"] == found["genre"]).mean() > 0.9
+
+
+FOR_NETS = dataclasses.replace(SMALL, segment_s=10.0)
+
+
+@pytest.mark.parametrize("validation", [None, "artist", "track", "segment"])
+def test_a_net_is_trained_anew_for_every_fold(corpus, validation):
+    """Whatever its recipe says of the validation, the cross-validation decides."""
+    model = network_candidate("cnn-default", Recipe(epochs=1), FOR_NETS)
+    found = validated(corpus, model, folds=2, repeats=1, validation=validation)
+    assert set(found["split"]) == ({"test", "validation"} if validation else {"test"})
+    np.testing.assert_allclose(found[PROBABILITIES].sum(axis=1), 1, atol=1e-5)
+    test = found[found["split"] == "test"]
+    assert not test.duplicated(["track_id", "segment"]).any() and test["fold"].nunique() == 2
+
+
+def test_the_seed_of_a_net_is_that_of_the_repeat(corpus, monkeypatch):
+    from genrecls.training import run as training
+
+    seen = []
+
+    def fit(features, segments, recipe, **_):
+        seen.append(recipe.random_seed)
+        probabilities = Guess()(features, segments, recipe.random_seed)
+        return training.Fitted(None, probabilities, None, 1, "random", 0.0)
+
+    monkeypatch.setattr(training, "fit", fit)
+    recipe = Recipe(random_seed=7)
+    validated(corpus, network_candidate("cnn", recipe, SMALL), folds=2, repeats=3)
+    assert len(seen) == 6 and len(set(seen)) == 3 and seen[::2] == seen[1::2]
+
+
+# -- from predictions to tables ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [3, 10])
+def test_any_number_of_genres_goes_all_the_way_to_the_tables(k, tmp_path, home, monkeypatch):
+    genres = [f"genre {chr(97 + i)}" for i in range(k)]
+    root = write_corpus(tmp_path / "many", genres=genres, artists=2, seconds=5.1)
+    corpus = Corpus.read(root)
+    guess = model_of(Guess())
+    validated(corpus, guess, folds=2)
+    validated(corpus, guess, folds=2, split_by="artist")
+    validated(corpus, baselines.majority(SMALL), folds=2)
+    validated(corpus, baselines.mfcc_svm(SMALL), folds=2)
+    predictions, cards = read_predictions("many")
+    tidy = cross_validated_scores(predictions, genres)
+    runs = {"guess", "guess-by-artist", "majority", "mfcc_svm"}
+    assert set(tidy["run"]) == runs
+    assert set(tidy["score"]) == {"balanced accuracy", "macro F1", "AUC", "accuracy", *LOSSES,
+                                  *(f"recall {genre}" for genre in genres)}  # fmt: skip
+    assert (tidy[["groups", "tracks", "segments"]] == 4 * k).all(axis=None)
+    assert (tidy["fewest groups"] == 4).all() and (tidy["repeats"] == 2).all()
+    assert (tidy["low"] <= tidy["high"]).all()
+    # Saying always the same is right once in k.
+    one_in_k = tidy.query("run == 'majority' and score == 'balanced accuracy'")["value"]
+    assert one_in_k.tolist() == pytest.approx([1 / k, 1 / k])
+    for level in ("track", "segment"):
+        headline = summary_table(tidy, level)
+        assert headline["run"].iloc[0] == "majority" and set(headline["run"]) == runs
+        assert headline.query("run == 'majority'")["AUC"].str.startswith("0.500").all()
+        assert not set(LOSSES) & set(headline)
+        assert headline["macro F1"].str.fullmatch(r"\d\.\d{3} \(\d\.\d\d–\d\.\d\d\)").all()
+    paired = paired_table(predictions, genres, against="guess").set_index("guess minus")
+    assert set(paired.index) == runs - {"guess"}
+    same = paired.loc["guess-by-artist"]
+    assert same["balanced accuracy, tracks"] == "+0.000 (+0.00 to +0.00)"
+    assert same["McNemar p"] == 1 and same["only guess right"] == 0
+    assert paired.loc["majority", "balanced accuracy, tracks"].startswith("+")
+    calibration = calibration_table(predictions, genres)
+    assert len(calibration) == 8 and (calibration["tracks"] == 4 * k).all()
+    certain = calibration.query("run == 'majority'")
+    assert certain["NLL before"].tolist() == pytest.approx([np.log(k)] * 2, abs=0.001)
+    leaks = leak_table(predictions, cards)
+    assert leaks["model"].unique().tolist() == ["guess"] and len(leaks) == 4
+    assert (leaks["validation"] - leaks["test"]).tolist() == pytest.approx(leaks["optimism"])
+    assert (leaks["optimism low"] <= leaks["optimism high"]).all()
+    headline = leak_summary(leaks)
+    assert headline["validation by"].tolist() == ["artist"]
+    assert (
+        headline["optimism"].str.fullmatch(r"[+-]\d\.\d{3} \([+-]\d\.\d\d to [+-]\d\.\d\d\)").all()
+    )
+
+
+def test_the_report_compares_pretrained_with_random_weights(corpus, home):
+    predictions = validated(corpus, baselines.mfcc_svm(SMALL), repeats=1)
+    genres = corpus.genres
+    guess = predictions.assign(predicted=genres[0], prob_classique=0.6, prob_rap=0.4)
+    assert evidence._transfer(home, predictions, genres) == []
+    runs = {"net": predictions, "net-weights-random": guess, "other": guess}
+    together = pd.concat([table.assign(run=run) for run, table in runs.items()])
+    _, table = evidence._transfer(home, together, genres)
+    found = pd.read_csv(home / "transfer.csv")
+    assert found["run"].tolist() == ["net"] and found["minus"].tolist() == ["net-weights-random"]
+    right = (predictions["predicted"] == predictions["genre"]).mean()
+    assert right == 1 and found["macro F1, segments"].iloc[0].startswith("+0.6")
+    assert "net-weights-random" in table and "| other |" not in table
+
+
+def test_a_leaky_validation_promises_more_than_the_test_keeps(corpus):
+    """A model that remembers: sure of the track that it has heard, lost with any other."""
+
+    def remember(features, segments, random_seed):
+        train = segments[segments["split"] == "train"]
+        held_out = segments[segments["split"] != "train"]
+        known = held_out["track_id"].isin(train["track_id"])
+        right = (held_out["genre"] == "rap").to_numpy(float)
+        p = np.where(known, 0.05 + 0.9 * right, 0.6)
+        return np.stack([1 - p, p], axis=1)
+
+    for by in ("segment", "track", "artist"):
+        validated(corpus, model_of(remember, "memory"), validation=by)
+    table = leak_table(*read_predictions("small"))
+    accuracy = table.query("level == 'segment' and score == 'accuracy'")
+    assert accuracy["validation by"].tolist() == ["segment", "track", "artist"]
+    optimism = accuracy.set_index("validation by")["optimism"]
+    assert optimism["segment"] > 0.25 and abs(optimism["artist"]) < 0.2
+    segment = accuracy.set_index("validation by").loc["segment"]
+    assert segment["optimism low"] > 0
+    assert segment["test"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_without_a_validation_there_is_no_leak_to_show(corpus):
+    validated(corpus, model_of(Guess()))
+    assert leak_table(*read_predictions("small")).empty
+
+
+def test_scores_after_calibration_are_no_worse_on_many_segments():
+    """A model twice too sure of itself; the temperatures come from the other folds."""
+    rng = np.random.default_rng(0)
+    genres = ["a", "b", "c"]
+    logits = rng.normal(size=(3000, 3)) * 1.5
+    right = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    sure = right**3 / (right**3).sum(axis=1, keepdims=True)
+    labels = (right.cumsum(axis=1) < rng.random((3000, 1))).sum(axis=1)
+    table = pd.DataFrame(sure, columns=probability_columns(genres)).assign(
+        genre=np.array(genres)[labels], predicted=np.array(genres)[sure.argmax(axis=1)],
+        run="x", split="test", repeat=0, fold=np.arange(3000) % 5, segment=1,
+        track_id=np.arange(3000), path="p", title="", artist="", group=np.arange(3000),
+    )  # fmt: skip
+    table = crossval._with_temperatures(table, genres)
+    np.testing.assert_allclose(table["temperature"], 3, rtol=0.1)
+    row = calibration_table(table, genres).query("level == 'segment'").iloc[0]
+    for name in LOSSES:
+        assert row[f"{name} after"] < row[f"{name} before"]
+    assert row["ECE after"] < 0.03
+
+
+def test_what_is_compared_are_the_nets_and_what_they_have_to_beat(small_corpus, home):
+    models = baselines.comparison_candidates(Corpus.read(small_corpus), progress=False)
+    first, number, *rest = models
+    assert first == "majority" and number.endswith("-alone")
+    assert rest == ["mfcc_svm", "cnn-original", "cnn-default", "compact_cnn-default",
+                    "inception_resnet_v2-default", "efficientnet_lite0-default",
+                    "efficientnet_lite0-default-weights-random"]  # fmt: skip
+    assert models["cnn-original"].front_end == FrontEnd.preset("original")
+
+
+def test_predictions_of_a_corpus_that_has_changed_are_left_out(tmp_path, home, caplog):
+    root = write_corpus(tmp_path / "music", artists=2, seconds=5.1)
+    validated(Corpus.read(root), baselines.majority(SMALL), folds=2)
+    next((root / "rap").glob("*.wav")).unlink()
+    validated(Corpus.read(root), baselines.mfcc_svm(SMALL), folds=2)
+    predictions, cards = read_predictions("music")
+    assert set(cards) == set(predictions["run"]) == {"mfcc_svm"}
+    assert "majority is left out" in caplog.text
