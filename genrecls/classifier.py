@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -324,7 +325,44 @@ def _hear(path: str | os.PathLike, front_end: FrontEnd, step_s: float | None):
         return error
 
 
-def write_card(folder: Path, card: dict[str, Any]) -> None:
-    """Write the card of a run that is being saved."""
-    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    (folder / CARD).write_text(text, encoding="utf-8")
+def save_run(
+    folder: Path,
+    *,
+    card: dict[str, Any],
+    model,
+    history: pd.DataFrame,
+    segments: pd.DataFrame,
+    predictions: pd.DataFrame,
+    first_layer: dict[str, np.ndarray],
+) -> GenreClassifier:
+    """Write the folder of a run, which appears under its name only when it is complete.
+
+    Parameters
+    ----------
+    folder : Path
+    card : dict
+    model : keras.Model
+    history, segments, predictions : pd.DataFrame
+    first_layer : dict of str to np.ndarray
+        ``path, segment, log_mel`` of a test segment, and the ``maps`` of the first convolution.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        new, old = Path(temporary) / "new", Path(temporary) / "old"
+        new.mkdir()
+        model.save(new / MODEL)
+        history.to_parquet(new / "history.parquet")
+        predictions.to_parquet(new / "predictions.parquet")
+        segments.to_parquet(new / "segments.parquet")
+        np.savez_compressed(new / "first_layer.npz", **first_layer)
+        text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+        (new / CARD).write_text(text, encoding="utf-8")
+        if folder.exists():
+            os.replace(folder, old)
+        try:
+            os.replace(new, folder)
+        except OSError:
+            if old.exists():
+                os.replace(old, folder)
+            raise
+    return GenreClassifier.load(folder)

@@ -366,7 +366,7 @@ def crossval(
         summary_table,
     )
     from genrecls.training.baselines import comparison_candidates
-    from genrecls.training.cross_validation import SPLIT_BY, cross_validate
+    from genrecls.training.cross_validation import cross_validate
 
     music = _read(corpus)
     known = comparison_candidates(music, jobs=jobs)

@@ -32,9 +32,6 @@ log = logging.getLogger(__name__)
 # Raise it when the same model and data give other predictions than before.
 _VERSION = 2
 
-#: Ways of holding out a validation, the most leaky first.
-SPLIT_BY = ("segment", "track", "artist")
-
 
 @dataclass(frozen=True)
 class Candidate:

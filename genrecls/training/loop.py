@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genrecls.config import BACKBONES, FrontEnd, Recipe
+from genrecls.config import Recipe
 from genrecls.corpus.splits import check_no_leak
 from genrecls.features.prepare import Features, SegmentLoader
+from genrecls.models.building import build_model
 from genrecls.training.callbacks import _epoch_bar, cosine_schedule, halving_schedule
 
 # A step of a net with fewer parameters takes hardly longer than to call it: a whole epoch is one
@@ -75,7 +76,7 @@ def fit(
         return fit_model(net, track, segments, recipe, progress=progress,
                           callbacks=[clock, *callbacks])  # fmt: skip
 
-    model = build(recipe, features.front_end, segments["genre"].nunique())
+    model = build_model(recipe, features.front_end, segments["genre"].nunique())
     if recipe.backbone == "frozen":
         history, probabilities = fit_in_stages(
             model, features, segments, recipe, fit_net, progress=progress
@@ -94,19 +95,6 @@ def fit(
         best_epoch=int(history["epoch"].iloc[best]),
         weights=str(recipe.weights or "random"),
         training_time_s=history["time_s"].iloc[-1],
-    )
-
-
-def build(recipe: Recipe, front_end: FrontEnd, n_genres: int):
-    """The untrained net of a recipe, from log-mels [shape=(batch, n_mels, frames, 1)] on."""
-    from genrecls.models import BUILDERS, Image
-
-    options = {"weights": recipe.weights, "head": recipe.head}
-    return BUILDERS[recipe.model](
-        (*front_end.shape, 1),
-        n_genres,
-        image=Image.of(front_end, recipe.input_range),
-        **(options if recipe.model in BACKBONES else {}),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from genrecls._utils.paths import project_root
-from genrecls.classifier import GenreClassifier, write_card
+from genrecls.classifier import GenreClassifier, save_run
 from genrecls.config import FrontEnd, Recipe, hash_json
 from genrecls.corpus.splits import assign_splits, split_hash
 from genrecls.corpus.tracks import Corpus
@@ -129,8 +128,17 @@ def train(
         "log_mel": log_mel[..., 0],
         "maps": first_layer_activations(fitted.model, log_mel),
     }
-    _save(folder, card, fitted, segments, predictions, first_layer)
-    return GenreClassifier.load(folder)
+    run = save_run(
+        folder,
+        card=card,
+        model=fitted.model,
+        history=fitted.history,
+        segments=segments,
+        predictions=predictions,
+        first_layer=first_layer,
+    )
+    write_model_card(run)
+    return run
 
 
 def _predictions(segments: pd.DataFrame, fitted: Fitted, *, leaky: bool) -> pd.DataFrame:
@@ -187,34 +195,3 @@ def _measure_inference_ms(model, x: np.ndarray, repeats: int = 21) -> float:
         model.predict_on_batch(segment)
         times.append(time.perf_counter() - start)
     return 1000 * float(np.median(times[3:]))
-
-
-def _save(
-    folder: Path,
-    card: dict,
-    fitted: Fitted,
-    segments: pd.DataFrame,
-    predictions: pd.DataFrame,
-    first_layer: dict,
-) -> None:
-    """Write the run beside its place and move it there when it is whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        new = Path(temporary) / "new"
-        new.mkdir()
-        fitted.model.save(new / "model.keras")
-        fitted.history.to_parquet(new / "history.parquet")
-        predictions.to_parquet(new / "predictions.parquet")
-        segments.to_parquet(new / "segments.parquet")
-        np.savez_compressed(new / "first_layer.npz", **first_layer)
-        write_card(new, card)
-        write_model_card(GenreClassifier.read(new))
-        old = Path(temporary) / "old"
-        if folder.exists():
-            os.replace(folder, old)
-        try:
-            os.replace(new, folder)
-        except OSError:
-            if old.exists():
-                os.replace(old, folder)
-            raise

@@ -1,0 +1,61 @@
+"""What front end and recipe have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any, Self
+
+
+def hash_json(value: Any) -> str:
+    """Return the SHA-256 of a JSON-ready value, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+class Config:
+    """Conversions and checks shared by the frozen dataclasses below."""
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Build from a plain dictionary, such as a part of a card.
+
+        Parameters
+        ----------
+        values : dict
+            Field names and values; fields that are missing have their default.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown, so that a misspelt option is not ignored.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        if unknown := sorted(set(values) - set(known)):
+            raise ValueError(f"{cls.__name__} has no {unknown}; it has {known}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain, JSON-ready values."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+    def uid(self) -> str:
+        """Return eight hexadecimal digits that identify these values."""
+        return hash_json(self.to_dict())[:8]
+
+    def _check_choice(self, name: str, allowed: tuple[str, ...]) -> None:
+        if getattr(self, name) not in allowed:
+            raise ValueError(f"{name} must be one of {allowed}, not {getattr(self, name)!r}")
+
+    def _check_positive_int(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value > 0):
+                raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
+
+
+def look_up(table: dict[str, Any], name: str, what: str) -> Any:
+    """Return an entry of a table, or raise an error that lists the choices."""
+    if name not in table:
+        raise ValueError(f"there is no {what} {name!r}; choose from {', '.join(map(repr, table))}")
+    return table[name]

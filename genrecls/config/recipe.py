@@ -1,0 +1,279 @@
+"""The recipe: how a model is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from genrecls.config.base import Config, look_up
+from genrecls.config.front_end import FrontEnd
+
+PRESETS = ("original", "default")
+MODELS = ("cnn", "compact_cnn", "inception_resnet_v2", "efficientnet_lite0")
+#: Models with a backbone that can be frozen and has weights of its own.
+BACKBONES = ("inception_resnet_v2", "efficientnet_lite0")
+#: Ways to hold out validation tracks, the most leaky first.
+SPLIT_BY = ("segment", "track", "artist")
+
+#: Calibrated probability below which a prediction is labelled "not sure". At this probability,
+#: four predictions in ten are wrong.
+MIN_CONFIDENCE = 0.6
+
+
+@dataclass(frozen=True)
+class Recipe(Config):
+    """Settings that decide how a model is trained.
+
+    Attributes
+    ----------
+    model : str
+        Name of the model: ``'cnn'``, ``'compact_cnn'``, ``'inception_resnet_v2'``,
+        ``'efficientnet_lite0'``, or the name of the user's own builder.
+    split_by : {'segment', 'track', 'artist'}
+        How validation is held out: shuffled segments (leaky: segments of one track are on both
+        sides), whole tracks (leaky: an artist is on both sides), or whole artists.
+    optimizer : {'sgd', 'adam'}
+        Update rule.
+    learning_rate : float > 0
+        Initial learning rate.
+    halve_every : int > 0, optional
+        Halve the learning rate at every epoch divisible by this number, epoch 0 included.
+    warm_up : int > 0, optional
+        Raise the learning rate linearly over this many epochs, then lower it to 0 along half a
+        cosine.
+    batch_size : int > 0
+        Segments per update.
+    epochs : int > 0
+        Largest number of passes over the data.
+    patience : int > 0, optional
+        Stop after this many epochs without a lower validation loss, and restore the best weights.
+    class_weights : bool
+        Weight the genres by the inverse of their number of segments.
+    crop : int > 0, optional (in frames)
+        Train on a random stretch of each segment; for models that take any length.
+    mixup : float in [0, 1]
+        Mix each training segment with another one, up to this share.
+    backbone : {'trained', 'frozen'}
+        For a model with a backbone: train all of it at once, or train in stages. The first stage
+        trains the head on the outputs of the frozen backbone.
+    fine_tune_after : str, optional
+        Second stage: also train the blocks after this layer of the backbone. None: no second
+        stage.
+    fine_tune_epochs : int > 0
+        Largest number of passes in the second stage.
+    fine_tune_rate : float > 0
+        Initial learning rate of the second stage.
+    head : {'flatten', 'pool'}
+        For a model with a backbone: the original's head (32 units on the flattened map), or a
+        head on the mean of the map.
+    weights : str, optional
+        Weights of the backbone: ``'imagenet'``, the path of a weights file, or None for random
+        ones.
+    input_range : tuple of two floats
+        Values that the model receives for the darkest and the brightest colour.
+    random_seed : int >= 0
+        Seed of the split, the initial weights, dropout and the order of batches.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> recipe = genrecls.Recipe.preset("default", "compact_cnn", epochs=20)
+    >>> recipe.optimizer, recipe.epochs
+    ('adam', 20)
+    """
+
+    model: str = "cnn"
+    split_by: Literal["segment", "track", "artist"] = "artist"
+    optimizer: Literal["sgd", "adam"] = "adam"
+    learning_rate: float = 3e-4
+    halve_every: int | None = None
+    warm_up: int | None = 4
+    batch_size: int = 16
+    epochs: int = 40
+    patience: int | None = None
+    class_weights: bool = True
+    crop: int | None = None
+    mixup: float = 0.0
+    backbone: Literal["trained", "frozen"] = "trained"
+    fine_tune_after: str | None = None
+    fine_tune_epochs: int = 20
+    fine_tune_rate: float = 1e-4
+    head: Literal["flatten", "pool"] = "flatten"
+    weights: str | None = None
+    input_range: tuple[float, float] = (0.0, 1.0)
+    random_seed: int = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "input_range", tuple(self.input_range))
+        self._check_choice("split_by", SPLIT_BY)
+        self._check_choice("optimizer", ("sgd", "adam"))
+        self._check_choice("backbone", ("trained", "frozen"))
+        self._check_choice("head", ("flatten", "pool"))
+        self._check_positive_int("batch_size", "epochs", "fine_tune_epochs")
+        if self.crop and self.model in MODELS and self.model != "compact_cnn":
+            raise ValueError(f"crop needs a model that takes any length; {self.model!r} does not")
+        if not 0 <= self.mixup <= 1:
+            raise ValueError(f"mixup must be a share from 0 to 1, not {self.mixup!r}")
+        if self.model not in BACKBONES and (self.backbone == "frozen" or self.weights):
+            raise ValueError(f"{self.model!r} has no backbone to freeze or to give weights")
+        if self.backbone == "frozen" and self.augmented:
+            raise ValueError(
+                "the outputs of a frozen backbone are computed once, so that segments cannot be "
+                "changed at random; set crop=None and mixup=0"
+            )
+        if self.fine_tune_after and self.backbone != "frozen":
+            raise ValueError("fine_tune_after is a second stage and needs backbone='frozen'")
+        if self.halve_every and self.warm_up:
+            raise ValueError("halve_every and warm_up exclude each other; set one of them to None")
+
+    @property
+    def augmented(self) -> bool:
+        """Whether training segments are changed at random."""
+        return bool(self.crop or self.mixup)
+
+    @classmethod
+    def preset(cls, name: str, model: str = "cnn", **changes: Any) -> Recipe:
+        """Return the recipe of a preset for a model, with changes if any.
+
+        Parameters
+        ----------
+        name : {'original', 'default'}
+            The original lab's recipe, or the corrected one.
+        model : str
+            Name of the model.
+        **changes
+            Fields of :class:`Recipe` that replace those of the preset.
+
+        Raises
+        ------
+        ValueError
+            If there is no such preset, the preset has no recipe for the model, or a field is
+            unknown.
+        """
+        values = look_up(look_up(_RECIPES, name, "preset"), model, f"{name} recipe for model")
+        return cls.from_dict({"model": model, **values, **changes})
+
+    def choices(self) -> dict[str, Any]:
+        """Return the fields that are in use; those that are None, 0 or False decide nothing."""
+        return {k: v for k, v in self.to_dict().items() if v not in (None, 0)}
+
+    @staticmethod
+    def preset_models(preset: str) -> tuple[str, ...]:
+        """Return the models that a preset has a recipe for.
+
+        Parameters
+        ----------
+        preset : {'original', 'default'}
+            The compact CNN and EfficientNet-Lite0 are not among the original's models.
+        """
+        return tuple(look_up(_RECIPES, preset, "preset"))
+
+
+#: What may be named as a model: its name, its recipe, or a function that builds it.
+Model = str | Recipe | Callable
+
+
+def choose(
+    model: Model, preset: str = "default", front_end: FrontEnd | None = None, **changes: Any
+) -> tuple[Recipe, FrontEnd, Callable | None]:
+    """Turn what a user names into a recipe, a front end and a builder.
+
+    Parameters
+    ----------
+    model : str, Recipe or callable
+        Name of a model, a complete recipe, or the user's own builder
+        ``(input_shape, n_classes) -> keras.Model``, whose recipe is that of ``cnn``.
+    preset : {'original', 'default'}
+        Where recipe and front end come from.
+    front_end : FrontEnd, optional
+        Replaces that of the preset.
+    **changes
+        Fields of :class:`Recipe` to change.
+
+    Returns
+    -------
+    recipe : Recipe
+    front_end : FrontEnd
+    builder : callable or None
+        The user's own builder, if it is one.
+
+    Raises
+    ------
+    ValueError
+        If there is no such preset, model or field.
+    """
+    front_end = front_end or FrontEnd.preset(preset)
+    if isinstance(model, Recipe):
+        return dataclasses.replace(model, **changes), front_end, None
+    if callable(model):
+        recipe = Recipe.preset(preset, "cnn", **changes)
+        name = getattr(model, "__name__", type(model).__name__)
+        return dataclasses.replace(recipe, model=name), front_end, model
+    return Recipe.preset(preset, model, **changes), front_end, None
+
+
+def run_name(preset: str, recipe: Recipe) -> str:
+    """Return the name of a run: model, preset, and what differs from the usual recipe.
+
+    The usual recipe is that of the preset with a frozen backbone, since two CPU cores take hours
+    to train a whole InceptionResNetV2. A run of another recipe has another name and thus never
+    replaces the usual run.
+
+    Parameters
+    ----------
+    preset : {'original', 'default'}
+        Preset that the recipe comes from.
+    recipe : Recipe
+        Recipe of the run.
+    """
+    frozen = {"backbone": "frozen"} if recipe.model in BACKBONES else {}
+    known = recipe.model if recipe.model in look_up(_RECIPES, preset, "preset") else "cnn"
+    usual = Recipe.preset(preset, known, **frozen).to_dict() | {"model": recipe.model}
+    changed = {k: v for k, v in recipe.to_dict().items() if v != usual[k]}
+    if "weights" in changed:
+        changed["weights"] = Path(changed["weights"] or "random").stem
+    if "backbone" in changed:
+        changed.pop("fine_tune_after", None)  # there are no stages
+    parts = [f"{recipe.model}-{preset}", *(f"{k}-{v}" for k, v in sorted(changed.items()))]
+    return "-".join(parts)
+
+
+_ORIGINAL_RECIPE = dict(
+    split_by="segment",
+    optimizer="sgd",
+    learning_rate=1e-3,
+    warm_up=None,
+    batch_size=10,
+    class_weights=False,
+)
+_STAGES = dict(backbone="frozen", head="pool", learning_rate=1e-3, patience=10)
+_RECIPES: dict[str, dict[str, dict[str, Any]]] = {
+    "original": {
+        "cnn": dict(_ORIGINAL_RECIPE, epochs=150, halve_every=10),
+        "inception_resnet_v2": dict(_ORIGINAL_RECIPE, epochs=50),
+    },
+    "default": {
+        "cnn": {},
+        "compact_cnn": dict(
+            learning_rate=1e-3,
+            epochs=60,
+            class_weights=False,
+            crop=128,
+            mixup=0.5,
+            input_range=(-1.0, 1.0),
+        ),
+        "inception_resnet_v2": dict(
+            _STAGES, fine_tune_after="block8_9_ac", input_range=(-1.0, 1.0)
+        ),
+        # Its ImageNet weights were trained on (level - 127) / 128, with levels from 0 to 255.
+        "efficientnet_lite0": dict(
+            _STAGES,
+            fine_tune_after="block_10",
+            weights="imagenet",
+            input_range=(-127 / 128, 1.0),
+        ),
+    },
+}
