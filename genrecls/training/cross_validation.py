@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,16 +20,21 @@ from tqdm.auto import tqdm
 from genrecls._utils import cache
 from genrecls._utils.io import write_atomically
 from genrecls._utils.paths import models_dir
-from genrecls.config import hash_json
+from genrecls.config import MODELS, FrontEnd, choose, hash_json, run_name
 from genrecls.config.recipe import Model
 from genrecls.corpus.splits import assign_folds, assign_splits, check_no_leak, split_hash
 from genrecls.corpus.tracks import Corpus
 from genrecls.evaluation.calibration import add_predictions
 from genrecls.evaluation.runs import CARD, FOLDER, read_cross_validation, read_uid
 from genrecls.features.prepare import Features, prepare
-from genrecls.training.baselines import Candidate, find_candidate, network_candidate
-
-__all__ = ["Candidate", "cross_validate", "network_candidate"]
+from genrecls.training.baselines import (
+    Candidate,
+    best_number,
+    majority,
+    mfcc_svm,
+    network_candidate,
+    network_candidates,
+)
 
 _KIND = "cross_validation"
 _TABLE_FILE = "predictions.parquet"
@@ -105,26 +111,48 @@ def cross_validate(
     corpus = corpus if isinstance(corpus, Corpus) else Corpus.read(corpus)
     given = list(models) if isinstance(models, list | tuple) else [models]
     options = {"jobs": jobs, "progress": progress}
-    candidates = [find_candidate(model, corpus, preset=preset, **options) for model in given]
+    candidates = [_find_candidate(model, corpus, preset, **options) for model in given]
     names = [candidate.name for candidate in candidates]
-    if repeated := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"several models have the name {min(repeated)!r}; give each its own name")
+    if len(set(names)) < len(names):
+        raise ValueError(f"two models have the same name; give each its own: {', '.join(names)}")
     settings = {"folds": folds, "repeats": repeats, "split_by": split_by}
-    tables = []
-    for candidate in candidates:
-        features = prepare(corpus, candidate.front_end, **options)
-        tables.append(_validate(corpus, candidate, features, settings, progress=progress))
+    tables = [_validate(corpus, candidate, settings, **options) for candidate in candidates]
     return pd.concat(tables, ignore_index=True)
 
 
+def _find_candidate(
+    model: Model | Candidate, corpus: Corpus, preset: str, **options: Any
+) -> Candidate:
+    """Turn what a user names into a candidate."""
+    if isinstance(model, Candidate):
+        return model
+    if isinstance(model, str) and model not in MODELS:
+        front_end = FrontEnd.preset(preset)
+        known = {"majority": majority(front_end), "mfcc_svm": mfcc_svm(front_end)}
+        known |= network_candidates()
+        if model == "one_number":
+            known |= {model: c for c in best_number(corpus, front_end, **options)}
+        if model not in known:
+            choices = ", ".join(["one_number", *MODELS, *known])
+            raise ValueError(f"there is no model {model!r} for this corpus; choose from {choices}")
+        return known[model]
+    recipe, front_end, builder = choose(model, preset)
+    return network_candidate(run_name(preset, recipe), recipe, front_end, builder)
+
+
 def _validate(
-    corpus: Corpus, candidate: Candidate, features: Features, settings: dict, *, progress: bool
+    corpus: Corpus, candidate: Candidate, settings: dict[str, Any], *, jobs: Any, progress: bool
 ) -> pd.DataFrame:
     """Read the predictions of a candidate, or make them if they are not up to date."""
-    front_end = candidate.front_end.to_dict()
-    decisive = [candidate.name, candidate.settings, front_end, settings]
-    version = cache.VERSIONS[_KIND]
-    uid = hash_json([version, *decisive, split_hash(features.segments)])[:16]
+    features = prepare(corpus, candidate.front_end, jobs=jobs, progress=progress)
+    decisive = {
+        "name": candidate.name,
+        "front_end": candidate.front_end.to_dict(),
+        "model": candidate.settings,
+        **settings,
+    }
+    split, version = split_hash(features.segments), cache.VERSIONS[_KIND]
+    uid = hash_json([version, decisive, split])[:16]
     by = settings["split_by"]
     run = f"{candidate.name}-by-{by}" if by else candidate.name
     folder = models_dir() / corpus.name / FOLDER / run
@@ -135,13 +163,10 @@ def _validate(
         predictions.insert(0, "run", run)
         card = {
             "uid": uid,
-            "name": candidate.name,
             "corpus": corpus.name,
             "corpus_hash": split_hash(corpus.tracks),
             "genres": corpus.genres,
-            "front_end": front_end,
-            "model": candidate.settings,
-            **settings,
+            **decisive,
             "folds_used": int(predictions["fold"].max()) + 1,
         }
         _save(folder, predictions, card)

@@ -121,9 +121,7 @@ def train(
     )
     predictions = _calibrate(segments, fitted, leaky=recipe.split_by != "artist")
     card = {"format": FORMAT, "name": name, "uid": uid, "recipe": recipe.to_dict()}
-    card |= _describe_data(corpus, features, segments)
-    card |= _describe_model(fitted, features.log_mels(_sample_test(segments, 16)))
-    card |= _describe_predictions(predictions, corpus.genres)
+    card |= _describe(corpus, features, segments, fitted, predictions)
     run = save_run(
         folder,
         card=card,
@@ -131,7 +129,7 @@ def train(
         history=fitted.history,
         segments=segments,
         predictions=predictions,
-        first_layer=_compute_first_layer(fitted.model, features, _sample_test(segments, 1)),
+        first_layer=_compute_first_layer(fitted.model, features, segments),
     )
     write_model_card(run)
     return run
@@ -177,29 +175,30 @@ def _calibrate(segments: pd.DataFrame, fitted: Fitted, *, leaky: bool) -> pd.Dat
     )
 
 
-def _sample_test(segments: pd.DataFrame, n: int) -> pd.DataFrame:
-    return segments[segments["split"] == "test"].head(n)
-
-
-def _describe_data(corpus: Corpus, features: Features, segments: pd.DataFrame) -> dict[str, Any]:
-    """Return the part of the card on the corpus and its features."""
+def _describe(
+    corpus: Corpus,
+    features: Features,
+    segments: pd.DataFrame,
+    fitted: Fitted,
+    predictions: pd.DataFrame,
+) -> dict[str, Any]:
+    """Return the card's entries on data, model, training and predictions."""
+    model, history = fitted.model, fitted.history
     synthetic = "source" in segments and segments["source"].str.contains("synthetic", case=False)
+    test = features.log_mels(segments[segments["split"] == "test"].head(16))
     return {
         "corpus": corpus.name,
         "genres": corpus.genres,
         "front_end": features.front_end.to_dict(),
+        "temperature": float(predictions["temperature"].iloc[0]),
+        "track_temperature": float(predictions["track_temperature"].iloc[0]),
         "split_hash": split_hash(segments),
         "corpus_hash": split_hash(corpus.tracks),
         "synthetic": bool(np.all(synthetic)),
         "left_out": features.failures.to_dict("records"),
         "notes": features.notes.to_dict("records"),
-    }
-
-
-def _describe_model(fitted: Fitted, log_mels: np.ndarray) -> dict[str, Any]:
-    """Return the part of the card on the model, its training and its speed."""
-    model, history = fitted.model, fitted.history
-    return {
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "architecture": model.name,
         "parameters": int(model.count_params()),
         "trained_parameters": int(sum(np.prod(w.shape) for w in model.trainable_weights)),
@@ -208,10 +207,16 @@ def _describe_model(fitted: Fitted, log_mels: np.ndarray) -> dict[str, Any]:
         "epochs": len(history),
         "best_epoch": fitted.best_epoch,
         "validation_accuracy": float(history["val_accuracy"].iloc[fitted.best_epoch]),
-        "inference_ms_per_segment": _measure_inference_ms(model, log_mels),
+        "metrics": {
+            split: {
+                "segments": len(part),
+                "accuracy": accuracy(part),
+                "f1": f1_scores(part, corpus.genres),
+            }
+            for split, part in predictions.groupby("split", sort=False)
+        },
+        "inference_ms_per_segment": _measure_inference_ms(model, test),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {keras.backend.backend()}",
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -226,26 +231,11 @@ def _measure_inference_ms(model: keras.Model, log_mels: np.ndarray, repeats: int
     return 1000 * float(np.median(times[3:]))
 
 
-def _describe_predictions(predictions: pd.DataFrame, genres: list[str]) -> dict[str, Any]:
-    """Return the part of the card on temperatures and scores."""
-    return {
-        "temperature": float(predictions["temperature"].iloc[0]),
-        "track_temperature": float(predictions["track_temperature"].iloc[0]),
-        "metrics": {
-            split: {
-                "segments": len(part),
-                "accuracy": accuracy(part),
-                "f1": f1_scores(part, genres),
-            }
-            for split, part in predictions.groupby("split", sort=False)
-        },
-    }
-
-
 def _compute_first_layer(
-    model: keras.Model, features: Features, segment: pd.DataFrame
+    model: keras.Model, features: Features, segments: pd.DataFrame
 ) -> dict[str, np.ndarray]:
     """Compute the maps of the first convolution; there are none if the model has no convolution."""
+    segment = segments[segments["split"] == "test"].head(1)
     log_mel = features.log_mels(segment)[0]
     if any(isinstance(layer, keras.layers.Conv2D) for layer in model.layers):
         maps = first_layer_activations(model, log_mel)
