@@ -1,1 +1,1 @@
-"""."""
+"""Numbers and tables from saved predictions, without models or audio."""
