@@ -13,7 +13,7 @@ import numpy as np
 from genrecls._utils.backend import keras
 from genrecls.config import Recipe
 
-ops = keras.ops
+ops: Any = keras.ops
 
 
 def add_augmentation(model: keras.Model, recipe: Recipe) -> keras.Model:
@@ -49,7 +49,7 @@ def add_augmentation(model: keras.Model, recipe: Recipe) -> keras.Model:
 class _AugmentedModel(keras.Model):
     """A model whose second output is the target of its first output."""
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(self, x=None, y=None, y_pred: Any = None, sample_weight=None, training=True):
         probabilities, targets = y_pred
         return super().compute_loss(x, targets, probabilities, sample_weight, training)
 

@@ -90,7 +90,7 @@ def majority(front_end: FrontEnd) -> Candidate:
     def fit_predict(features: Features, segments: pd.DataFrame, _: int) -> np.ndarray:
         train = segments["split"] == "train"
         shares = segments.loc[train, "genre"].value_counts(normalize=True).sort_index()
-        return np.tile(shares.to_numpy(), (np.count_nonzero(~train), 1))
+        return np.tile(shares.to_numpy(), (int((~train).sum()), 1))
 
     return Candidate("majority", front_end, fit_predict, {"model": "majority"})
 
@@ -120,7 +120,7 @@ def one_number(name: str, values: pd.Series, front_end: FrontEnd) -> Candidate:
 
 def best_number(
     corpus: Corpus, front_end: FrontEnd, *, jobs: int | None = None, progress: bool = True
-) -> list[Candidate]:
+) -> Candidate | None:
     """Make a candidate of the number that separates the genres best in the audit.
 
     Parameters
@@ -136,13 +136,15 @@ def best_number(
 
     Returns
     -------
-    list of Candidate
-        A single candidate, or none if the audit finds no confound.
+    Candidate or None
+        None if the audit finds no confound.
     """
     found = audit(corpus, jobs=jobs, progress=progress)
+    if found.confounds.empty:
+        return None
+    name = str(found.confounds["confound"].iloc[0])
     track_id = corpus.tracks.loc[found.tracks.index, "track_id"]
-    names = found.confounds["confound"].head(1) if len(found.confounds) else []
-    return [one_number(name, found.tracks[name].set_axis(track_id), front_end) for name in names]
+    return one_number(name, found.tracks[name].set_axis(track_id), front_end)
 
 
 def mfcc_svm(front_end: FrontEnd) -> Candidate:
@@ -213,5 +215,5 @@ def comparison_candidates(
     """
     front_end = FrontEnd.preset("default")
     number = best_number(corpus, front_end, jobs=jobs, progress=progress)
-    simple = [majority(front_end), *number, mfcc_svm(front_end)]
-    return {candidate.name: candidate for candidate in simple} | network_candidates()
+    simple = [majority(front_end), number, mfcc_svm(front_end)]
+    return {c.name: c for c in simple if c is not None} | network_candidates()

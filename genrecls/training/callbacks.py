@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from genrecls import plots
 from genrecls._utils.backend import keras
 from genrecls.config import Recipe
+from genrecls.plots import results
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:
@@ -55,14 +55,15 @@ def live_plot() -> Any:
     rows: list[dict[str, float]] = []
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
     plt.close(figure)  # or the notebook shows it a second time at the end of the cell
-    handle, next_draw = None, 0.0
+    handle: Any = None
+    next_draw = 0.0
 
     def draw(*_: Any) -> None:
         nonlocal handle, next_draw
         start = time.perf_counter()
         for ax in axes:
             ax.clear()
-        plots.history(pd.DataFrame(rows).rename_axis("epoch").reset_index(), axes=axes)
+        results.history(pd.DataFrame(rows).rename_axis("epoch").reset_index(), axes=axes)
         handle = handle or display(figure, display_id=True)
         handle.update(figure)
         end = time.perf_counter()

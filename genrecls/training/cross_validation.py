@@ -108,8 +108,8 @@ def cross_validate(
     >>> predictions.groupby("run")["track_id"].nunique().to_dict()
     {'majority': 15, 'mfcc_svm': 15}
     """
-    corpus = corpus if isinstance(corpus, Corpus) else Corpus.read(corpus)
-    given = list(models) if isinstance(models, list | tuple) else [models]
+    corpus = corpus if isinstance(corpus, Corpus) else Corpus.read(Path(corpus))
+    given: Any = models if isinstance(models, list | tuple) else [models]
     options = {"jobs": jobs, "progress": progress}
     candidates = [_find_candidate(model, corpus, preset, **options) for model in given]
     names = [candidate.name for candidate in candidates]
@@ -130,8 +130,8 @@ def _find_candidate(
         front_end = FrontEnd.preset(preset)
         known = {"majority": majority(front_end), "mfcc_svm": mfcc_svm(front_end)}
         known |= network_candidates()
-        if model == "one_number":
-            known |= {model: c for c in best_number(corpus, front_end, **options)}
+        if model == "one_number" and (number := best_number(corpus, front_end, **options)):
+            return number
         if model not in known:
             choices = ", ".join(["one_number", *MODELS, *known])
             raise ValueError(f"there is no model {model!r} for this corpus; choose from {choices}")

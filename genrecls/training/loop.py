@@ -85,7 +85,7 @@ def fit_model(
         callbacks.append(stop("val_loss", patience=recipe.patience, restore_best_weights=True))
     if progress:
         callbacks.append(_progress_bar(recipe.epochs))
-    history = model.fit(**data, epochs=recipe.epochs, callbacks=callbacks, verbose=0)
+    history = model.fit(**data, epochs=recipe.epochs, callbacks=callbacks)
     return pd.DataFrame(history.history).rename_axis("epoch").reset_index()
 
 
@@ -98,7 +98,7 @@ def _precompute_images(
     draw, classify = split_at(model, "image")
 
     def load_images(sha256: str) -> np.ndarray:
-        return keras.ops.convert_to_numpy(draw(np.asarray(load(sha256), np.float32)))
+        return np.asarray(draw(np.asarray(load(sha256), np.float32)))
 
     return (classify, load_images) if _can_hold(load_images, segments) else (model, load)
 
@@ -132,12 +132,13 @@ def _make_data(load: SegmentLoader, segments: pd.DataFrame, recipe: Recipe) -> d
     training = select(train, recipe.batch_size, recipe.random_seed)
     validation = None if train.all() else select(~train, PREDICTION_BATCH)
     if not _can_hold(load, segments):
-        return {"x": training, "validation_data": validation}
+        return {"x": training, "validation_data": validation, "verbose": 0}
     return {
         "x": training.as_dataset(endless=True),
         "shuffle": False,  # the dataset shuffles itself
         "steps_per_epoch": len(training),
         "validation_data": validation and validation.as_dataset(),
+        "verbose": 0,
     }
 
 

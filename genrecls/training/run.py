@@ -105,7 +105,7 @@ def train(
     >>> run.genres
     ['classique', 'jazz', 'rap']
     """
-    corpus = corpus if isinstance(corpus, Corpus) else Corpus.read(corpus)
+    corpus = corpus if isinstance(corpus, Corpus) else Corpus.read(Path(corpus))
     recipe, front_end, builder = choose(model, preset, front_end, **changes)
     name = name or run_name(preset, recipe)
     folder = Path(folder or models_dir() / corpus.name / name)
@@ -120,8 +120,8 @@ def train(
         features, segments, recipe, builder=builder, progress=progress, callbacks=callbacks
     )
     predictions = _calibrate(segments, fitted, leaky=recipe.split_by != "artist")
-    card = {"format": FORMAT, "name": name, "uid": uid, "recipe": recipe.to_dict()}
-    card |= _describe(corpus, features, segments, fitted, predictions)
+    card = {"format": FORMAT, "name": name, "uid": uid}
+    card |= _describe(corpus, features, segments, recipe, fitted, predictions)
     run = save_run(
         folder,
         card=card,
@@ -179,6 +179,7 @@ def _describe(
     corpus: Corpus,
     features: Features,
     segments: pd.DataFrame,
+    recipe: Recipe,
     fitted: Fitted,
     predictions: pd.DataFrame,
 ) -> dict[str, Any]:
@@ -190,6 +191,7 @@ def _describe(
         "corpus": corpus.name,
         "genres": corpus.genres,
         "front_end": features.front_end.to_dict(),
+        "recipe": recipe.to_dict(),
         "temperature": float(predictions["temperature"].iloc[0]),
         "track_temperature": float(predictions["track_temperature"].iloc[0]),
         "split_hash": split_hash(segments),
@@ -202,8 +204,8 @@ def _describe(
         "architecture": model.name,
         "parameters": int(model.count_params()),
         "trained_parameters": int(sum(np.prod(w.shape) for w in model.trainable_weights)),
-        "weights": fitted.weights,
-        "training_time_s": fitted.training_time_s,
+        "weights": str(recipe.weights or "random"),
+        "training_time_s": float(history["time_s"].iloc[-1]),
         "epochs": len(history),
         "best_epoch": fitted.best_epoch,
         "validation_accuracy": float(history["val_accuracy"].iloc[fitted.best_epoch]),

@@ -31,7 +31,7 @@ from genrecls.models.building import build_model
 from genrecls.training.data import Batches
 from genrecls.training.loop import PREDICTION_BATCH, fit_model
 
-_KIND = "backbone_outputs"
+_KIND, _FILE = "backbone_outputs", "outputs.npy"
 
 # Several tracks fill the batches better than one.
 _TRACKS = 8
@@ -60,18 +60,12 @@ class Fitted:
         the start), with a validation ``val_loss`` and ``val_accuracy``, with stages ``stage``.
     best_epoch : int
         The epoch whose weights are kept: the last one, except with ``patience``.
-    weights : str
-        Weights at the start: ``'random'``, ``'imagenet'``, or the path of a file.
-    training_time_s : float
-        Time until the end of the last epoch.
     """
 
     model: keras.Model
     probabilities: np.ndarray
     history: pd.DataFrame
     best_epoch: int
-    weights: str
-    training_time_s: float
 
 
 def fit(
@@ -117,15 +111,8 @@ def fit(
         history = fit_model(model, features.track, segments, recipe, **options)
         probabilities = _predict_held_out(model, features.track, segments)
     by_validation = recipe.patience and "val_loss" in history
-    best = int(history["val_loss"].argmin()) if by_validation else -1
-    return Fitted(
-        model=model,
-        probabilities=probabilities,
-        history=history,
-        best_epoch=int(history["epoch"].iloc[best]),
-        weights=str(recipe.weights or "random"),
-        training_time_s=float(history["time_s"].iloc[-1]),
-    )
+    best = int(history["val_loss"].argmin()) if by_validation else len(history) - 1
+    return Fitted(model, probabilities, history, best)
 
 
 def _clock(start: float) -> Any:
@@ -141,14 +128,14 @@ def _predict_held_out(
     model: keras.Model, load: SegmentLoader, segments: pd.DataFrame
 ) -> np.ndarray:
     held_out = segments[segments["split"] != "train"]
-    return model.predict(Batches(load, held_out, PREDICTION_BATCH), verbose=0)
+    options: Any = {"verbose": 0}
+    return model.predict(Batches(load, held_out, PREDICTION_BATCH), **options)
 
 
 def _fit_in_stages(
     model: keras.Model, features: Features, segments: pd.DataFrame, recipe: Recipe, **options: Any
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Train the head, then the upper blocks of the backbone if the recipe names them."""
-    progress = options["progress"]
     backbone, head = split_at(model, backbone_end(model))
     uid = _hash_backbone(backbone, features, segments, recipe)
     path = cache.entry(_KIND, uid)
@@ -159,28 +146,29 @@ def _fit_in_stages(
     # with the same backbone must wait, or it would miss what the first one deletes.
     with FileLock(path.with_suffix(".lock")) if random else contextlib.nullcontext():
         if random:
-            _calibrate(backbone, features, segments, recipe, progress=progress)
+            _calibrate(backbone, features, segments, recipe)
         # A frozen batch norm does not take statistics, so that it is frozen after them.
         backbone.trainable = False
         lower, upper = backbone, None
         if recipe.fine_tune_after:
             lower, upper = split_at(backbone, recipe.fine_tune_after)
         names = segments["sha256"].unique().tolist()
-        inputs = outputs = _Outputs(lower, features.track, f"{uid}-lower", names, progress)
+        bar = {"progress": options["progress"]}
+        inputs = outputs = _cache_outputs(lower, features.track, f"{uid}-lower", names, **bar)
         if upper is not None:
-            outputs = _Outputs(upper, inputs.load, f"{uid}-upper", names, progress)
+            outputs = _cache_outputs(upper, inputs, f"{uid}-upper", names, **bar)
         keras.utils.set_random_seed(recipe.random_seed)
-        history = fit_model(head, outputs.load, segments, recipe, **options).assign(stage=1)
+        history = fit_model(head, outputs, segments, recipe, **options).assign(stage=1)
         if upper is None:
-            probabilities = _predict_held_out(head, outputs.load, segments)
+            probabilities = _predict_held_out(head, outputs, segments)
         else:
             unfreeze(upper)
             trained = keras.Model(upper.input, head(upper.output), name="upper_blocks_and_head")
-            history = _fine_tune(trained, inputs.load, segments, recipe, history, **options)
-            probabilities = _predict_held_out(trained, inputs.load, segments)
+            history = _fine_tune(trained, inputs, segments, recipe, history, **options)
+            probabilities = _predict_held_out(trained, inputs, segments)
         if random:
-            inputs.delete()
-            outputs.delete()
+            for entry in path.parent.glob(f"{uid}-*"):
+                shutil.rmtree(entry)
     return history, probabilities
 
 
@@ -213,7 +201,7 @@ def _hash_backbone(
     """Hash everything that decides the outputs of a backbone beside the sound file."""
     weights = hashlib.sha256()
     for values in backbone.get_weights():
-        weights.update(np.ascontiguousarray(values))
+        weights.update(np.asarray(values).tobytes())
     front_end = features.front_end
     log_mels = f"{front_end.log_mel_uid}-{cache.VERSIONS['log_mels']}"
     settings = [log_mels, front_end.to_dict(), recipe.input_range, recipe.fine_tune_after]
@@ -223,12 +211,7 @@ def _hash_backbone(
 
 
 def _calibrate(
-    backbone: keras.Model,
-    features: Features,
-    segments: pd.DataFrame,
-    recipe: Recipe,
-    *,
-    progress: bool,
+    backbone: keras.Model, features: Features, segments: pd.DataFrame, recipe: Recipe
 ) -> None:
     """Give a random backbone batch-norm statistics of some training segments."""
     train = segments[segments["split"] == "train"]
@@ -236,42 +219,29 @@ def _calibrate(
     sample = train.sample(n, random_state=recipe.random_seed)
     size = max(1, min(_BATCH, _CALIBRATION_PIXELS // math.prod(features.front_end.shape)))
     batches = [sample.iloc[i : i + size] for i in range(0, n, size)]
-    bar = tqdm(batches, desc="batch norm", unit="batch", disable=not progress)
-    calibrate_batch_norm(backbone, (features.log_mels(batch) for batch in bar))
+    calibrate_batch_norm(backbone, (features.log_mels(batch) for batch in batches))
 
 
-class _Outputs:
-    """Outputs of a frozen model for all segments of some tracks, one cache entry per track."""
-
-    def __init__(
-        self, model: keras.Model, load: SegmentLoader, uid: str, names: list[str], progress: bool
-    ):
-        self.entries = {sha256: cache.entry(_KIND, f"{uid}-{sha256}") for sha256 in names}
-        todo = [sha256 for sha256 in names if cache.load(self.entries[sha256]) is None]
-        bar = tqdm(total=len(todo), desc="backbone", unit="track", disable=not progress)
-        with bar:
-            for first in range(0, len(todo), _TRACKS):
-                tracks = {s: np.asarray(load(s), np.float32) for s in todo[first : first + _TRACKS]}
-                outputs = _predict(model, np.concatenate(list(tracks.values())))
-                ends = np.cumsum([len(x) for x in tracks.values()])
-                for sha256, rows in zip(tracks, np.split(outputs, ends[:-1]), strict=True):
-                    with cache.new(self.entries[sha256]) as (folder, _):
-                        np.save(folder / "outputs.npy", rows)
-                    bar.update()
-
-    def load(self, sha256: str) -> np.ndarray:
-        file = self.entries[sha256] / "outputs.npy"
-        return np.load(file, mmap_mode="r", allow_pickle=False)
-
-    def delete(self) -> None:
-        for path in self.entries.values():
-            shutil.rmtree(path, ignore_errors=True)
+def _cache_outputs(
+    model: keras.Model, load: SegmentLoader, uid: str, names: list[str], *, progress: bool
+) -> SegmentLoader:
+    """Compute the outputs of a frozen model that are not in the cache, and return their loader."""
+    entries = {sha256: cache.entry(_KIND, f"{uid}-{sha256}") for sha256 in names}
+    todo = [sha256 for sha256 in names if cache.load(entries[sha256]) is None]
+    with tqdm(total=len(todo), desc="backbone", unit="track", disable=not progress) as bar:
+        for first in range(0, len(todo), _TRACKS):
+            tracks = {s: np.asarray(load(s), np.float32) for s in todo[first : first + _TRACKS]}
+            outputs = _predict(model, np.concatenate(list(tracks.values())))
+            ends = np.cumsum([len(x) for x in tracks.values()])
+            for sha256, rows in zip(tracks, np.split(outputs, ends[:-1]), strict=True):
+                with cache.new(entries[sha256]) as (folder, _):
+                    np.save(folder / _FILE, rows)
+                bar.update()
+    return lambda sha256: np.load(entries[sha256] / _FILE, mmap_mode="r", allow_pickle=False)
 
 
 def _predict(model: keras.Model, x: np.ndarray) -> np.ndarray:
     """Compute the outputs of a model in batches of one size."""
     padded = np.concatenate([x, np.zeros((-len(x) % _BATCH, *x.shape[1:]), x.dtype)])
-    starts = range(0, len(padded), _BATCH)
-    return np.concatenate([model.predict_on_batch(padded[i : i + _BATCH]) for i in starts])[
-        : len(x)
-    ]
+    batches = padded.reshape(-1, _BATCH, *x.shape[1:])
+    return np.concatenate([model.predict_on_batch(batch) for batch in batches])[: len(x)]
