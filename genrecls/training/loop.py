@@ -104,9 +104,10 @@ def _precompute_images(
 
 
 def _can_hold(load: SegmentLoader, segments: pd.DataFrame) -> bool:
+    if keras.backend.backend() != "tensorflow":
+        return False
     values = math.prod(load(segments["sha256"].iloc[0]).shape[1:])
-    fits = 4 * len(segments) * values <= _MAX_HELD_BYTES
-    return fits and keras.backend.backend() == "tensorflow"
+    return 4 * len(segments) * values <= _MAX_HELD_BYTES
 
 
 def _make_data(load: SegmentLoader, segments: pd.DataFrame, recipe: Recipe) -> dict[str, Any]:
