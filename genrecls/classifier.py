@@ -25,10 +25,8 @@ from genrecls.features.extraction import extract_log_mels
 from genrecls.features.segments import non_overlapping, step_samples
 
 MODEL = "model.keras"
-
 NOT_SURE = "not sure"
-
-#: Log-mels, segments table and problems from :func:`extract_log_mels`.
+# Log-mels, segments table and problems of a track.
 Extracted = tuple[np.ndarray, pd.DataFrame, list[str]]
 
 _BATCH = 32  # segments, which are eight minutes of music
@@ -81,10 +79,7 @@ class Prediction:
     def plot(self):
         """Plot the taggram above the mel-spectrogram of the track.
 
-        Returns
-        -------
-        matplotlib.figure.Figure
-            See :func:`genrecls.plots.prediction`.
+        See :func:`genrecls.plots.prediction`.
         """
         from genrecls.plots.sound import prediction
 
@@ -116,10 +111,6 @@ class GenreClassifier(Run):
         folder : path-like
             Such as ``models/demo/cnn-default``, relative to the current folder or the project.
 
-        Returns
-        -------
-        GenreClassifier
-
         Raises
         ------
         ModelError
@@ -132,17 +123,12 @@ class GenreClassifier(Run):
 
     @staticmethod
     def read_uid(folder: Path) -> str | None:
-        """Return the hash of everything that decides the result of a run.
+        """Return the hash that identifies the run in a folder.
 
         Parameters
         ----------
         folder : Path
-            Folder of the run.
-
-        Returns
-        -------
-        str or None
-            None if there is no valid run in the folder.
+            Without a valid run in it, the result is None.
         """
         try:
             return GenreClassifier.load(folder).card["uid"]
@@ -150,17 +136,12 @@ class GenreClassifier(Run):
             return None
 
     def save(self, folder: str | os.PathLike) -> GenreClassifier:
-        """Save the model with its card and tables in another folder.
+        """Save this run in another folder, and return the new run.
 
         Parameters
         ----------
         folder : path-like
             Folder to write; a run that it already holds is replaced.
-
-        Returns
-        -------
-        GenreClassifier
-            The saved run.
         """
         segment, maps = self.first_layer
         return save_run(
@@ -184,7 +165,7 @@ class GenreClassifier(Run):
         Parameters
         ----------
         log_mels : np.ndarray [shape=(segments, n_mels, frames)] (in dB)
-            At least one segment.
+            Log-mels from the front end of the run.
 
         Returns
         -------
@@ -276,9 +257,7 @@ class GenreClassifier(Run):
             Sound or video files.
         jobs : int > 0, optional
             Number of processes; by default one per core, at most 8.
-        step_s : float > 0, optional (in seconds)
-            See :meth:`predict`.
-        min_confidence : float in [0, 1]
+        step_s, min_confidence
             See :meth:`predict`.
         progress : bool
             Show a progress bar.
@@ -333,9 +312,9 @@ class GenreClassifier(Run):
     def export_onnx(self, file: str | os.PathLike) -> float:
         """Export the model as ONNX, for programs without Keras, and verify it.
 
-        The exported model takes log-mels [shape=(batch, n_mels, frames, 1)] in dB and returns
-        probabilities without calibration. Its metadata hold the genres, the temperatures and the
-        front end as JSON.
+        The exported model returns probabilities without calibration. Its metadata hold the
+        genres, the temperatures and the front end as JSON. See also
+        :func:`genrecls.models.export_onnx`.
 
         Parameters
         ----------
@@ -351,8 +330,6 @@ class GenreClassifier(Run):
         ------
         ModelError
             If the difference is above 1e-4; then no file is written.
-        ImportError
-            If the extra ``onnx`` is not installed.
         """
         keys = ("name", "genres", "front_end", "temperature", "track_temperature")
         properties = {key: json.dumps(self.card[key], ensure_ascii=False) for key in keys}
@@ -379,7 +356,7 @@ def save_run(
     predictions: pd.DataFrame,
     first_layer: dict[str, Any],
 ) -> GenreClassifier:
-    """Write the folder of a run, which appears only when it is complete.
+    """Write the folder of a run, which appears only when it is complete, and load it.
 
     Parameters
     ----------
@@ -393,11 +370,6 @@ def save_run(
         Tables of the run; see :class:`genrecls.evaluation.runs.Run`.
     first_layer : dict of str to np.ndarray
         ``path, segment, log_mel`` of a test segment, and the ``maps`` of the first convolution.
-
-    Returns
-    -------
-    GenreClassifier
-        The saved run.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
@@ -412,10 +384,5 @@ def save_run(
         (new / CARD).write_text(text, encoding="utf-8")
         if folder.exists():
             os.replace(folder, old)
-        try:
-            os.replace(new, folder)
-        except OSError:
-            if old.exists():
-                os.replace(old, folder)
-            raise
+        os.replace(new, folder)
     return GenreClassifier.load(folder)

@@ -84,9 +84,9 @@ def builder_uid(builder: Callable, front_end: FrontEnd, n_genres: int) -> str:
     image = Image.from_front_end(front_end)
     model = _build_own(builder, "own", front_end, n_genres, image)
     config = model.to_json()
-    for i, layer in enumerate(model.layers):
+    for i, operation in enumerate(model.operations):
         # Keras numbers the layers of a process, so that the same model has other names each time.
-        config = config.replace(f'"{layer.name}"', f'"layer {i}"')
+        config = config.replace(f'"{operation.name}"', f'"operation {i}"')
     return hash_json(config)[:16]
 
 
@@ -100,12 +100,12 @@ def _build_own(
     inputs, images = image_input((*front_end.shape, 1), image)
     # `call` connects the layers themselves with the image; `own(images)` would nest the model.
     connected = keras.Model(inputs, own.call(images), name=name)
-    # The layers are also connected with the input of the builder. Their copies are not, so that
-    # `layer.output` has one meaning.
+    if fault := _find_fault(connected, n_genres):
+        raise ValueError(f"the model of the builder {name!r} {fault}")
+    # These layers also belong to the graph of the builder, so that `layer.output` could mean
+    # either graph. Copies belong to this graph alone.
     model = keras.Model.from_config(connected.get_config())
     model.set_weights(connected.get_weights())
-    if fault := _find_fault(model, n_genres):
-        raise ValueError(f"the model of the builder {name!r} {fault}")
     return model
 
 

@@ -1,9 +1,9 @@
 """Checks of a saved model before Keras reads it.
 
-A ``.keras`` file is a zip archive with a configuration that names classes and functions. Keras
-imports what it names, and some of its layers execute code that is stored in the file. The checks
-therefore accept only standard layers of Keras and classes that genrecls has registered. They
-execute nothing and do not load Keras.
+A ``.keras`` file names the classes and functions that Keras makes the model of, and a few layers
+execute code from the file. The checks accept only names in Keras itself and classes that genrecls
+has registered; which of Keras' names a model may use is left to Keras' safe mode. They execute
+nothing and do not load Keras.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def check_model_file(file: Path) -> None:
         raise ModelError(f"{str(file)!r} is not a Keras model: it holds {sorted(names)}")
     if refused := find_unsafe(config):
         raise ModelError(
-            f"{str(file)!r} is refused: it holds {refused!r}, which is not a standard layer of "
-            "Keras; use only models from a source that you trust"
+            f"{str(file)!r} is refused: it holds {refused!r}, which is neither a standard part "
+            "of Keras nor of genrecls; use only models from a source that you trust"
         )
 
 
@@ -88,7 +88,8 @@ def _is_safe(described: dict) -> bool:
     name, module = str(described["class_name"]), str(described.get("module"))
     if name in _PLAIN_VALUES:
         return True
-    if not name.isidentifier() or name.startswith("__") or name in _CODE_CLASSES:
+    if name in _CODE_CLASSES or name.startswith("__") or not name.isidentifier():
         return False
-    ours = str(described.get("registered_name")).startswith("genrecls>")
-    return ours or module == "keras" or module.startswith("keras.")
+    if str(described.get("registered_name")).startswith("genrecls>"):
+        return module.startswith("genrecls.")
+    return module == "keras" or module.startswith("keras.")

@@ -79,9 +79,7 @@ def find_weights(model: str, weights: str | PathLike | None) -> Path | None:
     if weights is None:
         return None
     if weights == "imagenet":
-        if model == "efficientnet_lite0":
-            return find_package()
-        return find(INCEPTION_RESNET_V2) or fetch(INCEPTION_RESNET_V2)
+        return find_package() if model == "efficientnet_lite0" else fetch(INCEPTION_RESNET_V2)
     if not Path(weights).is_file():
         raise WeightsError(f"there is no weights file at {str(weights)!r}; correct the path")
     return Path(weights)
@@ -187,42 +185,41 @@ def refusal(path: str | PathLike, detail: str) -> str:
 
 
 def fetch(file: WeightsFile) -> Path:
-    """Download a weights file to ``models/weights/`` and verify it.
+    """Find a weights file, or download it to ``models/weights/``.
 
     Parameters
     ----------
     file : WeightsFile
-        File to download. It gets its name only after its size and checksum have been verified.
+        A downloaded file gets its name only after its size and checksum have been verified.
 
     Returns
     -------
     Path
+        The verified file.
 
     Raises
     ------
     WeightsError
-        If the download fails, or the server or the folder has a wrong file.
+        If a place has a wrong file, or the download fails, or the server has another file.
     """
+    if found := find(file):
+        return found
     target = file.places[0]
-    state, detail = _examine(file, target)
-    if state not in ("missing", "right"):
-        raise WeightsError(refusal(target, detail))
-    if state == "missing":
-        download = pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 16, timeout=TIMEOUT_S)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with open_atomically(target) as part:
-                download(file.url, part, None)
-                part.flush()
-                state, detail = _examine(file, Path(part.name))
-                if state != "right":
-                    raise OSError(f"the server has another file: {detail}")
-        except OSError as error:  # the errors of requests are OSErrors, too
-            raise WeightsError(
-                f"{file.name} could not be downloaded: {error}. Download it ({file.size:,} bytes, "
-                f"md5 {file.md5}) from {file.url} on another computer and put it at "
-                f"{str(target)!r}; or train with random weights (weights=None, --weights random)"
-            ) from error
+    download = pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 16, timeout=TIMEOUT_S)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open_atomically(target) as part:
+            download(file.url, part, None)
+            part.flush()
+            state, detail = _examine(file, Path(part.name))
+            if state != "right":
+                raise OSError(f"the server has another file: {detail}")
+    except OSError as error:  # The errors of requests are OSErrors, too.
+        raise WeightsError(
+            f"{file.name} could not be downloaded: {error}. Download it ({file.size:,} bytes, md5 "
+            f"{file.md5}) from {file.url} on another computer and put it at {str(target)!r}; or "
+            "train with random weights (weights=None, --weights random)"
+        ) from error
     return target
 
 
