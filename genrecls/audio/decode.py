@@ -154,7 +154,7 @@ def open_audio(
             frames = _decode_packets(packets, container, problems)
             first = next(frames, None)
             if first is None:
-                raise ValueError("no audio in the file")
+                raise ValueError("; ".join(["no audio in the file", *problems]))
             if first.sample_rate not in _SAMPLE_RATES:
                 raise ValueError(f"a sample rate of {first.sample_rate} Hz is not plausible")
             codec = stream.codec_context.codec.canonical_name.upper()
@@ -309,12 +309,15 @@ def _decode_packets(
     packets: Iterable[av.Packet], container: InputContainer, problems: list[str]
 ) -> Iterator[av.AudioFrame]:
     n_bytes = damaged = 0
-    for packet in packets:
-        n_bytes += packet.size
-        try:
-            yield from packet.decode()
-        except FFmpegError:
-            damaged += 1
+    try:
+        for packet in packets:
+            n_bytes += packet.size
+            try:
+                yield from packet.decode()
+            except FFmpegError:
+                damaged += 1
+    except FFmpegError as error:
+        problems.append(f"the rest of the file cannot be read: {error.strerror}")
     if damaged:
         problems.append(f"{damaged} damaged packets were skipped")
     # A size field in a WAV header has 32 bits, which are too few for 4 GB.
