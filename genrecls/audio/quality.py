@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pyloudnorm
-import scipy.fft
 from scipy.ndimage import median_filter
 
 from genrecls.audio.decode import decode
 from genrecls.audio.fingerprint import fingerprint
 from genrecls.audio.resample import to_mono
+from genrecls.audio.spectra import power_spectra
 from genrecls.config import FrontEnd
 
 _SEGMENT_S = FrontEnd().segment_s
@@ -158,11 +158,11 @@ def bandwidth_edge(y: np.ndarray, rate: int) -> float:
     """
     n_fft = 4096
     frames = y[: len(y) // n_fft * n_fft].reshape(-1, n_fft)
-    window = np.hanning(n_fft + 1)[:-1].astype(np.float32)
+    window = np.hanning(n_fft + 1)[:-1, None].astype(np.float32)
     power = np.zeros(n_fft // 2)
     for start in range(0, len(frames), 256):
-        spectrum = np.asarray(scipy.fft.rfft(frames[start : start + 256] * window))[:, :-1]
-        power += (spectrum.real**2 + spectrum.imag**2).sum(axis=0, dtype=float)
+        spectra = power_spectra(frames[start : start + 256], window, slice(n_fft // 2))
+        power += spectra.sum(axis=1, dtype=float)
     if not power.any():
         return rate / 2
     width = max(1, round(100 * n_fft / rate))  # bins of about 100 Hz
