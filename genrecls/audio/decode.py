@@ -18,7 +18,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from genrecls._utils import parallel
-from genrecls.audio.container import open_container, raise_audio_error
+from genrecls.audio._container import open_container, raise_audio_error
 from genrecls.audio.resample import resample, to_mono
 from genrecls.errors import AudioWarning
 
@@ -50,12 +50,8 @@ class Decoded:
     ----------
     samples : np.ndarray [shape=(channels, n), dtype=float32]
         Full scale is 1, which lossy codecs may exceed.
-    sample_rate : int > 0 (in Hz)
-        Sample rate of the file.
-    codec : str
-        FFmpeg's name of the codec in upper case, such as ``'MP3'`` or ``'PCM_S16LE'``.
-    problems : tuple of str
-        One phrase for each defect of the file.
+    sample_rate, codec, problems
+        See :class:`AudioStream`.
     """
 
     samples: np.ndarray
@@ -222,8 +218,7 @@ def load_audio(
     Raises
     ------
     AudioError
-        If the file cannot be decoded, contains no sound, or has samples that are not finite or
-        far above full scale.
+        See :func:`open_audio`.
 
     Warns
     -----
@@ -258,7 +253,7 @@ def decode(path: str | PathLike) -> Decoded:
     Raises
     ------
     AudioError
-        See :func:`load_audio`.
+        See :func:`open_audio`.
     """
     with open_audio(path, clip=False) as audio:
         samples = np.concatenate([block.T for block in audio], axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from os import PathLike
 
-from genrecls.audio.container import open_container
+from genrecls.audio._container import open_container
 from genrecls.errors import AudioError
 
 
