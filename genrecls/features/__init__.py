@@ -1,1 +1,1 @@
-"""."""
+"""Features: from samples to segments, log-mels and images, stored once per file."""
