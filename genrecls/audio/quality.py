@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from genrecls.audio.decode import _open_av, decode
+from genrecls.audio.decode import decode
 from genrecls.audio.fingerprint import fingerprint
 from genrecls.audio.resample import to_mono
 from genrecls.config import FrontEnd
@@ -26,12 +26,11 @@ def measure_track(path: str | os.PathLike) -> dict:
     Returns
     -------
     dict
-        ``decoder, codec, sample_rate`` (Hz), ``channels``, ``duration_s``, whole ``segments`` of
+        ``codec, sample_rate`` (Hz), ``channels``, ``duration_s``, whole ``segments`` of
         15 s and the ``remainder_s``; ``peak`` and the largest ``dc`` of a channel (full scale is
         1); ``clipped``, see :func:`clipped_share`; ``silent`` (all of it), ``silent_s`` and
         ``longest_silence_s`` (frames of 50 ms below -60 dBFS RMS); ``loudness_lufs``, see
-        :func:`loudness`; ``bandwidth_hz``, see :func:`bandwidth_edge`; ``notes`` of the decoder;
-        ``refused``, the reasons of decoders that failed before it; and the ``fingerprint``.
+        :func:`loudness`; ``bandwidth_hz``, see :func:`bandwidth_edge`; ``notes`` of the decoder; and the ``fingerprint``.
 
     Raises
     ------
@@ -45,8 +44,7 @@ def measure_track(path: str | os.PathLike) -> dict:
     turns = np.flatnonzero(np.diff(np.r_[0, silent, 0]))
     segments, remainder = divmod(y.shape[1], round(_SEGMENT_S * rate))
     return {
-        "decoder": decoded.decoder,
-        "codec": _codec(path, decoded.decoder),
+        "codec": decoded.codec,
         "sample_rate": rate,
         "channels": len(y),
         "duration_s": y.shape[1] / rate,
@@ -61,26 +59,8 @@ def measure_track(path: str | os.PathLike) -> dict:
         "loudness_lufs": loudness(y, rate),
         "bandwidth_hz": bandwidth_edge(mix, rate),
         "notes": list(decoded.problems),
-        "refused": decoded.refused,
         "fingerprint": fingerprint(mix, rate),
     }
-
-
-def _codec(path: str | os.PathLike, decoder: str) -> str:
-    """Name of the coding in a file, such as ``MP3``, ``VORBIS``, ``WAV PCM_16``, ``AAC``."""
-    import soundfile
-
-    if decoder == "miniaudio":
-        return "FLAC"
-    if decoder == "soundfile":
-        with (
-            open(path, "rb") as raw,
-            soundfile.SoundFile(raw.fileno(), closefd=False) as file,
-        ):
-            plain = file.format in ("MP3", "FLAC")
-            return file.format if plain else f"{file.format} {file.subtype}"
-    with _open_av(path) as container:
-        return container.streams.audio[0].codec_context.codec.canonical_name.upper()
 
 
 def _silent_frames(y: np.ndarray, rate: int) -> np.ndarray:

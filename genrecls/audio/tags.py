@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 
-from genrecls.audio.decode import _open_av
+from genrecls.audio.decode import open_container
+from genrecls.errors import AudioError
 
 
 def read_tags(path: str | PathLike) -> dict[str, str]:
@@ -20,18 +20,13 @@ def read_tags(path: str | PathLike) -> dict[str, str]:
     dict of str to str
         ``artist``, ``album`` and ``title`` where they are given; empty for what is no sound file.
     """
-    import av
-
     try:
-        # FFmpeg writes a traceback of a file of no bytes to stderr.
-        if not Path(path).is_file() or not Path(path).stat().st_size:
-            return {}
-        with _open_av(path) as container:
+        with open_container(path) as container:
             tags = dict(container.metadata)
-            # Ogg keeps them in the stream.
+            # Ogg has its tags in the stream.
             for stream in container.streams.audio[:1]:
                 tags = {**stream.metadata, **tags}
-    except (av.error.FFmpegError, RuntimeError, ValueError):
+    except AudioError:
         return {}
     known = {name.lower(): text.strip() for name, text in tags.items()}
     return {name: known[name] for name in ("artist", "album", "title") if known.get(name)}
