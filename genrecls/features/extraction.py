@@ -15,7 +15,7 @@ from genrecls.audio.fingerprint import Fingerprinter
 from genrecls.audio.resample import Resampler, to_mono
 from genrecls.config import FrontEnd
 from genrecls.errors import AudioError
-from genrecls.features.segments import cut_blocks, step_samples
+from genrecls.features.segments import step_samples
 from genrecls.features.spectrogram import is_silent, mel_spectrogram
 
 #: Type of stored levels: half precision is exact to 0.03 dB at -80 dB and to 0.001 dB at 0 dB.
@@ -123,59 +123,47 @@ def compute_log_mels(
     max_duration_s: float | None = None,
     fingerprinter: Fingerprinter | None = None,
 ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """Compute the log-mels of a stream of audio, one segment at a time.
+    """Yield each segment of a stream: its row of the table, and its log-mel.
 
-    The memory does not grow with the length of the stream: one block and one segment are held.
-
-    Parameters
-    ----------
-    path : str or path-like
-        Name of the sound in error messages.
-    stream : AudioStream
-        Blocks of samples.
-    front_end, pad, step_s, max_duration_s
-        As in :func:`extract_log_mels`.
-    fingerprinter : Fingerprinter, optional
-        Receives every block as well, so that one pass over a file is enough.
-
-    Yields
-    ------
-    row : dict
-        ``segment``, ``start_s``, ``end_s`` and ``silent``.
-    log_mel : np.ndarray [shape=(n_mels, frames), dtype=float16] (in dB)
-        Levels of the segment.
-
-    Raises
-    ------
-    AudioError
-        If there is less than one segment of sound, or more than ``max_duration_s``.
+    One block and one segment are held in memory at a time. Each block is also passed to the
+    fingerprinter, if any. ``path`` is the name of the sound in error messages; the other
+    parameters and the errors are those of :func:`extract_log_mels`.
     """
     rate, length = front_end.sample_rate, front_end.segment_samples
     step = step_samples(front_end, step_s)
-    count = n = 0
-    for start, y in cut_blocks(_resampled(stream, front_end, fingerprinter), length, step):
-        n = len(y)
-        if max_duration_s and (start + n) / rate > max_duration_s:
+    segment = start = 0
+    y = np.empty(0, np.float32)
+    for samples in _resample_stream(stream, front_end, fingerprinter):
+        y = np.concatenate([y, samples])
+        if max_duration_s and (start + len(y)) / rate > max_duration_s:
             reason = f"more than {max_duration_s / 60:g} minutes"
             raise AudioError(path, {"length": reason}, "Use a part of it.")
-        if n < length:  # the remainder, which begins with samples of the segment before
-            repeated = length - step if count else 0
-            if not pad or n <= repeated:
-                break
-            y = np.pad(y, (0, length - n))
-        log_mel = mel_spectrogram(y, front_end)
-        count += 1
-        silent = bool(is_silent(log_mel, front_end))
-        row = {"segment": count, "start_s": start / rate, "end_s": (start + n) / rate}
-        yield row | {"silent": silent}, log_mel.astype(DTYPE)
-    if not count:
-        reason = f"{n / rate:.7g} s of sound is shorter than one segment of "
-        reasons = [f"{reason}{front_end.segment_s:g} s", *stream.problems]
+        while len(y) >= length:
+            segment += 1
+            yield _finish(y[:length], segment, start, length, front_end)
+            start, y = start + step, y[step:]
+    # The remainder begins with samples that the last segment has had already.
+    if pad and len(y) > (length - step if segment else 0):
+        segment += 1
+        yield _finish(np.pad(y, (0, length - len(y))), segment, start, len(y), front_end)
+    if not segment:
+        short = f"{len(y) / rate:.7g} s of sound is shorter than one segment of "
+        reasons = [f"{short}{front_end.segment_s:g} s", *stream.problems]
         advice = "Export it again." if stream.problems else "Use a longer recording."
         raise AudioError(path, {"length": "; ".join(reasons)}, advice)
 
 
-def _resampled(
+def _finish(
+    y: np.ndarray, segment: int, start: int, n: int, front_end: FrontEnd
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Return the row and the log-mel of a segment with n samples of sound."""
+    log_mel = mel_spectrogram(y, front_end)
+    rate = front_end.sample_rate
+    row = {"segment": segment, "start_s": start / rate, "end_s": (start + n) / rate}
+    return row | {"silent": bool(is_silent(log_mel, front_end))}, log_mel.astype(DTYPE)
+
+
+def _resample_stream(
     stream: AudioStream, front_end: FrontEnd, fingerprinter: Fingerprinter | None
 ) -> Iterator[np.ndarray]:
     """Yield the stream as one channel [shape=(n,)] at the rate of the front end."""

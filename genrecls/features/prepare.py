@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+import shutil
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pandas as pd
 from genrecls._utils import cache
 from genrecls._utils.io import file_size
 from genrecls._utils.parallel import map_parallel
-from genrecls.audio.decode import open_audio
+from genrecls.audio.decode import load_audio, open_audio
 from genrecls.audio.duplicates import find_near_duplicates
 from genrecls.audio.fingerprint import (
     Fingerprinter,
@@ -24,133 +25,34 @@ from genrecls.audio.fingerprint import (
     read_fingerprints,
     save_fingerprint,
 )
-from genrecls.config import FrontEnd
+from genrecls.audio.resample import resample
+from genrecls.config import FrontEnd, hash_json
 from genrecls.corpus.tracks import Corpus, merge_groups
-from genrecls.errors import AudioError, CorpusError
-from genrecls.features.excerpts import save_excerpts
-from genrecls.features.extraction import DTYPE, compute_log_mels
+from genrecls.errors import AudioError, AudioWarning, CorpusError
+from genrecls.features.excerpts import (
+    EXCERPT_MELS,
+    EXCERPT_S,
+    EXCERPTS_FILE,
+    N_MELS,
+    envelope,
+    excerpt_front_end,
+)
+from genrecls.features.extraction import DTYPE, compute_log_mels, extract_log_mels
+from genrecls.features.spectrogram import mel_spectrogram
+from genrecls.features.stored import (
+    Features,
+    SegmentLoader,
+    gather_segments,
+    log_mels_entry,
+    stored_log_mels,
+)
+
+__all__ = ["Features", "SegmentLoader", "gather_segments", "prepare", "stored_log_mels"]
 
 log = logging.getLogger(__name__)
 
-#: Function that takes the hash of a sound file and returns an array [shape=(segments, ...)], such
-#: as the log-mels of all its segments or the outputs of a frozen backbone for them.
-SegmentLoader = Callable[[str], np.ndarray]
-
-_FILE = "log_mels.npy"
 _SPINE = "track_id path genre artist segment start_s end_s split".split()
-
-
-@dataclass(frozen=True)
-class Features:
-    """The segments of a corpus and their log-mels under one front end.
-
-    Attributes
-    ----------
-    front_end : FrontEnd
-        Settings that the log-mels were computed with.
-    segments : pd.DataFrame
-        One row per segment: ``track_id, path, genre, artist, segment, start_s, end_s, split``, the
-        other columns of the tracks table, and ``recording``, which is equal for tracks that share
-        5 s or more of the same recording, such as a copy in another format. Their ``group`` is
-        equal, too.
-    failures : pd.DataFrame
-        One row per track that cannot be used: ``path, reason``.
-    notes : pd.DataFrame
-        One row per warning about a track that can be used: ``path, note``.
-    folder : Path
-        Folder of the stored log-mels.
-    """
-
-    front_end: FrontEnd
-    segments: pd.DataFrame
-    failures: pd.DataFrame
-    notes: pd.DataFrame
-    folder: Path
-
-    @property
-    def uid(self) -> str:
-        """Identifier of the log-mels: it changes if the same file gives other ones."""
-        return f"{self.front_end.log_mel_uid}-{cache.VERSIONS['log_mels']}"
-
-    def log_mels(self, segments: pd.DataFrame) -> np.ndarray:
-        """Load the log-mels of the segments in a table.
-
-        Parameters
-        ----------
-        segments : pd.DataFrame
-            Rows of :attr:`segments`, in any order.
-
-        Returns
-        -------
-        np.ndarray [shape=(len(segments), n_mels, frames, 1), dtype=float32] (in dB)
-            Log-mels in the order of the rows.
-        """
-        return gather_segments(self.track, segments)
-
-    def track(self, sha256: str) -> np.ndarray:
-        """Map the stored log-mels of a track into memory.
-
-        Parameters
-        ----------
-        sha256 : str
-            Hash of the sound file.
-
-        Returns
-        -------
-        np.ndarray [shape=(segments, n_mels, frames, 1), dtype=float16] (in dB)
-            Log-mels of all segments, silent ones included.
-        """
-        file = self.folder / _key(self.front_end, sha256) / _FILE
-        return np.load(file, mmap_mode="r", allow_pickle=False)[..., None]
-
-
-def gather_segments(loader: SegmentLoader, segments: pd.DataFrame) -> np.ndarray:
-    """Load the stored array of each segment in a table, such as its log-mel.
-
-    Parameters
-    ----------
-    loader : callable
-        Takes the hash of a sound file, returns an array [shape=(segments, ...)].
-    segments : pd.DataFrame
-        Segments with ``sha256`` and ``segment``.
-
-    Returns
-    -------
-    np.ndarray [shape=(len(segments), ...), dtype=float32]
-        Arrays in the order of the rows.
-    """
-    rows = segments.reset_index(drop=True)
-    out = np.empty((len(rows), *loader(rows["sha256"].iloc[0]).shape[1:]), np.float32)
-    for sha256, group in rows.groupby("sha256", sort=False):
-        out[group.index] = loader(str(sha256))[group["segment"].to_numpy() - 1]
-    return out
-
-
-def stored_log_mels(front_end: FrontEnd, sha256: str) -> np.ndarray:
-    """Map the log-mels of a track that has been prepared into memory.
-
-    Parameters
-    ----------
-    front_end : FrontEnd
-        Settings that the track was prepared with.
-    sha256 : str
-        Hash of the sound file.
-
-    Returns
-    -------
-    np.ndarray [shape=(segments, n_mels, frames), dtype=float16] (in dB)
-        Log-mels of all segments.
-
-    Raises
-    ------
-    CorpusError
-        If they are not stored.
-    """
-    file = cache.entry("log_mels", _key(front_end, sha256)) / _FILE
-    try:
-        return np.load(file, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise CorpusError(f"{str(file)!r} is missing; run 'genrecls prepare' first") from error
+_TABLES = ("segments", "failures", "notes")
 
 
 def prepare(
@@ -201,9 +103,8 @@ def prepare(
     (4, 128, 323, 1)
     """
     front_end = front_end or FrontEnd.preset("default")
-    folder = cache.entry("log_mels", "")
     hashes = corpus.tracks["sha256"].unique()
-    stored: dict[str, Any] = {s: cache.load(folder / _key(front_end, s)) for s in hashes}
+    stored: dict[str, Any] = {s: cache.load(log_mels_entry(front_end, s)) for s in hashes}
     path = _tables_entry(corpus, front_end)
     # A track that failed is not stored. It is tried again, because it may be readable now.
     if all(stored.values()) and cache.load(path) is not None:
@@ -217,15 +118,8 @@ def prepare(
             with cache.new(path) as (new, _):
                 for name, table in zip(_TABLES, tables, strict=True):
                     table.to_parquet(new / f"{name}.parquet")
-    save_excerpts(corpus, segments, jobs=jobs, progress=progress)
-    return Features(front_end, segments, failures, notes, folder)
-
-
-_TABLES = ("segments", "failures", "notes")
-
-
-def _key(front_end: FrontEnd, sha256: str) -> str:
-    return f"{front_end.log_mel_uid}-{sha256}"
+    _save_excerpts(corpus, segments, jobs=jobs, progress=progress)
+    return Features(front_end, segments, failures, notes, cache.entry("log_mels", ""))
 
 
 def _tables_entry(corpus: Corpus, front_end: FrontEnd) -> Path:
@@ -237,54 +131,30 @@ def _tables_entry(corpus: Corpus, front_end: FrontEnd) -> Path:
 
 
 def _store_missing(
-    corpus: Corpus,
-    front_end: FrontEnd,
-    stored: dict[str, Any],
-    *,
-    jobs: int | None,
-    progress: bool,
+    corpus: Corpus, front_end: FrontEnd, stored: dict[str, Any], **options: Any
 ) -> None:
     """Store the tracks whose log-mels or fingerprint are missing, and update ``stored``."""
-    files = corpus.tracks.drop_duplicates("sha256").set_index("sha256")["path"].map(corpus.file)
-    missing = [not stored[s] or load_fingerprint(fingerprint_file(s)) is None for s in files.index]
+    files = dict(zip(corpus.tracks["sha256"], map(corpus.file, corpus.tracks["path"]), strict=True))
+    missing = [s for s in files if not stored[s] or load_fingerprint(fingerprint_file(s)) is None]
     # The largest file goes first, so that no process works on it when the others have ended.
-    files = files[missing].sort_values(key=lambda f: f.map(file_size), ascending=False)
+    missing.sort(key=lambda s: file_size(files[s]), reverse=True)
     calls = [
-        (file, cache.entry("log_mels", _key(front_end, s)), fingerprint_file(s), front_end)
-        for s, file in files.items()
+        (files[s], log_mels_entry(front_end, s), fingerprint_file(s), front_end) for s in missing
     ]
-    results = map_parallel(store_track, calls, jobs=jobs, desc="log-mels", progress=progress)
-    stored.update(zip(files.index, results, strict=True))
+    results = map_parallel(_store_track, calls, desc="log-mels", **options)
+    stored.update(zip(missing, results, strict=True))
 
 
-def store_track(
+def _store_track(
     file: Path, path: Path, fingerprint: Path, front_end: FrontEnd
 ) -> dict[str, Any] | AudioError:
-    """Store the log-mels and the fingerprint of a file in one pass over it.
-
-    Parameters
-    ----------
-    file : Path
-        Sound file.
-    path : Path
-        Cache entry for the log-mels. It is computed by the caller, because the environment of
-        another process may name another data folder.
-    fingerprint : Path
-        Place for the fingerprint, which is computed only if it is missing.
-    front_end : FrontEnd
-        Settings of the log-mels.
-
-    Returns
-    -------
-    dict or AudioError
-        Metadata of the entry (``segments``, ``notes``), or the reason why there is none.
-    """
+    """Store log-mels and fingerprint of a file; return the metadata, or why there are none."""
     try:
-        with cache.new(path) as (folder, meta), open_audio(file) as stream:
+        with open_audio(file) as stream, cache.new(path) as (folder, meta):
             known = load_fingerprint(fingerprint) is not None
             fingerprinter = None if known else Fingerprinter(stream.sample_rate)
             computed = compute_log_mels(file, stream, front_end, fingerprinter=fingerprinter)
-            table = pd.DataFrame(_write_rows(folder / _FILE, computed, front_end.shape))
+            table = pd.DataFrame(_write_rows(folder / "log_mels.npy", computed, front_end.shape))
             notes = [f"{str(file)!r}: {problem}" for problem in stream.problems]
             if front_end.skip_silence and (silent := int(table["silent"].sum())):
                 if silent == len(table):
@@ -304,16 +174,101 @@ def _write_rows(
     path: Path, computed: Iterable[tuple[dict[str, Any], np.ndarray]], shape: tuple[int, ...]
 ) -> list[dict[str, Any]]:
     """Write log-mels to an .npy file as they are computed; return their rows of the table."""
+    header: dict[str, Any] = {"descr": np.dtype(DTYPE).str, "fortran_order": False}
     rows = []
     with open(path, "wb") as file:
-        # The number of rows is known at the end. NumPy leaves room for it in the header.
-        for last in (False, True):
-            file.seek(0)
-            header = {"descr": np.dtype(DTYPE).str, "fortran_order": False}
-            np.lib.format.write_array_header_1_0(file, header | {"shape": (len(rows), *shape)})
-            if last:
-                return rows
-            for row, log_mel in computed:
-                file.write(log_mel.tobytes())
-                rows.append(row)
+        np.lib.format.write_array_header_1_0(file, header | {"shape": (0, *shape)})
+        for row, log_mel in computed:
+            file.write(log_mel.tobytes())
+            rows.append(row)
+        file.seek(0)  # NumPy has left room in the header for the number of rows
+        np.lib.format.write_array_header_1_0(file, header | {"shape": (len(rows), *shape)})
     return rows
+
+
+def _make_tables(
+    corpus: Corpus, stored: dict[str, Any], *, strict: bool
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return segments, failures and notes from what is known about each file."""
+    failed = {s: str(error) for s, error in stored.items() if isinstance(error, AudioError)}
+    usable = corpus.tracks[~corpus.tracks["sha256"].isin(list(failed))]
+    rows = corpus.tracks[["path", "sha256", "genre"]].to_numpy().tolist()
+    failures = [(path, failed[sha256]) for path, sha256, _ in rows if sha256 in failed]
+    if strict and failures:
+        reasons = "\n".join(reason for _, reason in failures)
+        raise CorpusError(f"{len(failures)} of {len(rows)} tracks cannot be used:\n{reasons}")
+    for _, reason in failures:
+        log.warning("left out: %s", reason)
+    for genre in sorted(set(corpus.genres) - set(usable["genre"])):
+        reason = next(failed[sha256] for _, sha256, of_track in rows if of_track == genre)
+        raise CorpusError(f"no track of genre {genre!r} can be used; the first one: {reason}")
+    usable, notes = _find_recordings(usable)
+    tables = []
+    for path, sha256, track_id in usable[["path", "sha256", "track_id"]].to_numpy().tolist():
+        tables.append(pd.DataFrame(stored[sha256]["segments"]).assign(track_id=track_id))
+        notes += [(path, note) for note in stored[sha256]["notes"]]
+    segments = pd.concat(tables).merge(usable, on="track_id", validate="many_to_one")
+    segments = segments[[*_SPINE, *(column for column in segments if column not in _SPINE)]]
+    return (
+        segments,
+        pd.DataFrame(failures, columns=["path", "reason"]),
+        pd.DataFrame(notes, columns=["path", "note"]),
+    )
+
+
+def _find_recordings(tracks: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """Add ``recording``, merge the groups that share one, and return a note on each pair."""
+    pairs = find_near_duplicates(read_fingerprints(tracks["sha256"].tolist()))
+    paths, ids = tracks["path"].to_numpy(), tracks["track_id"].to_numpy()
+    edges = pd.DataFrame({"recording": [*ids, *ids[pairs["a"]]], "with": [*ids, *ids[pairs["b"]]]})
+    recording = merge_groups(edges["recording"], edges["with"])[: len(tracks)]
+    tracks = tracks.assign(recording=recording)
+    tracks["group"] = merge_groups(tracks["group"], tracks["recording"])
+    notes = [
+        (paths[p.b], f"{paths[p.b]!r} and {paths[p.a]!r} have {p.overlap_s:.0f} s in common")
+        for p in pairs.itertuples()
+    ]
+    return tracks, notes
+
+
+def _save_excerpts(corpus: Corpus, segments: pd.DataFrame, **options: Any) -> None:
+    """Save the excerpts of a corpus for the report, unless they are up to date."""
+    first = segments[segments["split"] != "test"].groupby("genre")[["path", "sha256"]].first()
+    default = FrontEnd.preset("default")
+    stamp = hash_json([default.to_dict(), first.reset_index().to_numpy().tolist()])
+    path = cache.entry("excerpts", corpus.name)
+    if (cache.load(path) or {}).get("stamp") == stamp:
+        return
+    cache.remove_leftovers("excerpts")
+    shutil.rmtree(path, ignore_errors=True)  # excerpts of former tracks
+    calls = [(i, corpus.file(track), default) for i, track in enumerate(first["path"])]
+    parts = map_parallel(_excerpt, calls, desc="excerpts", **options)
+    with cache.new(path) as (folder, meta):
+        arrays: dict[str, Any] = {"genres": np.array(first.index.tolist())}
+        for i, (track, part) in enumerate(zip(first["path"], parts, strict=True)):
+            arrays |= {f"path_{i}": np.array(track), **part}
+        np.savez_compressed(folder / EXCERPTS_FILE, **arrays)
+        meta["stamp"] = stamp
+
+
+def _excerpt(i: int, file: Path, front_end: FrontEnd) -> dict[str, np.ndarray]:
+    """Compute the arrays of genre number i from a file."""
+    with warnings.catch_warnings():  # prepare() has noted the problems of the file
+        warnings.simplefilter("ignore", AudioWarning)
+        y, sample_rate = load_audio(file)
+    # One more second, because the resampler needs the samples behind the second segment.
+    start = y[: round((2 * front_end.segment_s + 1) * sample_rate)]
+    log_mels, _, _ = extract_log_mels(start, front_end, sample_rate=sample_rate)
+    rate = excerpt_front_end().sample_rate
+    if sample_rate != rate:
+        y = np.clip(resample(y, sample_rate, rate), -1, 1)
+    arrays = {
+        f"envelope_{i}": envelope(y),
+        f"duration_s_{i}": np.array(len(y) / rate),
+        f"segment_{i}": log_mels[:2][-1],
+    }
+    if i == 0:
+        for n_mels in (EXCERPT_MELS, *N_MELS):
+            levels = mel_spectrogram(y[: round(EXCERPT_S * rate)], excerpt_front_end(n_mels))
+            arrays[f"mels_{n_mels}"] = levels.astype(np.float16)
+    return arrays

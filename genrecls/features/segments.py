@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 import numpy as np
 import pandas as pd
 
@@ -75,33 +73,14 @@ def split_segments(
     starts = np.arange(0, max(n - length, 0) + 1, step)
     if pad and max(starts[-1] + length, starts[-1] + step) < n:
         starts = np.append(starts, starts[-1] + step)
-    missing = max(starts[-1] + length - n, 0)
-    if missing:
-        y = np.pad(y, [(0, 0)] * (y.ndim - 1) + [(0, missing)])
+    if starts[-1] + length > n:
+        y = np.pad(y, [(0, 0)] * (y.ndim - 1) + [(0, starts[-1] + length - n)])
     windows = np.lib.stride_tricks.sliding_window_view(y, length, axis=-1)
-    segments = np.moveaxis(windows[..., ::step, :], -2, 0)
-    columns = {
-        "segment": np.arange(1, len(segments) + 1),
-        "start_s": starts / sample_rate,
-        "end_s": np.minimum(starts + length, n) / sample_rate,
-    }
-    return segments, pd.DataFrame(columns)
-
-
-def cut_blocks(
-    blocks: Iterable[np.ndarray], length: int, step: int
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Cut a stream of blocks [shape=(n,)] into segments; yield starts and samples.
-
-    The last item is the remainder, which is shorter than ``length`` and may be empty.
-    """
-    start, y = 0, np.empty(0, np.float32)
-    for block in blocks:
-        y = np.concatenate([y, block])
-        while len(y) >= length:
-            yield start, y[:length]
-            start, y = start + step, y[step:]
-    yield start, y
+    table = pd.DataFrame(
+        {"segment": np.arange(1, len(starts) + 1), "start_s": starts / sample_rate}
+    )
+    table["end_s"] = np.minimum(starts + length, n) / sample_rate
+    return np.moveaxis(windows[..., ::step, :], -2, 0), table
 
 
 def step_samples(front_end: FrontEnd, step_s: float | None) -> int:
@@ -117,8 +96,8 @@ def step_samples(front_end: FrontEnd, step_s: float | None) -> int:
     Raises
     ------
     ValueError
-        If the step is out of range or does not divide the length of a segment. Every prediction
-        is the mean over segments without overlap, which must be among the overlapping ones.
+        If the step is out of range or does not divide the length of a segment. The prediction of
+        a track rests on segments without overlap, which must be among the overlapping ones.
     """
     length, length_s = front_end.segment_samples, front_end.segment_s
     if step_s is None:
@@ -127,13 +106,13 @@ def step_samples(front_end: FrontEnd, step_s: float | None) -> int:
         raise ValueError(f"step_s must be from {MIN_STEP_S:g} to {length_s:g} s, not {step_s:g} s")
     step = round(step_s * front_end.sample_rate)
     if length % step:
-        seconds = range(1, int(length_s) + 1)
-        fitting = [f"{s}" for s in seconds if length % (s * front_end.sample_rate) == 0]
-        *others, last = fitting or [f"{length_s:g}"]
-        choices = f"{', '.join(others)} or {last}" if others else last
+        seconds = [
+            s for s in range(1, int(length_s) + 1) if length % (s * front_end.sample_rate) == 0
+        ]
+        choices = ", ".join(map(str, seconds or [length_s]))
         raise ValueError(
             f"step_s must divide the segment length: {length_s:g} s / {step_s:g} s is not a whole "
-            f"number; try {choices}"
+            f"number; try {' or '.join(choices.rsplit(', ', 1))}"
         )
     return step
 
@@ -151,7 +130,7 @@ def non_overlapping(segments: pd.DataFrame, front_end: FrontEnd) -> np.ndarray:
     Returns
     -------
     np.ndarray [shape=(len(segments),), dtype=bool]
-        True for the first segment and for every one that starts a whole number of lengths later.
+        True for the first segment and for each one a whole number of lengths later.
     """
     step_s = segments["start_s"].diff().iloc[1:2].min()  # NaN if there is one segment
     every = 1 if np.isnan(step_s) else round(front_end.segment_s / step_s)

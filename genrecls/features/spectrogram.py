@@ -89,20 +89,7 @@ def is_silent(log_mel: np.ndarray, front_end: FrontEnd) -> np.ndarray:
 
 
 def mel_power(y: np.ndarray, front_end: FrontEnd) -> np.ndarray:
-    """Compute the mel spectrogram of samples as power; see :func:`mel_spectrogram`.
-
-    Parameters
-    ----------
-    y : np.ndarray [shape=(..., n)]
-        Samples at ``front_end.sample_rate``. Leading axes are a batch.
-    front_end : FrontEnd
-        Settings of windows and bands.
-
-    Returns
-    -------
-    np.ndarray [shape=(..., n_mels, 1 + n // hop_length), dtype=float32], >= 0
-        Power, lowest band first.
-    """
+    """Compute the mel spectrogram as power; parameters as in :func:`mel_spectrogram`."""
     y = np.asarray(y, np.float32)
     n, n_fft, hop = y.shape[-1], front_end.n_fft, front_end.hop_length
     if n <= n_fft // 2:
@@ -138,18 +125,7 @@ def _band_edges(front_end: FrontEnd) -> np.ndarray:
 
 
 def mel_frequencies(front_end: FrontEnd) -> np.ndarray:
-    """Return the centre frequency of every mel band.
-
-    Parameters
-    ----------
-    front_end : FrontEnd
-        Settings with the number and the range of the bands.
-
-    Returns
-    -------
-    np.ndarray [shape=(n_mels,)] (in Hz), increasing
-        Centre frequencies.
-    """
+    """Return the centre frequency of every mel band [shape=(n_mels,)] (in Hz)."""
     return _band_edges(front_end)[1:-1]
 
 
