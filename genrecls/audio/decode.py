@@ -1,8 +1,4 @@
-"""Decode sound files of any common format with FFmpeg, through PyAV.
-
-The content of a file decides how it is decoded, not its name. Nothing has to be installed beside
-the Python packages.
-"""
+"""Decode sound files of all common formats to floating-point samples."""
 
 from __future__ import annotations
 
@@ -10,20 +6,21 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
+from typing import Any
 
 import av
+import av.audio
 import numpy as np
-from av.audio.frame import AudioFrame
-from av.audio.stream import AudioStream as ContainerStream
 from av.container import InputContainer
+from av.error import FFmpegError
 
 from genrecls._utils import parallel
+from genrecls.audio.container import open_container, raise_audio_error
 from genrecls.audio.resample import resample, to_mono
-from genrecls.errors import AudioError, AudioWarning
+from genrecls.errors import AudioWarning
 
 #: File name endings by which sound files are recognized in a folder.
 EXTENSIONS = frozenset(
@@ -31,22 +28,14 @@ EXTENSIONS = frozenset(
     ".wave .webm .wma".split()
 )
 
-# Other formats of FFmpeg have weak signatures: the one of a game console matches any plain
-# samples without a header.
-_CONTAINERS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,matroska,mov,mp3,mpc,mpc8,mpeg,"
-    "mpegts,ogg,rm,tta,voc,w64,wav,wv"
-)
+# At other rates, a damaged header is more likely than music.
+_SAMPLE_RATES = range(4_000, 768_001)
 
-# At other rates a damaged header is more likely than music.
-_RATES = range(4_000, 768_001)
-
-# Encoders pad, so that an intact file may be a few MP3 frames (0.1 s) shorter than its header
-# states.
+# The headers of intact MP3 files promise up to 0.1 s too much, because encoders pad the sound.
 _MAX_SHORTFALL_S = 0.5
 
-# Lossy codecs exceed full scale by a few dB at most. Samples that are 12 dB above full scale are
-# damaged, or they are integers that were stored as floats.
+# Lossy codecs exceed full scale by a few dB. Samples 12 dB above it are damaged, or they are
+# integers that were stored as floats.
 _MAX_PEAK = 4.0
 _AUDIBLE_PEAK = 1.5
 
@@ -55,7 +44,7 @@ _BLOCK = 1 << 17  # in samples: 1 MB of stereo
 
 @dataclass(frozen=True)
 class Decoded:
-    """The samples of a file, unchanged.
+    """All samples of a file, unchanged.
 
     Attributes
     ----------
@@ -66,7 +55,7 @@ class Decoded:
     codec : str
         FFmpeg's name of the codec in upper case, such as ``'MP3'`` or ``'PCM_S16LE'``.
     problems : tuple of str
-        One sentence for each defect of the file.
+        One phrase for each defect of the file.
     """
 
     samples: np.ndarray
@@ -77,9 +66,7 @@ class Decoded:
 
 @dataclass
 class AudioStream:
-    """Sound that is decoded block by block while it is iterated over, once.
-
-    The blocks are arrays [shape=(n, channels), dtype=float32].
+    """Sound in blocks [shape=(n, channels), dtype=float32]; can be iterated over once.
 
     Attributes
     ----------
@@ -88,36 +75,58 @@ class AudioStream:
     codec : str
         FFmpeg's name of the codec in upper case, such as ``'MP3'`` or ``'PCM_S16LE'``.
     duration_s : float >= 0 (in seconds)
-        Duration according to the header of the file; 0 if the header states none.
-    problems : list of str
-        One sentence for each defect of the file. The list is complete after the last block.
+        Duration according to the header; 0 if the header does not state it.
     blocks : iterator of np.ndarray
-        The source of the blocks.
+        Blocks as they are decoded, not yet checked.
+    clip : bool
+        Clip samples to [-1, 1].
+    path : str or path-like
+        The file, for error messages.
+    problems : list of str
+        One phrase for each defect of the file. The list is complete after the last block.
     """
 
     sample_rate: int
     codec: str
     duration_s: float
-    problems: list[str]
     blocks: Iterator[np.ndarray]
+    clip: bool = True
+    path: str | PathLike = ""
+    problems: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return self.blocks
+        n, peak = 0, 0.0
+        with raise_audio_error(self.path):
+            for block in self.blocks:
+                block_peak = float(max(block.max(), -block.min()))
+                if not math.isfinite(block_peak):
+                    raise ValueError("some samples are NaN or infinite")
+                n, peak = n + len(block), max(peak, block_peak)
+                if peak > _MAX_PEAK:
+                    raise ValueError(f"samples reach {peak:.3g} where full scale is 1")
+                yield np.clip(block, -1, 1) if self.clip and block_peak > 1 else block
+        decoded_s = n / self.sample_rate
+        if self.duration_s - decoded_s > _MAX_SHORTFALL_S:
+            self.problems.append(
+                f"the header promises {self.duration_s:.1f} s, {decoded_s:.1f} s can be decoded"
+            )
+        if peak > _AUDIBLE_PEAK:
+            self.problems.append(f"samples reach {peak:.3g}; they are clipped at full scale (1)")
 
 
 @contextmanager
 def open_audio(
     path: str | PathLike, *, clip: bool = True, prefetch: bool = False
 ) -> Iterator[AudioStream]:
-    """Open a sound file, or the sound of a video file, to read it block by block.
+    """Open a sound file, or the sound of a video file, to decode it in blocks.
 
-    The memory does not depend on the length of the file. If the sample rate or the number of
-    channels changes within the file, all blocks are converted to those at its start.
+    The memory does not depend on the length of the file. Where the sample rate or the channels
+    change within the file, the blocks are converted to those at its start.
 
     Parameters
     ----------
     path : str or path-like
-        The file.
+        The file; its content decides how it is decoded, not its name.
     clip : bool
         Clip samples to [-1, 1].
     prefetch : bool
@@ -126,51 +135,45 @@ def open_audio(
     Yields
     ------
     AudioStream
-        The blocks; to be read before the ``with`` statement ends.
+        The blocks.
 
     Raises
     ------
     AudioError
-        If the file cannot be decoded or is not sound: nothing at all, values that are not
-        finite, or values far above full scale. It is raised on opening or while reading.
+        On opening or while reading: if the file cannot be decoded, contains no sound, or has
+        samples that are not finite or far above full scale.
     """
-    with open_container(path) as container, ExitStack() as stack:
-        problems: list[str] = []
-        with _raise_audio_error(path):
+    problems: list[str] = []
+    with open_container(path) as container:
+        with raise_audio_error(path):
             stream = _select_stream(container)
             packets = container.demux(stream)
             first_packet = next(packets)
-            duration_s = _header_duration(container, stream, first_packet.pos or 0)
+            duration_s = _stated_duration(container, stream, first_packet.pos or 0)
             packets = itertools.chain([first_packet], packets)
-            frames = _decode_packets(container, packets, problems)
+            frames = _decode_packets(packets, container, problems)
             first = next(frames, None)
             if first is None:
-                raise ValueError("no audio in the file")
-            if first.sample_rate not in _RATES:
+                raise ValueError("; ".join(["no audio in the file", *problems]))
+            if first.sample_rate not in _SAMPLE_RATES:
                 raise ValueError(f"a sample rate of {first.sample_rate} Hz is not plausible")
             codec = stream.codec_context.codec.canonical_name.upper()
         blocks = _convert(first, itertools.chain([first], frames), problems)
         if prefetch:
-            blocks = stack.enter_context(closing(parallel.prefetch(blocks)))
-        audio = AudioStream(first.sample_rate, codec, duration_s, problems, blocks)
-        audio.blocks = _check_blocks(path, audio, blocks, clip)
-        yield audio
+            blocks = parallel.prefetch(blocks)
+        with closing(blocks):  # pyright: ignore[reportArgumentType]: it is a generator
+            yield AudioStream(first.sample_rate, codec, duration_s, blocks, clip, path, problems)
 
 
 def stream_array(y: np.ndarray, sample_rate: int | None) -> AudioStream:
-    """Present samples in memory as the one block of a file.
+    """Return samples in memory as a stream of one block.
 
     Parameters
     ----------
     y : np.ndarray [shape=(n,) or (channels, n)]
-        Floats, where full scale is 1.
+        Floats, where full scale is 1. What exceeds full scale is clipped.
     sample_rate : int > 0 (in Hz)
         Sample rate of ``y``.
-
-    Returns
-    -------
-    AudioStream
-        The samples, clipped to [-1, 1].
 
     Raises
     ------
@@ -179,7 +182,7 @@ def stream_array(y: np.ndarray, sample_rate: int | None) -> AudioStream:
         not finite, or far above full scale.
     """
     if not sample_rate or sample_rate <= 0:
-        raise ValueError("an array does not contain its sample rate: give sample_rate, in Hz")
+        raise ValueError("the sample rate of an array is unknown: give sample_rate, in Hz")
     y = np.atleast_2d(y)
     if y.ndim > 2 or y.shape[0] > y.shape[1] or not np.issubdtype(y.dtype, np.floating):
         raise ValueError(
@@ -188,17 +191,17 @@ def stream_array(y: np.ndarray, sample_rate: int | None) -> AudioStream:
         )
     peak = float(np.abs(y).max())
     if not peak <= _MAX_PEAK:  # This is also true for NaN.
-        raise ValueError(f"samples must be in [-1, 1]; these reach {peak:.3g}")
+        raise ValueError(f"samples reach {peak:.3g} where full scale is 1")
     block = np.ascontiguousarray(y.T, np.float32)
-    audio = AudioStream(int(sample_rate), "array", len(block) / sample_rate, [], iter([block]))
-    audio.blocks = _check_blocks("array", audio, audio.blocks, clip=True)
-    return audio
+    return AudioStream(int(sample_rate), "array", len(block) / sample_rate, iter([block]))
 
 
 def load_audio(
     path: str | PathLike, *, sample_rate: int | None = None, mono: bool = True
 ) -> tuple[np.ndarray, int]:
     """Decode a sound file, or the sound of a video file.
+
+    FFmpeg decodes it, through PyAV. Nothing has to be installed beside the Python packages.
 
     Parameters
     ----------
@@ -212,15 +215,15 @@ def load_audio(
     Returns
     -------
     y : np.ndarray [shape=(n,) if mono, else (channels, n), dtype=float32]
-        Samples in [-1, 1]; what exceeds full scale after decoding or resampling is clipped.
+        Samples, clipped to [-1, 1]: lossy codecs and resampling exceed full scale a little.
     sample_rate : int > 0 (in Hz)
         Sample rate of ``y``.
 
     Raises
     ------
     AudioError
-        If the file cannot be decoded or is not sound: nothing at all, values that are not
-        finite, or values far above full scale.
+        If the file cannot be decoded, contains no sound, or has samples that are not finite or
+        far above full scale.
 
     Warns
     -----
@@ -240,8 +243,7 @@ def load_audio(
     warn_problems(path, audio.problems)
     rate = audio.sample_rate
     if sample_rate is not None and sample_rate != rate:
-        y = np.clip(resample(y, rate, sample_rate), -1.0, 1.0)
-        rate = sample_rate
+        y, rate = np.clip(resample(y, rate, sample_rate), -1.0, 1.0), sample_rate
     return np.ascontiguousarray(y), rate
 
 
@@ -252,11 +254,6 @@ def decode(path: str | PathLike) -> Decoded:
     ----------
     path : str or path-like
         The file.
-
-    Returns
-    -------
-    Decoded
-        The samples and the properties of the file.
 
     Raises
     ------
@@ -276,7 +273,7 @@ def warn_problems(path: str | PathLike, problems: Sequence[str], *, stacklevel: 
     path : str or path-like
         The file.
     problems : sequence of str
-        The problems, such as those of an :class:`AudioStream`.
+        Problems, such as those of an :class:`AudioStream`.
     stacklevel : int > 0
         See :func:`warnings.warn`.
     """
@@ -284,131 +281,75 @@ def warn_problems(path: str | PathLike, problems: Sequence[str], *, stacklevel: 
         warnings.warn(f"{str(path)!r}: {problem}", AudioWarning, stacklevel=stacklevel + 1)
 
 
-@contextmanager
-def open_container(path: str | PathLike) -> Iterator[InputContainer]:
-    """Open a media file with FFmpeg, which cannot reach any other file or address.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file.
-
-    Yields
-    ------
-    av.container.InputContainer
-        The open file.
-
-    Raises
-    ------
-    AudioError
-        If the file cannot be opened.
-    """
-    with ExitStack() as stack:
-        with _raise_audio_error(path):
-            _check_file(Path(path))
-            # FFmpeg gets an open file, because it would take some names for addresses. Without
-            # any protocol, a playlist cannot make it open other files.
-            file = stack.enter_context(open(path, "rb"))
-            options = {"protocol_whitelist": "none", "format_whitelist": _CONTAINERS}
-            try:
-                container = av.open(file, metadata_errors="replace", options=options)
-            except TypeError:  # From PyAV 19 on there is no such argument.
-                container = av.open(file, options=options)
-            stack.enter_context(container)
-        yield container
-
-
-def _check_file(path: Path) -> None:
-    for failed, reason, advice in (
-        (not path.exists(), "does not exist", "Check the path."),
-        (path.is_dir(), "is a folder", "Name a file inside it."),
-        (not path.is_dir() and not path.is_file(), "is not a regular file", "Save it as a file."),
-        (path.is_file() and not path.stat().st_size, "is empty", "Download or export it again."),
-    ):
-        if failed:
-            raise AudioError(path, {"file": reason}, advice)
-
-
-@contextmanager
-def _raise_audio_error(path: str | PathLike) -> Iterator[None]:
-    """Turn every error of reading a file into an AudioError: damaged files cause any of them."""
-    try:
-        yield
-    except AudioError:
-        raise
-    except PermissionError as error:
-        raise AudioError(path, {"file": error.strerror}, "Check that you may read it.") from error
-    except Exception as error:
-        reason = getattr(error, "strerror", None) or str(error) or repr(error)
-        advice = "Play it to hear whether it is complete; export it again."
-        raise AudioError(path, {"FFmpeg": reason}, advice) from error
-
-
-def _select_stream(container: InputContainer) -> ContainerStream:
-    """Return the best audio stream, or the first one that can be decoded."""
+def _select_stream(container: InputContainer) -> av.audio.AudioStream:
+    """Return the best audio stream, or else the first one that FFmpeg has a decoder for."""
     best = container.streams.best("audio")
     for stream in (best, *container.streams.audio):
-        # PyAV has no codec context where FFmpeg has no decoder.
-        if isinstance(stream, ContainerStream) and stream.codec_context is not None:
+        # Without a decoder, a stream has no codec context.
+        if isinstance(stream, av.audio.AudioStream) and stream.codec_context:
             return stream
-    found = "no decoder for its audio" if container.streams.audio else "no audio in the file"
-    raise ValueError(found)
+    raise ValueError("unknown codec" if container.streams.audio else "no audio in the file")
 
 
-def _header_duration(container: InputContainer, stream: ContainerStream, start: int) -> float:
-    """Return the duration in seconds that the header states, or 0."""
+def _stated_duration(
+    container: InputContainer, stream: av.audio.AudioStream, start_byte: int
+) -> float:
+    """Return the duration that the header states in seconds, or 0."""
     if not stream.duration or not stream.time_base:
         return 0.0
     duration_s = float(stream.duration * stream.time_base)
-    # If the header states no duration, FFmpeg guesses it from the first bit rate.
-    bit_rate = stream.codec_context.bit_rate
-    guess_s = 8 * (container.size - start) / bit_rate if bit_rate else 0.0
-    is_guess = container.format.name in ("aac", "mp3") and abs(duration_s - guess_s) < 0.001
-    return 0.0 if is_guess else duration_s
+    # Where the header states none, FFmpeg guesses it from the first bit rate.
+    bit_rate = stream.codec_context.bit_rate or math.inf
+    guess_s = 8 * (container.size - start_byte) / bit_rate
+    guessed = container.format.name in ("aac", "mp3") and abs(duration_s - guess_s) < 0.001
+    return 0.0 if guessed else duration_s
 
 
 def _decode_packets(
-    container: InputContainer, packets: Iterable[av.Packet], problems: list[str]
-) -> Iterator[AudioFrame]:
-    damaged = used = 0
-    for packet in packets:
-        used += packet.size
-        try:
-            yield from packet.decode()
-        except av.error.FFmpegError:
-            damaged += 1
+    packets: Iterable[av.Packet], container: InputContainer, problems: list[str]
+) -> Iterator[av.AudioFrame]:
+    n_bytes = damaged = 0
+    try:
+        for packet in packets:
+            n_bytes += packet.size
+            try:
+                yield from packet.decode()
+            except FFmpegError:
+                damaged += 1
+    except FFmpegError as error:
+        problems.append(f"the rest of the file cannot be read: {error.strerror}")
     if damaged:
         problems.append(f"{damaged} damaged packets were skipped")
-    # The size field of a WAV file has 32 bits and starts again from 0 at 4 GiB.
-    if container.format.name == "wav" and used < container.size / 2:
-        problems.append(f"only {used} of {container.size} bytes are sound according to the header")
+    # A size field in a WAV header has 32 bits, which are too few for 4 GB.
+    if container.format.name == "wav" and n_bytes < container.size / 2:
+        problems.append(f"the header describes only {n_bytes} of {container.size} bytes as sound")
 
 
 def _convert(
-    first: AudioFrame, frames: Iterable[AudioFrame], problems: list[str]
+    first: av.AudioFrame, frames: Iterable[av.AudioFrame], problems: list[str]
 ) -> Iterator[np.ndarray]:
-    """Gather frames to blocks of floats, all with the rate and the channels of the first frame."""
-    runs = itertools.groupby(frames, lambda x: (x.sample_rate, x.layout.name, x.format.name))
+    """Convert frames to long blocks with the sample rate and the channels of the first frame."""
     rates, layouts = set(), set()
+    runs = itertools.groupby(frames, lambda x: (x.sample_rate, x.layout.name, x.format.name))
     for (rate, layout, _), run in runs:
         rates.add(rate)
         layouts.add(layout)
         resampler = av.AudioResampler("flt", first.layout, first.sample_rate)
-        for gathered in itertools.chain(_gather(run), [None]):
-            for x in resampler.resample(gathered):
-                if x is not None:
-                    channels = x.layout.nb_channels
-                    # AudioFrame.to_ndarray would copy the samples.
-                    samples = np.frombuffer(x.planes[0], np.float32, x.samples * channels)
-                    yield samples.reshape(-1, channels)
+        for joined in _join(run):
+            for frame in filter(None, resampler.resample(joined)):
+                channels = frame.layout.nb_channels
+                # AudioFrame.to_ndarray would copy the samples.
+                samples: Any = frame.planes[0]
+                block = np.frombuffer(samples, np.float32, frame.samples * channels)
+                yield block.reshape(-1, channels)
     if len(rates) > 1:
-        problems.append(f"the sample rate changes; all is resampled to {first.sample_rate} Hz")
+        problems.append(f"the sample rate changes; all sound has {first.sample_rate} Hz now")
     if len(layouts) > 1:
-        problems.append(f"the channels change; all is converted to {first.layout.name}")
+        problems.append(f"the channels change; all sound is {first.layout.name} now")
 
 
-def _gather(frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:
-    """Join frames of a few milliseconds to long ones."""
+def _join(frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame | None]:
+    """Join frames of a few milliseconds to long ones, and end with None."""
     fifo = av.AudioFifo()
     for frame in frames:
         frame.pts = None  # AudioFifo refuses frames after a gap.
@@ -417,35 +358,4 @@ def _gather(frames: Iterable[AudioFrame]) -> Iterator[AudioFrame]:
             yield fifo.read()
     if fifo.samples:
         yield fifo.read()
-
-
-def _check_blocks(
-    path: str | PathLike, audio: AudioStream, blocks: Iterator[np.ndarray], clip: bool
-) -> Iterator[np.ndarray]:
-    """Pass on blocks, refuse those that are not sound, and list what is wrong with them."""
-    frames = samples = bad = 0
-    peak = 0.0
-    with _raise_audio_error(path):
-        for block in blocks:
-            frames, samples = frames + len(block), samples + block.size
-            block_peak = float(max(block.max(), -block.min()))
-            if not math.isfinite(block_peak):
-                bad += int(np.count_nonzero(~np.isfinite(block)))
-            else:
-                peak = max(peak, block_peak)
-            # A file that is refused is read to its end, to count the bad samples.
-            if not bad and peak <= _MAX_PEAK:
-                yield np.clip(block, -1, 1) if clip and block_peak > 1 else block
-        if not samples:
-            raise ValueError("no audio in the file")
-        if bad:
-            raise ValueError(f"{bad} of {samples} samples are NaN or infinite")
-        if peak > _MAX_PEAK:
-            raise ValueError(f"samples reach {peak:.3g} where full scale is 1")
-    decoded_s = frames / audio.sample_rate
-    if audio.duration_s - decoded_s > _MAX_SHORTFALL_S:
-        audio.problems.append(
-            f"the header states {audio.duration_s:.1f} s, but only {decoded_s:.1f} s can be decoded"
-        )
-    if peak > _AUDIBLE_PEAK:
-        audio.problems.append(f"samples reach {peak:.3g}; what exceeds full scale (1) is clipped")
+    yield None

@@ -1,24 +1,25 @@
-"""Tags of sound files."""
+"""Read the tags of sound files."""
 
 from __future__ import annotations
 
 from os import PathLike
 
-from genrecls.audio.decode import open_container
+from genrecls.audio.container import open_container
 from genrecls.errors import AudioError
 
 
 def read_tags(path: str | PathLike) -> dict[str, str]:
-    """What a file says of itself (ID3, Vorbis comments, MP4 atoms).
+    """Read artist, album and title (ID3 tags, Vorbis comments or MP4 atoms).
 
     Parameters
     ----------
     path : str or path-like
+        The file.
 
     Returns
     -------
     dict of str to str
-        ``artist``, ``album`` and ``title`` where they are given; empty for what is no sound file.
+        ``artist``, ``album`` and ``title``, if the file has them; empty if it is not a sound file.
     """
     try:
         with open_container(path) as container:
@@ -28,5 +29,5 @@ def read_tags(path: str | PathLike) -> dict[str, str]:
                 tags = {**stream.metadata, **tags}
     except AudioError:
         return {}
-    known = {name.lower(): text.strip() for name, text in tags.items()}
-    return {name: known[name] for name in ("artist", "album", "title") if known.get(name)}
+    tags = {name.lower(): text.strip() for name, text in tags.items()}
+    return {name: tags[name] for name in ("artist", "album", "title") if tags.get(name)}
