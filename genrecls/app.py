@@ -6,9 +6,7 @@ after ten minutes at the latest, and all uploads are deleted when the command en
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import os
 import signal
 import sys
@@ -19,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from genrecls import plots
 from genrecls._utils.paths import data_dir
@@ -31,13 +30,16 @@ from genrecls.inspection.saliency import SALIENCY_METHODS
 
 try:
     import gradio as gr
+    from gradio.themes import Default
 except ImportError as error:
     raise ImportError(f'{error}; the page is an extra of genrecls: pip install ".[app]"') from error
 
-_STEP_S = 3.0
 _CHECK_EVERY_S, _MAX_AGE_S = 60, 540  # together ten minutes
-_MAX_WAITING = 50  # tracks
 _N_EXAMPLES = 4
+_CAPTION = (
+    "Grad-CAM: bright regions make the predicted genre more probable. Occlusion: the genre is less "
+    "probable without a red region, and more probable without a blue one."
+)
 
 
 def serve(
@@ -68,12 +70,12 @@ def serve(
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
         page = make_page(classifier, max_mb=max_mb, max_minutes=max_minutes)
         # Gradio's own fonts would be loaded from another machine.
-        fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
-        page.queue(max_size=_MAX_WAITING).launch(
+        theme = Default(font="system-ui", font_mono="monospace")
+        page.queue(max_size=50).launch(
             server_name=host,
             server_port=port,
             max_file_size=f"{max_mb}mb",
-            theme=gr.themes.Default(**fonts),
+            theme=theme,
             share=False,
             ssr_mode=False,
             footer_links=[],
@@ -118,66 +120,64 @@ def make_page(classifier: GenreClassifier, *, max_mb: int, max_minutes: float) -
             track.keep_in_cache |= {str(file) for file in files if file.is_file()}
         label = gr.HTML(elem_id="prediction")
         # Without buttons, because "share" would send the track to another machine.
-        hidden = {"visible": False, "interactive": False, "buttons": []}
-        player = gr.Audio(label="Player", elem_id="player", **hidden)
-        taggram = gr.HTML(elem_id="taggram")
+        player = gr.Audio(label="Player", elem_id="player", visible=False, buttons=[])
+        taggram = gr.Plot(label="Taggram", elem_id="taggram", visible=False)
         state = gr.State(time_to_live=_MAX_AGE_S)
-        segment = gr.Dropdown(label="Explain the segment", visible=False)
-        maps = gr.HTML(elem_id="maps")
-        empty = {
-            player: gr.Audio(None, visible=False),
-            label: "",
-            taggram: "",
-            state: None,
-            segment: gr.Dropdown([], visible=False),
-            maps: "",
-        }
+        segment = gr.Dropdown(label="Explain the segment", info=_CAPTION, visible=False)
+        maps = gr.Plot(label="Explanation", elem_id="maps", visible=False)
+        outputs = [label, player, taggram, state, segment, maps]
 
         def predict(path: str | None) -> dict[Any, Any]:
+            parts = (player, taggram, segment, maps)
+            values = {part: gr.update(value=None, visible=False) for part in parts}
+            values |= {label: "", state: None}
             if path is None:
-                return empty
+                return values
             try:
                 prediction, notes = _predict(classifier, path, max_minutes)
             except AudioError as error:
-                renamed = AudioError(Path(path).name, error.reasons, error.advice)
-                return empty | {label: _format_alert(str(renamed))}
+                message = str(AudioError(Path(path).name, error.reasons, error.advice))
+                alert = f'<p role="alert"><strong>{html.escape(message)}</strong></p>'
+                return values | {label: alert}
             times, best = _list_segments(prediction)
-            return {
-                player: gr.Audio(path, visible=True),
+            return values | {
                 label: _format_prediction(prediction, notes),
-                taggram: _embed(prediction.plot(), "Probability of each genre over time"),
+                player: gr.Audio(path, visible=True),
+                taggram: gr.Plot(_close(prediction.plot()), visible=True),
                 state: prediction,
                 segment: gr.Dropdown(times, value=best, visible=True),
-                maps: "",
             }
 
-        def explain(prediction: Prediction | None, i: int | None) -> str:
+        def explain(prediction: Prediction | None, i: int | None) -> gr.Plot:
             if i is None:
-                return ""
+                return gr.Plot(visible=False)
             if prediction is None:
-                return _format_alert("The prediction has been deleted. Upload the track again.")
-            return _explain(classifier, prediction, i)
+                raise gr.Error("The prediction has been deleted. Upload the track again.")
+            return gr.Plot(_explain(classifier, prediction, i), visible=True)
 
         # One at a time, because neither matplotlib nor catching warnings is thread-safe.
         options = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
-        changed = track.change(predict, track, list(empty), **options)
+        changed = track.change(predict, track, outputs, **options)
         changed.then(explain, [state, segment], maps, **options)
         segment.input(explain, [state, segment], maps, **options)
     return page
 
 
 def _describe(classifier: GenreClassifier, max_mb: int, max_minutes: float) -> str:
-    name, genres = html.escape(classifier.name), html.escape(", ".join(classifier.genres))
-    synthetic = (
-        "<p><strong>This model was trained on synthetic music only. Do not rely on its predictions "
-        "for real music.</strong></p>"
-    )
-    return (
-        f"<h1>Sound is a picture too</h1><p>Upload a track, and the model <em>{name}</em> predicts "
-        f"its genre: {genres}. The result is “not sure” if the probability is below "
-        f"{MIN_CONFIDENCE:g}. A track may have up to {max_mb} MB and {max_minutes:g} minutes. It is "
-        f"not sent to any other machine, and it is deleted after ten minutes at the latest.</p>"
-    ) + (synthetic if getattr(classifier, "synthetic", False) else "")
+    texts = [
+        f"Upload a track, and the model {classifier.name} predicts its genre: "
+        f"{', '.join(classifier.genres)}. If the probability is below {MIN_CONFIDENCE:g}, the "
+        f"result is “not sure”.",
+        f"A track may have up to {max_mb} MB and {max_minutes:g} minutes. It is not sent to any "
+        f"other machine, and it is deleted after ten minutes at the latest.",
+    ]
+    if getattr(classifier, "synthetic", False):
+        texts.append("The model was trained on synthetic music only: do not rely on its results.")
+    return "<h1>Sound is a picture too</h1>" + _format_paragraphs(texts)
+
+
+def _format_paragraphs(texts: list[str]) -> str:
+    return "".join(f"<p>{html.escape(text)}</p>" for text in texts)
 
 
 def _find_examples(classifier: GenreClassifier) -> list[Path]:
@@ -195,7 +195,7 @@ def _predict(
     """Return the prediction and the text of all warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AudioWarning)
-        prediction = classifier.predict(path, step_s=_STEP_S, max_duration_s=60 * max_minutes)
+        prediction = classifier.predict(path, step_s=3.0, max_duration_s=60 * max_minutes)
     texts = [str(w.message) for w in caught if issubclass(w.category, AudioWarning)]
     return prediction, [text.replace(path, Path(path).name) for text in texts]
 
@@ -211,39 +211,20 @@ def _list_segments(prediction: Prediction) -> tuple[list[tuple[str, int]], int]:
     return [(text, i) for i, text in enumerate(times)], best
 
 
-def _explain(classifier: GenreClassifier, prediction: Prediction, i: int) -> str:
-    log_mel, name = np.asarray(prediction.log_mels)[i], prediction.genre
-    genre = classifier.genres.index(name)
-    maps = {
-        key: method(classifier.model, log_mel, genre) for key, method in SALIENCY_METHODS.items()
-    }
+def _explain(classifier: GenreClassifier, prediction: Prediction, i: int) -> Figure:
+    log_mel, genre = np.asarray(prediction.log_mels)[i], classifier.genres.index(prediction.genre)
+    maps = {name: f(classifier.model, log_mel, genre) for name, f in SALIENCY_METHODS.items()}
     image = to_image(log_mel, classifier.front_end)
-    caption = (
-        f"Grad-CAM: bright regions raise the probability of {name}. Occlusion: without a red region "
-        f"{name} is less probable, without a blue region more probable."
-    )
-    return _embed(plots.saliency_maps(image, maps, classifier.front_end), caption)
+    return _close(plots.saliency_maps(image, maps, classifier.front_end))
+
+
+def _close(figure: Figure) -> Figure:
+    """Remove a figure from pyplot, which would keep it; Gradio can still draw it."""
+    plt.close(figure)
+    return figure
 
 
 def _format_prediction(prediction: Prediction, notes: list[str]) -> str:
-    texts = [plots.format_probabilities(prediction.probabilities), *notes]
-    return (
-        f'<p style="font-size:1.6em"><strong>{html.escape(prediction.label)}</strong></p>'
-        + "".join(f"<p>{html.escape(text)}</p>" for text in texts)
-    )
-
-
-def _format_alert(text: str) -> str:
-    return f'<p role="alert"><strong>{html.escape(text)}</strong></p>'
-
-
-def _embed(figure: plt.Figure, caption: str) -> str:
-    """Put a figure into the page itself, so that no file remains."""
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
-    plt.close(figure)
-    data, text = base64.b64encode(image.getvalue()).decode(), html.escape(caption)
-    return (
-        f'<figure><img style="width:100%" alt="{text}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{text}</figcaption></figure>"
-    )
+    label = f'<p style="font-size:1.6em"><strong>{html.escape(prediction.label)}</strong></p>'
+    shares = plots.format_probabilities(prediction.probabilities)
+    return label + _format_paragraphs([shares, *notes])
