@@ -96,7 +96,8 @@ def _tilt(y: np.ndarray, rate: int, rng: np.random.Generator, *, db_per_octave: 
     """Tilt the spectrum around 1 kHz; the gain is constant below 62.5 Hz and above 16 kHz."""
     hz = np.clip(fft.rfftfreq(y.shape[-1], 1 / rate), 62.5, 16000.0)
     gain = 10 ** (db_per_octave * np.log2(hz / 1000.0) / 20)
-    return np.asarray(fft.irfft(fft.rfft(y) * gain.astype(np.float32), y.shape[-1])), rate
+    spectrum = np.asarray(fft.rfft(y)) * gain.astype(np.float32)
+    return np.asarray(fft.irfft(spectrum, y.shape[-1])), rate
 
 
 #: Name and function of every transformation.

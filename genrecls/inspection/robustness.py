@@ -12,7 +12,7 @@ Transactions on Multimedia 16(6), 2014, DOI 10.1109/TMM.2014.2330697.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from os import PathLike
 from typing import Any
 
@@ -84,7 +84,7 @@ def measure_robustness(
     AudioError
         If a test track can no longer be decoded.
     """
-    settings: dict[Any, Any] = {
+    settings: dict[Hashable | None, Any] = {
         "n_tracks": n_tracks,
         "n_segments": n_segments,
         "random_seed": random_seed,
@@ -125,7 +125,7 @@ def measure_robustness(
         write_atomically(classifier.folder / ROBUSTNESS_FILE, saved.to_parquet)
 
 
-def _is_measured(classifier: GenreClassifier, settings: dict[Any, Any]) -> bool:
+def _is_measured(classifier: GenreClassifier, settings: dict[Hashable | None, Any]) -> bool:
     try:
         return settings.items() <= read_robustness(classifier).attrs.items()
     except ModelError:

@@ -66,7 +66,8 @@ def _to_input(model: Any, segment: np.ndarray) -> np.ndarray:
     segment = np.asarray(segment, np.float32)
     segment = segment[..., None] if segment.ndim == 2 else segment
     shape = model.input_shape[1:]
-    if tuple(n or m for n, m in zip(shape, segment.shape, strict=False)) != segment.shape:
+    fits = all(n in (None, m) for n, m in zip(shape, segment.shape, strict=False))
+    if len(shape) != segment.ndim or not fits:
         raise ValueError(f"the model takes segments of shape {shape}, not {segment.shape}")
     return segment
 
@@ -287,7 +288,8 @@ def channel_segments(run: GenreClassifier, features: Features, *, n: int = 3) ->
     """
     if features.front_end.log_mel_uid != run.front_end.log_mel_uid:
         raise ValueError("the features have another front end; prepare them with run.front_end")
-    segments, model = features.segments, run.model
+    segments = features.segments
+    model: Any = run.model
     means = keras.layers.GlobalAveragePooling2D()(_first_convolution(model).output)
     channels = keras.Model(model.inputs[0], means)
     starts = range(0, len(segments), _BATCH)
