@@ -22,9 +22,8 @@ def history(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Seque
     axes : sequence of two Axes, optional
         Axes for the loss and the accuracy; by default those of a new figure.
     """
-    if axes is None:
-        axes = plt.subplots(1, 2, figsize=(10, 3.2))[1].tolist()
-    for ax, name in zip(axes, ("loss", "accuracy"), strict=True):
+    panels: Sequence[Axes] = plt.subplots(1, 2, figsize=(10, 3.2))[1] if axes is None else axes
+    for ax, name in zip(panels, ("loss", "accuracy"), strict=True):
         ax.plot(table["epoch"], table[name], label="training")
         ax.plot(table["epoch"], table[f"val_{name}"], label="validation")
         if "stage" in table:
@@ -32,8 +31,8 @@ def history(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Seque
                 ax.axvline(epoch - 0.5, color="gray", ls=":", lw=1)
         ax.set(xlabel="Epoch", ylabel=name.capitalize())
         ax.legend()
-    axes[1].set_ylim(0, 1.02)
-    return axes
+    panels[1].set_ylim(0, 1.02)
+    return panels
 
 
 def fine_tuning(curves: pd.DataFrame, *, ax: Axes | None = None) -> Axes:

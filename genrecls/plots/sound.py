@@ -224,7 +224,8 @@ def first_layer(
     """
     rows = -(-len(maps) // columns)
     figure = plt.figure(figsize=(10, 2.6 + 1.75 * rows))
-    top, bottom = np.ravel(figure.subfigures(2, 1, height_ratios=[2.6, 1.75 * rows]))
+    panels: Any = figure.subfigures(2, 1, height_ratios=[2.6, 1.75 * rows])
+    top, bottom = panels
     spectrogram_image(image, front_end, ax=top.subplots()).set_title("Input image")
     axes = bottom.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for ax in axes.flat[len(maps) :]:

@@ -15,6 +15,9 @@ from genrecls._utils.io import write_atomically
 from genrecls.report.html import page
 from genrecls.report.markdown import escape, markdown
 
+# Dots per inch of the figures.
+_DPI = 120
+
 
 class Report:
     """A report and the folder with its tables and figures.
@@ -101,7 +104,7 @@ class Report:
             Text below the figure, which may contain any characters.
         """
         file, text = self._file(name), escape(caption)
-        figure.set_dpi(plt.rcParams["savefig.dpi"])
+        figure.set_dpi(_DPI)
         # savefig would draw the figure once more beforehand, to lay it out.
         FigureCanvasAgg(figure).print_png(f"{file}.png", metadata={"Software": None})
         figure.set_layout_engine("none")  # The SVG keeps the layout of the PNG.

@@ -56,9 +56,8 @@ def model_card(run: Run) -> str:
     >>> model_card(run).splitlines()[0]
     '# compact_cnn-default'
     """
-    segments, predictions = run.segments, run.predictions
-    test = predictions[predictions["split"] == "test"]
-    others = segments[segments["split"] != "test"]
+    segments, test = run.segments, run.predictions.query("split == 'test'")
+    groups = segments.groupby(segments["split"] == "test")["group"].unique()
     tracks = aggregate_tracks(test, run.genres)
     confident = calibrated(tracks, run.genres)
     probability = confident[probability_columns(run.genres)].max(axis=1)
@@ -67,7 +66,7 @@ def model_card(run: Run) -> str:
         "model_card.md",
         run=run,
         synthetic=is_synthetic(segments),
-        shared=len(set(test["group"]) & set(others["group"])),
+        shared=len(set(groups[True]) & set(groups[False])),
         split_table=join_header(split_table(segments)),
         licences=_licence_table(segments),
         scores=pd.DataFrame(
