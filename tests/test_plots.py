@@ -79,16 +79,24 @@ def test_confusion_shows_counts(ax):
 
 
 def test_history_draws_training_and_validation():
-    table = pd.DataFrame(dict(epoch=[0, 1], loss=[1, 0.5], val_loss=[1, 0.9],
-                              accuracy=[0.5, 1], val_accuracy=[0.5, 0.6]))  # fmt: skip
+    table = pd.DataFrame(
+        dict(
+            epoch=[0, 1],
+            loss=[1, 0.5],
+            val_loss=[1, 0.9],
+            accuracy=[0.5, 1],
+            val_accuracy=[0.5, 0.6],
+        )
+    )
     axes = plots.history(table)
     assert [line.get_label() for line in axes[0].lines] == ["training", "validation"]
     plt.close(axes[0].figure)
 
 
 def test_intervals_are_in_the_order_of_the_table_with_their_ends(ax):
-    table = pd.DataFrame({"label": ["a", "b"], "value": [0.5, 0.8], "low": [0.4, 0.6],
-                          "high": [0.7, 0.9]})  # fmt: skip
+    table = pd.DataFrame(
+        {"label": ["a", "b"], "value": [0.5, 0.8], "low": [0.4, 0.6], "high": [0.7, 0.9]}
+    )
     plots.intervals(table, ax=ax)
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
     assert ax.yaxis_inverted()
@@ -119,9 +127,13 @@ def test_history_marks_where_the_second_stage_begins():
 
 def test_fine_tuning_has_a_line_per_run_and_a_circle_where_stage_2_begins(ax):
     curves = pd.DataFrame(
-        {"run": ["a", "a", "b", "b", "b"], "stage": [0, 0, 1, 2, 2],
-         "time_s": [100, 200, 1, 2, 3], "test_f1": [0.5, 0.6, 0.7, 0.8, 0.9]}
-    )  # fmt: skip
+        {
+            "run": ["a", "a", "b", "b", "b"],
+            "stage": [0, 0, 1, 2, 2],
+            "time_s": [100, 200, 1, 2, 3],
+            "test_f1": [0.5, 0.6, 0.7, 0.8, 0.9],
+        }
+    )
     plots.fine_tuning(curves, ax=ax)
     assert labels(ax) == ("Training time (s)", "Macro F1, test segments")
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
@@ -131,9 +143,15 @@ def test_fine_tuning_has_a_line_per_run_and_a_circle_where_stage_2_begins(ax):
 
 def test_taggram_has_a_row_per_genre_and_a_cell_per_segment(ax):
     table = pd.DataFrame(
-        {"start_s": [0, 3, 6.0], "end_s": [15, 18, 21.0], "silent": [False, False, True],
-         "prob_a": [1, 0.5, 0], "prob_b": [0, 0.5, 1], "prob_c": [0, 0.0, 0]}
-    )  # fmt: skip
+        {
+            "start_s": [0, 3, 6.0],
+            "end_s": [15, 18, 21.0],
+            "silent": [False, False, True],
+            "prob_a": [1, 0.5, 0],
+            "prob_b": [0, 0.5, 1],
+            "prob_c": [0, 0.0, 0],
+        }
+    )
     plots.taggram(table, ax=ax)
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c"]
     assert ax.yaxis_inverted()
@@ -167,8 +185,15 @@ def test_saliency_maps_cover_the_axes_of_their_image():
 
 
 def test_channel_segments_have_a_row_per_channel_in_the_order_of_the_table():
-    table = pd.DataFrame({"channel": [1, 1, 2, 2], "rank": [1, -1, 1, -1], "genre": "a",
-                          "start_s": 0.0, "activation": [3.0, 1, 4, 2]})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "channel": [1, 1, 2, 2],
+            "rank": [1, -1, 1, -1],
+            "genre": "a",
+            "start_s": 0.0,
+            "activation": [3.0, 1, 4, 2],
+        }
+    )
     figure = plots.channel_segments(table, [np.zeros((*DEFAULT.shape, 3))] * 4, DEFAULT)
     titles = [ax.get_title() for ax in figure.get_axes()]
     assert titles == ["a, 0 s: 3", "a, 0 s: 1", "a, 0 s: 4", "a, 0 s: 2"]

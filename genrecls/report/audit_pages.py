@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pandas as pd
-from markupsafe import Markup
-
 from genrecls.corpus.audit import Audit
 from genrecls.report.markdown import markdown, render
 
@@ -32,28 +29,7 @@ def write_audit(found: Audit, folder: str | os.PathLike) -> Path:
     (folder / "audit.json").write_text(found.to_json(), encoding="utf-8")
     for name, table in found.tables.items():
         table.to_csv(folder / f"audit_{name}.csv", index=False, encoding="utf-8")
-        text = markdown(_with_dashes(table))
-        (folder / f"audit_{name}.md").write_text(text, encoding="utf-8")
-    tables = {name: _html_table(table) for name, table in found.tables.items()}
-    text = render("audit.html", corpus=found.corpus, warnings=found.warnings, tables=tables)
+        (folder / f"audit_{name}.md").write_text(markdown(table), encoding="utf-8")
+    text = render("audit.html", found=found)
     (folder / "audit.html").write_text(text, encoding="utf-8")
     return folder / "audit.html"
-
-
-def _with_dashes(table: pd.DataFrame) -> pd.DataFrame:
-    """Write missing values as dashes; they would be shown as nan."""
-    incomplete = [str(name) for name in table if table[name].isna().any()]
-    return table.assign(**{name: table[name].map(_cell).astype(object) for name in incomplete})
-
-
-def _cell(value) -> str:
-    if pd.isna(value):
-        return "–"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _html_table(table: pd.DataFrame) -> Markup:
-    if table.empty:
-        return Markup("")
-    text = table.to_html(index=False, border=0, na_rep="–", float_format="{:.4g}".format)
-    return Markup(text)

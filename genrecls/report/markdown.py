@@ -17,8 +17,8 @@ def markdown(table: pd.DataFrame) -> str:
     Parameters
     ----------
     table : pd.DataFrame
-        Cells and column names may contain anything. The floats of a column get the same number
-        of decimals, at most three.
+        Cells and column names may contain anything; a missing value becomes a dash. The floats of
+        a column get the same number of decimals, at most three.
     """
     columns = [_cells(table[name]) for name in table]
     rule = ["---:" if pd.api.types.is_numeric_dtype(table[name]) else "---" for name in table]
@@ -27,12 +27,14 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def _cells(column: pd.Series) -> list[str]:
+    values = column.dropna()
+    form = str
     if pd.api.types.is_integer_dtype(column):
-        return [f"{value:,}" for value in column]
-    if pd.api.types.is_float_dtype(column):
-        digits = max((len(f"{v:.3f}".rstrip("0").partition(".")[2]) for v in column), default=0)
-        return [f"{value:,.{digits}f}" for value in column]
-    return [escape(str(value)) for value in column]
+        form = "{:,}".format
+    elif pd.api.types.is_float_dtype(column):
+        digits = max((len(f"{v:.3f}".rstrip("0").partition(".")[2]) for v in values), default=0)
+        form = f"{{:,.{digits}f}}".format
+    return ["–" if pd.isna(value) else escape(form(value)) for value in column]
 
 
 def escape(text: str) -> str:

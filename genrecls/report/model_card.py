@@ -68,7 +68,7 @@ def model_card(run: Run) -> str:
         synthetic=is_synthetic(segments),
         shared=len(set(groups[True]) & set(groups[False])),
         split_table=join_header(split_table(segments)),
-        licences=_licence_table(segments),
+        licences=count_tracks(segments, ["genre", "licence"]) if "licence" in segments else None,
         scores=pd.DataFrame(
             {
                 f"tracks ({len(tracks)})": _scores(tracks, run.genres),
@@ -91,11 +91,10 @@ def is_synthetic(segments: pd.DataFrame) -> bool:
     return bool(segments["source"].str.contains("synthetic", case=False).all())
 
 
-def _licence_table(segments: pd.DataFrame) -> pd.DataFrame | None:
-    if "licence" not in segments:
-        return None
-    tracks = segments.drop_duplicates("track_id").groupby(["genre", "licence"]).size()
-    return tracks.rename("tracks").reset_index()
+def count_tracks(segments: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Count the tracks for each combination of values in some columns."""
+    tracks = segments.drop_duplicates("track_id")
+    return tracks.groupby(columns, sort=False).size().reset_index(name="tracks")
 
 
 def _scores(table: pd.DataFrame, genres: list[str]) -> pd.Series:

@@ -17,7 +17,7 @@ from genrecls.evaluation.tables import comparison_table, score_table, split_tabl
 from genrecls.report import sections
 from genrecls.report.document import Report
 from genrecls.report.markdown import join_header, render
-from genrecls.report.model_card import is_synthetic
+from genrecls.report.model_card import count_tracks, is_synthetic
 from genrecls.report.sound_figures import add_excerpts
 
 
@@ -54,12 +54,9 @@ def write_report(corpus_name: str) -> Path:
     return report.save()
 
 
-def _add_introduction(report: Report, runs: Sequence[Run]) -> None:
+def _add_comparison(report: Report, runs: Sequence[Run]) -> None:
     if is_synthetic(runs[0].segments):
         report.text(render("synthetic.md"))
-
-
-def _add_comparison(report: Report, runs: Sequence[Run]) -> None:
     report.section("Comparison")
     report.table("comparison", comparison_table(runs))
     report.text(render("comparison.md"))
@@ -77,11 +74,9 @@ def _add_splits(report: Report, runs: Sequence[Run]) -> None:
 def _add_sources(report: Report, runs: Sequence[Run]) -> None:
     segments = runs[0].segments
     columns = [name for name in ("genre", "source", "licence") if name in segments]
-    if "source" not in columns:
-        return
-    tracks = segments.drop_duplicates("track_id").groupby(columns, sort=False).size()
-    report.section("Sources")
-    report.table("sources", tracks.rename("tracks").reset_index())
+    if "source" in columns:
+        report.section("Sources")
+        report.table("sources", count_tracks(segments, columns))
 
 
 def _add_scores(report: Report, runs: Sequence[Run]) -> None:
@@ -99,26 +94,23 @@ def _add_test_tracks(report: Report, runs: Sequence[Run]) -> None:
 
 
 def _add_problem_tracks(report: Report, runs: Sequence[Run]) -> None:
-    tables = {}
-    for key, title in (("left_out", "Left out:"), ("notes", "Used with a warning:")):
-        rows = {tuple(row.values()): row for run in runs for row in run.card[key]}
-        if rows and not tables:
-            report.section("Tracks left out, and tracks used with a warning")
-        if rows:
-            report.table(key, pd.DataFrame(list(rows.values())), title)
+    titles = {"left_out": "Left out:", "notes": "Used with a warning:"}
+    rows = {key: [row for run in runs for row in run.card[key]] for key in titles}
+    if any(rows.values()):
+        report.section("Tracks left out, and tracks used with a warning")
+    for key in filter(rows.get, titles):
+        report.table(key, pd.DataFrame(rows[key]).drop_duplicates(), titles[key])
 
 
 def _add_versions(report: Report, runs: Sequence[Run]) -> None:
-    cards = pd.DataFrame([run.card for run in runs])[["name", "created", "machine"]]
-    versions = pd.DataFrame([run.card["versions"] for run in runs])
+    rows = [{"run": run.name, **run.card, **run.card["versions"]} for run in runs]
+    columns = ["run", "created", "machine", *dict.fromkeys(k for r in rows for k in r["versions"])]
     report.section("Versions")
-    table = cards.rename(columns={"name": "run"}).join(versions)
-    report.table("versions", table.fillna("–"))
+    report.table("versions", pd.DataFrame(rows)[columns].fillna("–"))
 
 
 #: Functions that add a section each. One that has nothing to show adds nothing.
 SECTIONS = (
-    _add_introduction,
     _add_comparison,
     _add_splits,
     _add_sources,
