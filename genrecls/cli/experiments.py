@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -62,7 +62,7 @@ def train(
         for preset_name in choose_names(preset, PRESETS, "preset"):
             if model_name not in Recipe.preset_models(preset_name) and "all" in (model, preset):
                 continue
-            changes = {"epochs": epochs} if epochs else {}
+            changes: dict[str, Any] = {"epochs": epochs} if epochs else {}
             if model_name in BACKBONES:
                 if weights:
                     changes["weights"] = None if weights == "random" else weights
@@ -113,7 +113,8 @@ def crossval(
             )
         )
         return
-    tested = predictions[predictions["run"].map(lambda name: cards[name]["split_by"] is None)]
+    whole = [name for name, card in cards.items() if card["split_by"] is None]
+    tested = predictions[predictions["run"].isin(whole)]
     scores = evaluation.cross_validated_scores(tested, music.genres)
     for level in ("track", "segment"):
         table = evaluation.summary_table(scores, level).set_index("run").T
