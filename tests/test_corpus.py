@@ -1,3 +1,5 @@
+"""The corpus: reading of folders and tables, splits, folds and the leak check."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,48 +20,72 @@ def make_files(root, *names):
     return root
 
 
-def test_folders_are_genres_and_test_folders_their_test_tracks(tmp_path):
-    make_files(tmp_path, "rap/MC - One.mp3", "rap/Crew/Two.wav", "rap_test/Three.ogg",
-               "classique/Four.FLAC", "classique/cover.jpg", ".hidden/x.mp3")  # fmt: skip
+def test_read_uses_folders_as_genres_and_test_folders_as_tests(tmp_path):
+    make_files(
+        tmp_path,
+        "rap/MC - One.mp3",
+        "rap/Crew/Two.wav",
+        "rap_test/Three.ogg",
+        "classique/Four.FLAC",
+        "classique/cover.jpg",
+        ".hidden/x.mp3",
+    )
     tracks = Corpus.read(tmp_path).tracks.set_index("title")
     assert tracks["genre"].to_dict() == dict(One="rap", Two="rap", Three="rap", Four="classique")
     assert tracks["artist"].to_dict() == dict(One="MC", Two="Crew", Three="", Four="")
     assert tracks["split"].to_dict() == dict(One="train", Two="train", Three="test", Four="train")
-    assert tracks["group"]["One"] == "artist:mc" and tracks["group"]["Four"].startswith("track:")
+    assert tracks["group"]["One"] == "artist:mc"
+    assert tracks["group"]["Four"].startswith("track:")
 
 
-def test_folders_are_genre_artist_album_track(tmp_path):
-    make_files(tmp_path, "rap/MC/First/1 - One.mp3", "rap/MC/Second/Two.mp3", "rap/Crew/Three.mp3",
-               "rap/MC - Four.mp3", "classique/Five.mp3")  # fmt: skip
+def test_read_finds_artist_and_album_folders(tmp_path):
+    make_files(
+        tmp_path,
+        "rap/MC/First/1 - One.mp3",
+        "rap/MC/Second/Two.mp3",
+        "rap/Crew/Three.mp3",
+        "rap/MC - Four.mp3",
+        "classique/Five.mp3",
+    )
     tracks = Corpus.read(tmp_path).tracks.set_index("title")
     assert tracks["artist"].to_dict() == dict(One="MC", Two="MC", Three="Crew", Four="MC", Five="")
     assert tracks["album"].to_dict() == dict(One="First", Two="Second", Three="", Four="", Five="")
     assert (tracks["genre"] == "rap").sum() == 4
-    # Albums do not part an artist.
+    # Two albums by the same artist are one group.
     assert tracks.loc[["One", "Two", "Four"], "group"].unique().tolist() == ["artist:mc"]
 
 
-def test_spellings_that_differ_in_case_and_spaces_are_one_artist(tmp_path):
-    make_files(tmp_path, "rap/MC  Six - a.mp3", "rap/mc six - b.mp3", "classique/É - c.mp3",
-               "classique/é - d.mp3")  # fmt: skip
+def test_read_groups_spellings_that_differ_in_case_and_spaces(tmp_path):
+    make_files(
+        tmp_path,
+        "rap/MC  Six - a.mp3",
+        "rap/mc six - b.mp3",
+        "classique/É - c.mp3",
+        "classique/é - d.mp3",
+    )
     tracks = Corpus.read(tmp_path).tracks.set_index("title")
     assert tracks["group"]["a"] == tracks["group"]["b"] != tracks["group"]["c"]
     assert tracks["group"]["c"] == tracks["group"]["d"]
     assert tracks["artist"]["a"] != tracks["artist"]["b"]
 
 
-def test_without_an_artist_the_album_is_the_group_and_without_that_the_track(tmp_path):
+def test_read_groups_by_album_and_then_track_without_artist(tmp_path):
     make_files(tmp_path, *"abcde")
     rows = ["a,x,MC,Hits", "b,x,,Hits", "c,y,,HITS", "d,y,,", "e,y,  ,"]
     (tmp_path / "tracks.csv").write_text("\n".join(["path,genre,artist,album", *rows]))
     tracks = Corpus.read(tmp_path).tracks.set_index("path")
     assert tracks["grouped_by"].tolist() == ["artist", "album", "album", "track", "track"]
-    assert tracks["group"].tolist() == ["artist:mc", "album:hits", "album:hits", "track:d",
-                                        "track:e"]  # fmt: skip
+    assert tracks["group"].tolist() == [
+        "artist:mc",
+        "album:hits",
+        "album:hits",
+        "track:d",
+        "track:e",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["flac", "ogg", "mp3"])
-def test_tags_name_the_artist_where_folder_and_name_do_not(tmp_path, kind):
+def test_read_takes_the_artist_from_tags_last(tmp_path, kind):
     make_files(tmp_path, "rap/MC/other.wav", "classique/untagged.wav")
     for i, name in enumerate(["rap/tagged", "rap/Somebody - Else", "rap/Folder/tagged"]):
         path = tmp_path / f"{name}.{kind}"
@@ -77,11 +103,13 @@ def test_tags_name_the_artist_where_folder_and_name_do_not(tmp_path, kind):
         "classique/untagged.wav": "",
     }
     assert tracks.loc[f"rap/tagged.{kind}", ["album", "group", "grouped_by"]].tolist() == [
-        "Œuvres", "artist:émile ünal", "artist"
-    ]  # fmt: skip
+        "Œuvres",
+        "artist:émile ünal",
+        "artist",
+    ]
 
 
-def test_a_table_may_leave_the_artist_to_the_tags(tmp_path):
+def test_read_completes_a_table_from_tags(tmp_path):
     for i, name in enumerate(["a.flac", "b.flac", "c.flac"]):
         with soundfile.SoundFile(tmp_path / name, "w", 22050, 1) as file:
             if name != "c.flac":
@@ -96,30 +124,31 @@ def test_a_table_may_leave_the_artist_to_the_tags(tmp_path):
     assert tracks["grouped_by"].tolist() == ["artist", "artist", "album"]
 
 
-def test_a_csv_names_tracks_and_its_other_columns_are_kept(tmp_path):
+def test_read_keeps_other_columns_of_a_table(tmp_path):
     make_files(tmp_path, "a.mp3", "b, c 'd' 🎹.mp3")
     table = pd.DataFrame(
         {"path": ["a.mp3", "b, c 'd' 🎹.mp3"], "genre": ["x", "y"], "bpm": ["90", "120"]}
     )
     table.to_csv(tmp_path / "tracks.csv", index=False)
     corpus = Corpus.read(tmp_path)
-    assert corpus.genres == ["x", "y"] and corpus.tracks["bpm"].tolist() == ["90", "120"]
+    assert corpus.genres == ["x", "y"]
+    assert corpus.tracks["bpm"].tolist() == ["90", "120"]
     assert corpus.tracks["path"].tolist() == table["path"].tolist()
     assert corpus.name == tmp_path.name == Corpus.corpus_name(tmp_path / "tracks.csv")
 
 
-def test_equal_titles_are_two_tracks(tmp_path):
+def test_read_gives_equal_titles_different_ids(tmp_path):
     make_files(tmp_path, "rap/A/Intro.mp3", "rap/B/Intro.mp3", "classique/C/Intro.mp3")
     assert Corpus.read(tmp_path).tracks["track_id"].nunique() == 3
 
 
-def test_a_number_before_the_title_is_no_artist(tmp_path):
+def test_read_ignores_track_numbers_before_the_title(tmp_path):
     make_files(tmp_path, "rap/01 - One.mp3", "rap/2. - MC - Two.mp3", "classique/C - Three.mp3")
     tracks = Corpus.read(tmp_path).tracks.set_index("title")
     assert tracks["artist"].to_dict() == {"One": "", "Two": "MC", "Three": "C"}
 
 
-def test_copies_of_a_file_are_one_group(tmp_path):
+def test_read_groups_copies_of_a_file(tmp_path):
     make_files(tmp_path, "rap/a.mp3", "rap/b.mp3", "classique/c.mp3")
     (tmp_path / "rap/b.mp3").write_bytes((tmp_path / "rap/a.mp3").read_bytes())
     groups = Corpus.read(tmp_path).tracks.set_index("title")["group"]
@@ -127,7 +156,7 @@ def test_copies_of_a_file_are_one_group(tmp_path):
 
 
 def union_find(groups, same):
-    """The closure by the book: unite rows that share a group or a key until nothing changes."""
+    """Unite rows that share a group or a key, pair by pair."""
     parent = list(range(len(groups)))
     for i in range(len(groups)):
         for j in range(i):
@@ -146,48 +175,60 @@ def walk(parent, i):
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=40))
-def test_groups_are_merged_through_all_that_link_them(rows):
+def test_merge_groups_agrees_with_a_simple_reference(rows):
     groups, same = [f"g{a:02}" for a, _ in rows], [f"s{b:02}" for _, b in rows]
     merged = merge_groups(pd.Series(groups), pd.Series(same))
     assert merged == union_find(groups, same)
     assert merge_groups(pd.Series(merged), pd.Series(same)) == merged
 
 
-def test_a_table_of_another_name_is_another_corpus(tmp_path):
+def test_corpus_name_includes_the_name_of_a_table(tmp_path):
     make_files(tmp_path, "a.mp3", "b.mp3")
     (tmp_path / "half.csv").write_text("path,genre\na.mp3,x\nb.mp3,y")
     corpus = Corpus.read(tmp_path / "half.csv")
     assert corpus.name == Corpus.corpus_name(tmp_path / "half.csv") == f"{tmp_path.name}-half"
 
 
-def test_what_is_no_corpus_says_why(tmp_path):
-    with pytest.raises(CorpusError, match="no folder"):
+def test_read_refuses_what_is_not_a_corpus(tmp_path):
+    with pytest.raises(CorpusError, match="not a folder"):
         Corpus.read(tmp_path / "none")
     with pytest.raises(CorpusError, match="no audio files"):
         Corpus.read(tmp_path)
     with pytest.raises(CorpusError, match="one genre"):
         Corpus.read(make_files(tmp_path, "rap/a.mp3"))
-    for text, why in [("path\na", "no column"), ("path,genre\ngone.mp3,x", "not there"),
-                      ("path,genre,split\nrap/a.mp3,x,dev", "split is"),
-                      ("path,genre\nrap/a.mp3,x\nrap/a.mp3,y", "twice"),
-                      ("path,genre\nrap,x", "not there"), ("", "nor a table"),
-                      ("path,genre\n", "no rows"),
-                      ("path,genre,segment\nrap/a.mp3,x,1", "other names"),
-                      ("path,genre,recording\nrap/a.mp3,x,1", "other names"),
-                      ("path,genre\nrap/\udce9.mp3,x", "UTF-8")]:  # fmt: skip
+    for text, why in [
+        ("path\na", "no column .*add it"),
+        ("path,genre\ngone.mp3,x", "lists 1 files"),
+        ("path,genre,split\nrap/a.mp3,x,dev", "split must be"),
+        ("path,genre\nrap/a.mp3,x\nrap/a.mp3,y", "twice"),
+        ("path,genre\nrap,x", "not exist"),
+        ("", "nor a table"),
+        ("path,genre\n", "no rows"),
+        ("path,genre,segment\nrap/a.mp3,x,1", "rename"),
+        ("path,genre,recording\nrap/a.mp3,x,1", "rename"),
+        ("path,genre\nrap/\udce9.mp3,x", "UTF-8"),
+    ]:
         (tmp_path / "tracks.csv").write_text(text, encoding="utf-8", errors="surrogateescape")
         with pytest.raises(CorpusError, match=why):
             Corpus.read(tmp_path)
 
 
-def segments_of(tracks):
-    """A segments table from (genre, group, segments, split) per track."""
+def make_segments(tracks):
+    """Build a segments table from (genre, group, segments, split) per track."""
     rows = [
-        dict(track_id=f"t{i}", path=f"{i}.mp3", genre=genre, group=group, sha256=f"s{i}",
-             recording=f"r{i}", segment=segment + 1, split=split)
+        dict(
+            track_id=f"t{i}",
+            path=f"{i}.mp3",
+            genre=genre,
+            group=group,
+            sha256=f"s{i}",
+            recording=f"r{i}",
+            segment=segment + 1,
+            split=split,
+        )
         for i, (genre, group, segments, split) in enumerate(tracks)
         for segment in range(segments)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -201,8 +242,8 @@ ANY_TRACKS = st.lists(
 
 @settings(deadline=None, max_examples=60)
 @given(tracks=ANY_TRACKS, seed=st.integers(0, 5))
-def test_no_artist_split_of_any_corpus_leaks(tracks, seed):
-    segments = segments_of([(genre, f"{genre}{a}", n, "") for genre, a, n in tracks])
+def test_assign_splits_by_artist_never_leaks(tracks, seed):
+    segments = make_segments([(genre, f"{genre}{a}", n, "") for genre, a, n in tracks])
     if segments.groupby("genre")["group"].nunique().min() < 3:
         with pytest.raises(CorpusError, match="add"):
             assign_splits(segments, split_by="artist", random_seed=seed)
@@ -215,10 +256,10 @@ def test_no_artist_split_of_any_corpus_leaks(tracks, seed):
 
 @settings(deadline=None, max_examples=60)
 @given(tracks=ANY_TRACKS, folds=st.integers(2, 6), seed=st.integers(0, 5), crossover=st.booleans())
-def test_no_fold_of_any_corpus_leaks(tracks, folds, seed, crossover):
-    """With ``crossover`` artists make music of every genre."""
+def test_assign_folds_never_leaks(tracks, folds, seed, crossover):
+    """With ``crossover`` the artists make music in every genre."""
     rows = [(genre, f"{'' if crossover else genre}{a}", n, "") for genre, a, n in tracks]
-    segments = segments_of(rows).set_index(np.arange(sum(n for *_, n in tracks))[::-1])
+    segments = make_segments(rows).set_index(np.arange(sum(n for *_, n in tracks))[::-1])
     fewest = segments.groupby("genre")["group"].nunique().min()
     try:
         fold = assign_folds(segments, folds=folds, random_seed=seed)
@@ -228,34 +269,42 @@ def test_no_fold_of_any_corpus_leaks(tracks, folds, seed, crossover):
     assert fold.index.equals(segments.index)
     assert fold.groupby(segments["group"]).nunique().max() == 1
     used = set(range(fold.max() + 1))
-    assert 2 <= len(used) <= min(folds, fewest) and set(fold) == used
-    # Every genre is tested in every fold, and so trained on in every other one.
-    assert all(set(of_genre) == used for _, of_genre in fold.groupby(segments["genre"]))
+    assert 2 <= len(used) <= min(folds, fewest)
+    assert set(fold) == used
+    # Every genre is tested in every fold, so that it is in the training part of every other one.
+    assert all(set(genre_fold) == used for _, genre_fold in fold.groupby(segments["genre"]))
     for i in used:
         check_no_leak(segments.assign(split=np.where(fold == i, "test", "train")))
 
 
-def test_a_genre_with_few_artists_has_fewer_folds_and_one_with_one_has_none():
+def test_assign_folds_makes_fewer_folds_for_few_groups():
     many = [("a", f"a{i}", 4, "") for i in range(9)]
-    assert assign_folds(segments_of([*many, *[("b", f"b{i}", 4, "") for i in range(9)]])).max() == 4
-    assert assign_folds(segments_of([*many, *[("b", f"b{i}", 4, "") for i in range(3)]])).max() == 2
-    with pytest.raises(CorpusError, match="genre 'b' has one artist.*Add tracks by others"):
-        assign_folds(segments_of([*many, *[("b", "b0", 4, "")] * 5]))
+    assert (
+        assign_folds(make_segments([*many, *[("b", f"b{i}", 4, "") for i in range(9)]])).max() == 4
+    )
+    assert (
+        assign_folds(make_segments([*many, *[("b", f"b{i}", 4, "") for i in range(3)]])).max() == 2
+    )
+    with pytest.raises(
+        CorpusError, match="genre 'b' has only one group .*add tracks from other groups"
+    ):
+        assign_folds(make_segments([*many, *[("b", "b0", 4, "")] * 5]))
 
 
-def test_folds_are_the_same_for_a_seed_and_others_for_another():
-    segments = segments_of([(g, f"{g}{i}", 3, "") for g in "ab" for i in range(12)])
+def test_assign_folds_depends_on_the_random_seed_alone():
+    segments = make_segments([(g, f"{g}{i}", 3, "") for g in "ab" for i in range(12)])
     first = assign_folds(segments)
     assert assign_folds(segments).equals(first)
     others = [assign_folds(segments, random_seed=seed) for seed in (1, 2)]
-    assert not first.equals(others[0]) and not others[0].equals(others[1])
-    # Named test tracks are not set aside.
+    assert not first.equals(others[0])
+    assert not others[0].equals(others[1])
+    # Named test tracks are not treated differently.
     named = assign_folds(segments.assign(split=np.where(segments["group"] == "a1", "test", "")))
     assert named.equals(first)
 
 
-def test_a_split_by_tracks_keeps_tracks_whole_and_parts_artists():
-    segments = segments_of([(g, f"{g}{i}", 3, "") for g in "ab" for i in range(5)] * 4)
+def test_assign_splits_by_track_divides_artists_but_not_tracks():
+    segments = make_segments([(g, f"{g}{i}", 3, "") for g in "ab" for i in range(5)] * 4)
     split = assign_splits(segments, split_by="track")
     assert split.groupby("track_id")["split"].nunique().max() == 1
     assert split.groupby("genre")["split"].nunique().min() == 3
@@ -264,36 +313,41 @@ def test_a_split_by_tracks_keeps_tracks_whole_and_parts_artists():
     tested = split["split"] == "test"
     assert not set(split.loc[tested, "group"]) & set(split.loc[~tested, "group"])
     share = split["split"].value_counts(normalize=True)
-    assert share["test"] == pytest.approx(0.2) and 0.12 < share["validation"] < 0.2
+    assert share["test"] == pytest.approx(0.2)
+    assert 0.12 < share["validation"] < 0.2
 
 
-def test_named_test_tracks_stay_the_test():
+def test_assign_splits_keeps_named_test_tracks():
     tracks = [(g, f"{g}{i}", 5, "train" if i < 5 else "test") for g in "ab" for i in range(7)]
     for method in ("artist", "track", "segment"):
-        split = assign_splits(segments_of(tracks), split_by=method)
+        split = assign_splits(make_segments(tracks), split_by=method)
         assert set(split.loc[split["split"] == "test", "group"]) == {"a5", "a6", "b5", "b6"}
 
 
-def test_segment_split_keeps_80_percent_of_each_genre_as_the_original_did():
-    tracks = [("classique", "c", 115, "train"), ("rap", "r", 131, "train"),
-              ("classique", "ct", 70, "test"), ("rap", "rt", 70, "test")]  # fmt: skip
-    table = split_table(assign_splits(segments_of(tracks), split_by="segment"))
+def test_assign_splits_by_segment_trains_on_80_percent_of_each_genre():
+    tracks = [
+        ("classique", "c", 115, "train"),
+        ("rap", "r", 131, "train"),
+        ("classique", "ct", 70, "test"),
+        ("rap", "rt", 70, "test"),
+    ]
+    table = split_table(assign_splits(make_segments(tracks), split_by="segment"))
     segments = table.xs("segments", axis=1, level=1)
     assert segments.loc["train"].tolist() == [92, 104]
     assert segments.loc["validation"].tolist() == [23, 27]
     assert segments.loc["test"].tolist() == [70, 70]
 
 
-def test_a_leak_is_an_error_that_names_the_pair():
-    shared_artist = segments_of([("a", "x", 1, "train"), ("a", "x", 1, "test")])
+def test_check_no_leak_names_the_pair():
+    shared_artist = make_segments([("a", "x", 1, "train"), ("a", "x", 1, "test")])
     with pytest.raises(LeakError, match=r"group \(x\) is in test and train: '1.mp3' and '0.mp3'"):
         check_no_leak(shared_artist)
-    shared_file = segments_of([("a", "x", 1, "train"), ("b", "y", 1, "validation")])
+    shared_file = make_segments([("a", "x", 1, "train"), ("b", "y", 1, "validation")])
     shared_file["sha256"] = "same"
     with pytest.raises(LeakError, match="file content"):
         check_no_leak(shared_file)
     check_no_leak(shared_file, leaky_validation=True)
-    shared_sound = segments_of([("a", "x", 1, "train"), ("b", "y", 1, "test")])
+    shared_sound = make_segments([("a", "x", 1, "train"), ("b", "y", 1, "test")])
     shared_sound["recording"] = "same"
     for leaky in (False, True):
         with pytest.raises(LeakError, match=r"recording .*: '1.mp3' and '0.mp3'. Move"):
@@ -301,28 +355,30 @@ def test_a_leak_is_an_error_that_names_the_pair():
     check_no_leak(shared_sound.assign(split="train"))
 
 
-def test_an_artist_on_both_given_sides_stops_the_split():
+def test_assign_splits_refuses_an_artist_in_training_and_test():
     tracks = [(g, f"{g}{i}", 5, "train") for g in "ab" for i in range(5)]
     with pytest.raises(LeakError, match="a1"):
-        assign_splits(segments_of([*tracks, ("a", "a1", 5, "test"), ("b", "z", 5, "test")]),
-                      split_by="artist")  # fmt: skip
+        assign_splits(
+            make_segments([*tracks, ("a", "a1", 5, "test"), ("b", "z", 5, "test")]),
+            split_by="artist",
+        )
 
 
-def test_a_genre_that_is_not_on_every_side_is_named():
+def test_assign_splits_names_a_genre_that_is_missing_from_a_split():
     tracks = [(g, f"{g}{i}", 5, "train") for g in "ab" for i in range(5)]
     for method in ("artist", "segment"):
         with pytest.raises(CorpusError, match="'b' has no tracks for .*test"):
-            assign_splits(segments_of([*tracks, ("a", "z", 5, "test")]), split_by=method)
+            assign_splits(make_segments([*tracks, ("a", "z", 5, "test")]), split_by=method)
 
 
-def test_too_few_artists_say_what_to_add():
-    with pytest.raises(CorpusError, match="add tracks by others"):
-        assign_splits(segments_of([("a", "x", 5, ""), ("b", "y", 5, "")]), split_by="artist")
+def test_assign_splits_refuses_too_few_groups():
+    with pytest.raises(CorpusError, match="add tracks from other groups"):
+        assign_splits(make_segments([("a", "x", 5, ""), ("b", "y", 5, "")]), split_by="artist")
 
 
-def test_the_split_hash_changes_with_the_split_and_not_with_the_order():
+def test_split_hash_depends_on_the_split_but_not_on_the_order():
     segments = assign_splits(
-        segments_of([(g, f"{g}{i}", 5, "") for g in "ab" for i in range(5)]), split_by="artist"
+        make_segments([(g, f"{g}{i}", 5, "") for g in "ab" for i in range(5)]), split_by="artist"
     )
     shuffled = segments.sample(frac=1, random_state=np.random.RandomState(1))
     assert split_hash(shuffled) == split_hash(segments)

@@ -1,61 +1,64 @@
-"""What is wrong with a corpus before any model sees it: damage, duplicates, confounds."""
+"""Audit a corpus for damage, duplicates and confounds before training."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from genrecls._utils import cache
+from genrecls._utils.parallel import map_parallel
+from genrecls.audio import fingerprint as prints
 from genrecls.audio.duplicates import find_near_duplicates
-from genrecls.audio.fingerprint import (
-    read_fingerprints,
-)
+from genrecls.audio.quality import measure_track
 from genrecls.config import PRESETS, FrontEnd
 from genrecls.corpus.confounds import confound_table
-from genrecls.corpus.measurements import measure_corpus
-from genrecls.corpus.tracks import Corpus, merge_groups
+from genrecls.corpus.tracks import Corpus
+from genrecls.errors import AudioError
 
 _MEASURES = (
-    "decoder codec sample_rate channels duration_s segments remainder_s peak dc clipped silent "
-    "silent_s longest_silence_s loudness_lufs bandwidth_hz".split()
+    "codec sample_rate channels duration_s segments remainder_s peak dc clipped silent silent_s "
+    "longest_silence_s loudness_lufs bandwidth_hz".split()
 )
-_REFUSAL = ["path", "decoder", "reason", "outcome"]
+_PAIR = (
+    "kind,a,b,genre of a,genre of b,split of a,split of b,offset_s,overlap_s,bit_error_rate"
+).split(",")
 
 _LONG_SILENCE_S = 10.0
 _DC = 0.01  # of full scale: -40 dB
 _CLIPPED = 1e-4  # share of the samples; masters of loud music reach a tenth of it
 _IMBALANCE = 3.0
-_FEW_GROUPS = 5  # with fewer the test of a genre is a single artist
-_TELLING = 0.75  # AUC worth a warning; noise reaches 0.7 where a genre has four artists
+_FEW_GROUPS = 5  # with fewer, the test of a genre consists of a single group
+_HIGH_AUC = 0.75  # noise reaches 0.7 if a genre has four groups
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found, as tables.
+    """The results of an audit as tables.
 
     Attributes
     ----------
     corpus : str
-        Name.
+        Name of the corpus.
     warnings : tuple of str
-        The gist in sentences, gravest first.
+        The main results in sentences, the most serious first.
     confounds : pd.DataFrame
-        See :func:`confound_table`.
+        How well each confound predicts the genre; see :func:`confound_table`.
     genres : pd.DataFrame
-        A row a genre: tracks, those that can be decoded, groups, the share of the largest group,
-        tracks without artist, segments and minutes.
+        One row per genre: tracks, tracks that can be decoded, artists, tracks without artist,
+        groups, share of the largest group, segments and minutes.
     duplicates : pd.DataFrame
-        A row a pair of tracks with the same content (``exact``) or sound (``near``); see
-        :func:`genrecls.audio.fingerprint.find_near_duplicates`.
+        One row per pair of tracks with the same content (``exact``) or sound (``near``); see
+        :func:`genrecls.audio.duplicates.find_near_duplicates`.
     problems : pd.DataFrame
-        A row for everything about a single track: ``path, problem, detail``.
-    decoders : pd.DataFrame
-        A row for every decoder that failed at a track: ``path, decoder, reason, outcome``.
+        One row per problem of a single track: ``path, problem, detail``.
     tracks : pd.DataFrame
-        A row a track that can be decoded, with its measures (:func:`measure_track`).
+        One row per track that can be decoded, with its measures; see
+        :func:`genrecls.audio.quality.measure_track`.
     """
 
     corpus: str
@@ -64,22 +67,21 @@ class Audit:
     genres: pd.DataFrame
     duplicates: pd.DataFrame
     problems: pd.DataFrame
-    decoders: pd.DataFrame
     tracks: pd.DataFrame
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """All tables by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self)[2:]}
+        return {field.name: getattr(self, field.name) for field in fields(self)[2:]}
 
     def to_json(self) -> str:
-        """All of it as strict JSON: a list of rows a table, what is not known as null."""
+        """Return strict JSON: each table as a list of rows, unknown values as null."""
         rows = {
             name: table.astype(object).where(table.notna(), None).to_dict("records")
             for name, table in self.tables.items()
         }
-        what = {"corpus": self.corpus, "warnings": self.warnings, **rows}
-        return json.dumps(what, ensure_ascii=False, allow_nan=False, indent=1)
+        values = {"corpus": self.corpus, "warnings": self.warnings, **rows}
+        return json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1)
 
 
 def audit(
@@ -89,35 +91,34 @@ def audit(
     jobs: int | None = None,
     progress: bool = True,
 ) -> Audit:
-    """Look for what is wrong with a corpus.
+    """Look for damage, duplicates and confounds in a corpus.
 
     Parameters
     ----------
     corpus : Corpus
+        The corpus.
     front_ends : mapping of str to FrontEnd, optional
-        Of which to say what confounds they hide; by default all presets.
+        Front ends whose visible confounds are reported; by default all presets.
     jobs : int > 0, optional
-        Processes; by default one per core, 8 at most.
+        Number of processes; by default one per core, at most 8.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
     Audit
+        The tables and warnings.
     """
     front_ends = front_ends or {name: FrontEnd.preset(name) for name in PRESETS}
-    found = measure_corpus(corpus, jobs=jobs, progress=progress)
-    bad = [sha256 for sha256, values in found.items() if "error" in values]
-    spine = corpus.tracks[["path", "genre", "artist", "group", "split", "sha256"]]
-    usable = spine[~spine["sha256"].isin(bad)]
-    values = pd.DataFrame([found[s] for s in usable["sha256"]], usable.index, columns=_MEASURES)
-    for name in set(_MEASURES) - {"decoder", "codec"}:
-        values[name] = pd.to_numeric(values[name])
-    tracks = usable.drop(columns="sha256").join(values)
-    genres = _genre_table(spine, tracks)
-    duplicates = _duplicate_table(usable)
-    problems = pd.DataFrame(_problems(spine, found), columns=["path", "problem", "detail"])
-    decoders = pd.DataFrame(_refusals(spine, found), columns=_REFUSAL)
+    measures = _measure_files(corpus, jobs, progress)
+    listed = corpus.tracks[["path", "genre", "artist", "group", "split", "sha256"]]
+    decoded = listed[["undecodable" not in measures[sha256] for sha256 in listed["sha256"]]]
+    rows = [measures[sha256] for sha256 in decoded["sha256"]]
+    values = pd.DataFrame(rows, decoded.index, columns=_MEASURES).astype({"loudness_lufs": float})
+    tracks = decoded.drop(columns="sha256").join(values)
+    genres = _genre_table(listed, tracks)
+    duplicates = _duplicate_table(decoded)
+    problems = pd.DataFrame(_problems(listed, measures), columns=["path", "problem", "detail"])
     confounds, reason = confound_table(tracks, front_ends)
     warnings = (
         *_confound_warnings(confounds, reason, list(front_ends)),
@@ -125,135 +126,142 @@ def audit(
         *_duplicate_warnings(duplicates),
         *_problem_warnings(problems),
     )
-    return Audit(corpus.name, warnings, confounds, genres, duplicates, problems, decoders, tracks)
+    return Audit(corpus.name, warnings, confounds, genres, duplicates, problems, tracks)
 
 
-def _genre_table(all_tracks: pd.DataFrame, usable: pd.DataFrame) -> pd.DataFrame:
+def _measure_files(corpus: Corpus, jobs: int | None, progress: bool) -> dict[str, dict]:
+    """Measure the files that are not in the cache; return all measures by content hash."""
+    tracks = corpus.tracks.drop_duplicates("sha256")
+    measures, calls = {}, {}
+    for sha256, file in zip(tracks["sha256"], map(corpus.file, tracks["path"]), strict=True):
+        quality, fingerprint = cache.entry("quality", sha256), prints.fingerprint_file(sha256)
+        stored = cache.load(quality)
+        if stored is None or prints.load_fingerprint(fingerprint) is None:
+            # Workers may outlive a change of the project folder, so that they get the paths.
+            calls[sha256] = (file, quality, fingerprint)
+        else:
+            measures[sha256] = stored
+    fresh = map_parallel(
+        _measure_file, list(calls.values()), jobs=jobs, desc="audit", progress=progress
+    )
+    return measures | dict(zip(calls, fresh, strict=True))
+
+
+def _measure_file(path: Path, quality: Path, fingerprint: Path) -> dict:
+    try:
+        measures = measure_track(path)
+    except AudioError as error:
+        return {"undecodable": "; ".join(f"{k}: {v}" for k, v in error.reasons.items())}
+    prints.save_fingerprint(fingerprint, measures.pop("fingerprint"))
+    with cache.new(quality) as (_, meta):
+        meta.update(measures)
+    return measures
+
+
+def _genre_table(listed: pd.DataFrame, tracks: pd.DataFrame) -> pd.DataFrame:
     rows = []
-    for genre, tracks in all_tracks.groupby("genre"):
-        heard = usable[usable["genre"] == genre]
-        rows.append(
-            {
-                "genre": genre,
-                "tracks": len(tracks),
-                "decoded": len(heard),
-                "artists": tracks.loc[tracks["artist"] != "", "artist"].nunique(),
-                "without artist": int((tracks["artist"] == "").sum()),
-                "groups": tracks["group"].nunique(),
-                "largest group": tracks["group"].value_counts(normalize=True).max(),
-                "segments": int(heard["segments"].sum()),
-                "minutes": heard["duration_s"].sum() / 60,
-            }
-        )
+    for genre, all_tracks in listed.groupby("genre"):
+        decoded = tracks[tracks["genre"] == genre]
+        artists = all_tracks["artist"].replace("", None)
+        row = {
+            "genre": genre,
+            "tracks": len(all_tracks),
+            "decoded": len(decoded),
+            "artists": artists.nunique(),
+            "without artist": int(artists.isna().sum()),
+            "groups": all_tracks["group"].nunique(),
+            "largest group": all_tracks["group"].value_counts(normalize=True).max(),
+            "segments": int(decoded["segments"].sum()),
+            "minutes": decoded["duration_s"].sum() / 60,
+        }
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _duplicate_table(tracks: pd.DataFrame) -> pd.DataFrame:
-    """Pairs with the same content or sound; of several equal files the first stands for all."""
-    rows = []
+    """Tabulate pairs with equal content or sound; the first of equal files represents them."""
     first = tracks.drop_duplicates("sha256").set_index("sha256")
-    for copy in tracks[tracks["sha256"].duplicated()].itertuples():
-        rows.append(("exact", first.loc[copy.sha256], copy, np.nan, np.nan, np.nan))
-    for pair in find_near_duplicates(read_fingerprints(first.index)).itertuples():
-        a, b = (first.iloc[i] for i in (pair.a, pair.b))
-        rows.append(("near", a, b, pair.offset_s, pair.overlap_s, pair.bit_error_rate))
-    return pd.DataFrame(
-        [(kind, *(getattr(t, what) for what in ("path", "genre", "split") for t in (a, b)), *rest)
-         for kind, a, b, *rest in rows],
-        columns=["kind", "a", "b", "genre of a", "genre of b", "split of a", "split of b",
-                 "offset_s", "overlap_s", "bit_error_rate"],
-    )  # fmt: skip
+    copies = tracks[tracks["sha256"].duplicated()]
+    pairs = [("exact", first.loc[b["sha256"]], b, [np.nan] * 3) for _, b in copies.iterrows()]
+    near = find_near_duplicates(prints.read_fingerprints(list(first.index)))
+    for a, b, *match in near.itertuples(index=False):
+        pairs.append(("near", first.iloc[a], first.iloc[b], match))
+    columns = ("path", "genre", "split")
+    rows = [(kind, *(t[c] for c in columns for t in (a, b)), *match) for kind, a, b, match in pairs]
+    return pd.DataFrame(rows, columns=_PAIR)
 
 
-def _problems(tracks: pd.DataFrame, found: dict[str, dict]) -> Iterator[tuple[str, str, str]]:
-    for track in tracks.itertuples():
-        of = found[track.sha256]
-        if "error" in of:
-            said = "; ".join(f"{who}: {why}" for who, why in of["refused"].items())
-            yield track.path, "undecodable", said
+def _problems(tracks: pd.DataFrame, measures: dict[str, dict]) -> Iterator[tuple[str, str, str]]:
+    for path, sha256 in zip(tracks["path"], tracks["sha256"], strict=True):
+        m = measures[sha256]
+        if "undecodable" in m:
+            yield path, "undecodable", m["undecodable"]
             continue
-        for note in of["notes"]:
-            yield track.path, "damage", note
-        for problem, applies, detail in (
-            ("too short", not of["segments"], f"{of['duration_s']:.7g} s, less than a segment"),
-            ("silent", of["silent"], f"all {of['duration_s']:.0f} s"),
-            ("silence", not of["silent"] and of["longest_silence_s"] >= _LONG_SILENCE_S,
-             f"{of['longest_silence_s']:.0f} s at a stretch, {of['silent_s']:.0f} s in all"),
-            ("DC", of["dc"] > _DC, f"mean of {of['dc']:.3f} of full scale"),
-            ("clipping", not of["silent"] and of["clipped"] > _CLIPPED,
-             f"{of['clipped']:.2%} of the samples"),
-        ):  # fmt: skip
-            if applies:
-                yield track.path, problem, detail
-
-
-def _refusals(tracks: pd.DataFrame, found: dict[str, dict]) -> Iterator[tuple[str, ...]]:
-    for track in tracks.itertuples():
-        of = found[track.sha256]
-        outcome = f"decoded by {of['decoder']}" if "decoder" in of else "left out"
-        for decoder, reason in of["refused"].items():
-            yield track.path, decoder, reason, outcome
+        for note in m["notes"]:
+            yield path, "damage", note
+        if not m["segments"]:
+            yield path, "too short", f"{m['duration_s']:.7g} s, less than a segment"
+        if m["silent"]:
+            yield path, "silent", f"all {m['duration_s']:.0f} s"
+        elif (longest := m["longest_silence_s"]) >= _LONG_SILENCE_S:
+            yield path, "silence", f"longest {longest:.0f} s, {m['silent_s']:.0f} s in total"
+        if m["dc"] > _DC:
+            yield path, "DC", f"mean of {m['dc']:.3f} of full scale"
+        if m["clipped"] > _CLIPPED and not m["silent"]:
+            yield path, "clipping", f"{m['clipped']:.2%} of the samples"
 
 
 def _confound_warnings(table: pd.DataFrame, reason: str, front_ends: list[str]) -> Iterator[str]:
     if reason:
-        yield f"what tells the genres apart cannot be measured: {reason}"
-    for row in table[table["auc alone"] >= _TELLING].to_dict("records"):
-        seen = [name for name in front_ends if row[f"under {name}"] == "visible"]
+        yield f"confounds cannot be measured: {reason}"
+    for row in table[table["auc alone"] >= _HIGH_AUC].to_dict("records"):
+        visible = [name for name in front_ends if row[f"under {name}"] == "visible"]
         yield (
-            f"{row['confound']} alone tells the genres apart (AUC {row['auc alone']:.2f}); "
-            + (f"visible under {', '.join(seen)}" if seen else "no front end shows it")
+            f"{row['confound']} alone predicts the genre (AUC {row['auc alone']:.2f}); "
+            + (f"visible under {', '.join(visible)}" if visible else "no front end shows it")
         )
 
 
 def _genre_warnings(table: pd.DataFrame) -> Iterator[str]:
-    if len(table) < 2:
-        yield "there is only one genre"
-    most, least = (table.loc[at] for at in (table["segments"].idxmax(), table["segments"].idxmin()))
+    segments = table["segments"]
+    most, least = table.iloc[segments.argmax()], table.iloc[segments.argmin()]
     if most["segments"] > _IMBALANCE * least["segments"]:
         yield (
             f"{most['genre']!r} has {most['segments']} segments, {least['genre']!r} only "
             f"{least['segments']}"
         )
     for row in table.to_dict("records"):
-        genre, groups = f"genre {row['genre']!r}", row["groups"]
+        genre, groups, unknown = f"genre {row['genre']!r}", row["groups"], row["without artist"]
+        group = "group" if unknown else "artist"
         if groups == 1:
-            yield f"{genre} is a single artist: genre and artist cannot be told apart"
+            yield f"{genre} has a single {group}: a model cannot tell the genre from the {group}"
         elif groups < _FEW_GROUPS:
-            yield f"{genre} has {groups} artists: each split rests on one or two of them"
+            yield f"{genre} has only {groups} {group}s: each split has one or two of them"
         if groups > 1 and row["largest group"] > 0.5:
-            yield f"more than half of {genre} is by one artist ({row['largest group']:.0%})"
-        if row["without artist"] > row["tracks"] / 2:
+            yield f"one {group} has more than half of {genre} ({row['largest group']:.0%})"
+        if unknown > row["tracks"] / 2:
             yield (
-                f"{row['without artist']} of {row['tracks']} tracks of {genre} name no artist: "
-                f"some may be by the same one, and stand on two sides of a split"
+                f"the artist is unknown for {unknown} of {row['tracks']} tracks in {genre}: an "
+                f"artist may be on both sides of a split"
             )
 
 
 def _duplicate_warnings(table: pd.DataFrame) -> Iterator[str]:
-    """A sentence for all tracks that hang together, not for every pair of them."""
-    for kind, pairs in table.groupby("kind"):
-        ends, pair = pd.concat([pairs["a"], pairs["b"]]), np.tile(np.arange(len(pairs)), 2)
-        for _, alike in pairs.groupby(merge_groups(ends, pair)[: len(pairs)]):
-            paths = sorted({*alike["a"], *alike["b"]})
-            apart = [
-                f"{what}s"
-                for what in ("genre", "split")
-                if (alike[f"{what} of a"] != alike[f"{what} of b"]).any()
-            ]
-            length = f" for {alike['overlap_s'].max():.0f} s" if len(paths) == 2 else ""
-            yield (
-                f"{kind} duplicates: {_listed(paths)} "
-                + ("are the same file" if kind == "exact" else f"sound the same{length}")
-                + (f", in different {' and '.join(apart)}" if apart else "")
-            )
+    conflict = pd.Series("", table.index)
+    for column in ("genre", "split"):
+        differs = table[f"{column} of a"] != table[f"{column} of b"]
+        conflict = conflict + differs.map({True: f", in different {column}s", False: ""})
+    for (kind, where), pairs in table.groupby(["kind", conflict]):
+        reason = "the same file" if kind == "exact" else "the same sound"
+        yield f"{kind} duplicates ({reason}{where}): {_list(pairs['a'] + ' = ' + pairs['b'])}"
 
 
 def _problem_warnings(table: pd.DataFrame) -> Iterator[str]:
     for problem, rows in table.groupby("problem", sort=False):
-        yield f"{problem}: {_listed(rows['path'].unique())}"
+        yield f"{problem}: {_list(rows['path'])}"
 
 
-def _listed(paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-    return ", ".join(map(repr, paths[:3])) + more
+def _list(names: pd.Series) -> str:
+    names = names.drop_duplicates()
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(map(repr, names[:3])) + more

@@ -1,22 +1,28 @@
-"""What tells the genres apart without being music, and which of it a front end lets through.
+"""Measure how well non-musical properties of the tracks predict the genre.
 
-A *confound* goes along with the genre by accident of how a corpus was collected: where one genre
-was ripped from MP3s of low bitrate, "nothing above 11 kHz" is its surest mark, and a model that
-learns just that scores well on this corpus and nowhere else.
+A *confound* is related to the genre only because of how the corpus was collected. If all tracks
+in one genre were ripped from MP3s with a low bitrate, "nothing above 11 kHz" identifies that
+genre; a model that learns only this does well on this corpus and nowhere else.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from genrecls.config import FrontEnd
 from genrecls.corpus.splits import assign_folds
 from genrecls.errors import CorpusError
 
-#: What may tell genres apart without being music, with the format of its values.
+#: Properties that are tested, with the format of their values.
 CONFOUNDS = {
     "bandwidth_hz": "{:,.0f}",
     "duration_s": "{:.1f}",
@@ -27,18 +33,20 @@ CONFOUNDS = {
 }
 
 
-def one_number_classifier():
-    """A classifier for a table of one column, numbers or names: small balanced trees, averaged.
+def one_number_classifier() -> Pipeline:
+    """Build a classifier for a table with one column of numbers or names.
 
-    It finds ranges as well as limits. A single tree knows so few different answers that its AUC
-    suffers. A column that is constant makes all genres equally probable.
+    It averages small balanced trees. Unlike a linear model, trees find ranges; unlike a single
+    tree, they give many different probabilities. A constant column gives every genre the same
+    probability.
+
+    Returns
+    -------
+    sklearn.pipeline.Pipeline
+        The classifier, not fitted.
     """
-    from sklearn.compose import make_column_selector, make_column_transformer
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder
-
     names = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    not_numbers = make_column_selector(dtype_exclude="number")
     trees = RandomForestClassifier(
         20,
         max_depth=2,
@@ -47,130 +55,130 @@ def one_number_classifier():
         random_state=0,
     )
     return make_pipeline(
-        make_column_transformer(
-            (names, make_column_selector(dtype_exclude="number")), remainder="passthrough"
-        ),
-        trees,
+        make_column_transformer((names, not_numbers), remainder="passthrough"), trees
     )
 
 
 def confound_auc(values: pd.Series, tracks: pd.DataFrame, *, repeats: int = 3) -> float:
-    """How well one number tells the genres of tracks it has not seen: 0.5 is chance, 1 perfect.
-
-    Area under the ROC curve, the mean over genres (one against the rest) and over the folds of
-    repeated cross-validations by whole groups.
+    """Compute how well one value per track predicts its genre.
 
     Parameters
     ----------
     values : pd.Series
-        A number or name a track.
+        A number or a name per track.
     tracks : pd.DataFrame
         ``genre`` and ``group`` of the same tracks.
     repeats : int > 0
+        Number of cross-validations, each with other folds of whole groups.
+
+    Returns
+    -------
+    float in [0, 1]
+        Area under the ROC curve, averaged over genres (one against the others) and folds: 0.5 is
+        chance, 1 is perfect.
 
     Raises
     ------
     CorpusError
-        If there are not two genres, or one of them has only one group.
+        If there are fewer than two genres, or a genre has only one group.
     """
-    from sklearn.metrics import roc_auc_score
-
     if tracks["genre"].nunique() < 2:
-        raise CorpusError("tracks of two genres are needed that can be decoded")
+        raise CorpusError("fewer than two genres have tracks that can be decoded")
     x, genre = values.to_frame("value"), tracks["genre"].to_numpy()
     scores = []
-    for seed in range(repeats):
-        fold = assign_folds(tracks, random_seed=seed).to_numpy()
+    for random_seed in range(repeats):
+        fold = assign_folds(tracks, random_seed=random_seed).to_numpy()
         if values.nunique(dropna=False) == 1:
             return 0.5
         for test in (fold == i for i in range(fold.max() + 1)):
             model = one_number_classifier().fit(x[~test], genre[~test])
-            shares = zip(model.classes_, model.predict_proba(x[test]).T, strict=True)
-            scores += [roc_auc_score(genre[test] == name, share) for name, share in shares]
+            columns = zip(model.classes_, model.predict_proba(x[test]).T, strict=True)
+            scores += [roc_auc_score(genre[test] == name, column) for name, column in columns]
     return float(np.mean(scores))
 
 
-def visible(tracks: pd.DataFrame, front_end: FrontEnd) -> pd.DataFrame:
-    """The confounds as a image of a front end still shows them.
+def visible_confounds(tracks: pd.DataFrame, front_end: FrontEnd) -> pd.DataFrame:
+    """Return the confounds as far as a front end leaves them visible.
 
-    That follows from what the front end does, and from nothing measured: every segment has the same
-    length, sample rate and number of channels; levels relative to the loudest hide loudness; the
-    spectrum ends at ``f_max``, and so do all band limits above it. A codec is seen through its
-    band limit only. What a model makes of what is left is measured by :mod:`genrecls.evaluation.robustness`.
+    The result follows from the settings alone: all segments have the same length, sample rate and
+    one channel; levels relative to the peak hide loudness; the spectrum, and so the band limit,
+    ends at ``f_max``; a codec is visible only through its band limit.
 
     Parameters
     ----------
     tracks : pd.DataFrame
-        With the columns ``CONFOUNDS``.
+        One row per track, with the columns in ``CONFOUNDS``.
     front_end : FrontEnd
+        The front end.
 
     Returns
     -------
     pd.DataFrame
-        The same rows and those columns. A constant column is hidden.
+        The same rows with these columns. A confound is hidden if its column is constant.
     """
-    left = tracks[list(CONFOUNDS)].copy()
-    left["duration_s"] = front_end.segment_s
-    left["sample_rate"] = front_end.sample_rate
-    left["channels"] = 1
+    visible = tracks[list(CONFOUNDS)].assign(
+        duration_s=front_end.segment_s,
+        sample_rate=front_end.sample_rate,
+        channels=1,
+        bandwidth_hz=tracks["bandwidth_hz"].clip(upper=front_end.f_max),
+    )
     if front_end.reference == "peak":
-        left["loudness_lufs"] = 0.0
-    left["bandwidth_hz"] = left["bandwidth_hz"].clip(upper=front_end.f_max)
-    if left["codec"].nunique() > 1:
-        left["codec"] = left["bandwidth_hz"]
-    return left
+        visible["loudness_lufs"] = 0.0
+    if visible["codec"].nunique() > 1:
+        visible["codec"] = visible["bandwidth_hz"]
+    return visible
 
 
 def confound_table(
     tracks: pd.DataFrame, front_ends: Mapping[str, FrontEnd]
 ) -> tuple[pd.DataFrame, str]:
-    """What tells the genres apart, worst first, and the reason if that cannot be measured.
+    """Tabulate how well each confound predicts the genre, the best first.
 
     Parameters
     ----------
     tracks : pd.DataFrame
-        ``genre, group`` and the columns ``CONFOUNDS``.
+        One row per track, with ``genre``, ``group`` and the columns in ``CONFOUNDS``.
     front_ends : mapping of str to FrontEnd
+        Front ends to compare, by name.
 
     Returns
     -------
     table : pd.DataFrame
-        ``confound, auc alone``; for each front end ``auc left by NAME`` and ``under NAME``
-        (visible or hidden); and the values in each genre: median and range, or how often.
+        ``confound``, ``auc alone``; for each front end ``auc left by <name>`` and ``under <name>``
+        (visible or hidden); for each genre the values: median and range, or counts.
     reason : str
+        Reason why no AUC could be computed, or empty.
     """
-    left = {name: visible(tracks, front_end) for name, front_end in front_ends.items()}
-    reason, rows, known = "", [], {}
-
-    def auc(values: pd.Series) -> float:
-        key = tuple(values)
-        if key not in known:
-            known[key] = confound_auc(values, tracks)
-        return known[key]
-
+    reason = ""
     try:
-        auc(pd.Series(0, tracks.index))
+        confound_auc(pd.Series(0, tracks.index), tracks)
     except CorpusError as error:
         reason = str(error)
-    for name, form in CONFOUNDS.items():
-        row = {"confound": name, "auc alone": np.nan if reason else auc(tracks[name])}
-        for by, table in left.items():
-            row[f"auc left by {by}"] = np.nan if reason else auc(table[name])
-            constant = table[name].nunique(dropna=False) <= 1
-            row[f"under {by}"] = "hidden" if constant else "visible"
-        # A genre may be called as a column above.
-        for genre, values in tracks.groupby("genre")[name]:
-            row[f"in {genre}"] = _summary(values, form)
+
+    @functools.cache
+    def auc(values: tuple) -> float:
+        return np.nan if reason else confound_auc(pd.Series(values, tracks.index), tracks)
+
+    tables = {name: visible_confounds(tracks, front_end) for name, front_end in front_ends.items()}
+    rows = []
+    for confound, form in CONFOUNDS.items():
+        row = {"confound": confound, "auc alone": auc(tuple(tracks[confound]))}
+        for name, table in tables.items():
+            constant = table[confound].nunique(dropna=False) <= 1
+            row[f"auc left by {name}"] = auc(tuple(table[confound]))
+            row[f"under {name}"] = "hidden" if constant else "visible"
+        # The prefix keeps the name of a genre apart from the columns above.
+        for genre, values in tracks.groupby("genre")[confound]:
+            row[f"in {genre}"] = _summarize(values, form)
         rows.append(row)
     table = pd.DataFrame(rows).sort_values("auc alone", ascending=False, kind="stable")
     return table.reset_index(drop=True), reason
 
 
-def _summary(values: pd.Series, form: str | None) -> str:
+def _summarize(values: pd.Series, form: str | None) -> str:
     if form is None:
         return ", ".join(f"{value} ({n})" for value, n in values.value_counts().items())
-    known = values.dropna()
-    if not len(known):
+    if values.isna().all():
         return "–"
-    middle, low, high = (form.format(v) for v in (known.median(), known.min(), known.max()))
+    middle, low, high = (form.format(v) for v in (values.median(), values.min(), values.max()))
     return f"{middle} ({low} to {high})"

@@ -1,26 +1,30 @@
-"""Folders of music, or a table of them, to the tracks table; tracks and segments to splits."""
+"""Read the tracks of a corpus from genre folders or from a table."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from genrecls._utils.io import hash_file, memoize
+from genrecls._utils.cache import memoize
+from genrecls._utils.io import hash_file
 from genrecls.audio.decode import EXTENSIONS
 from genrecls.audio.tags import read_tags
 from genrecls.errors import CorpusError
 
-log = logging.getLogger(__name__)
-
+#: Ending of the name of a folder that holds the test tracks of a genre.
 TEST_SUFFIX = "_test"
 
-# Columns that the segments table adds to those of the tracks.
+_OPTIONAL = ["artist", "album", "title", "split"]
+_COLUMNS = "track_id path genre artist album title group grouped_by split sha256".split()
+
+# Columns that later stages add to the table.
 _RESERVED = set(
     "track_id group grouped_by sha256 recording segment start_s end_s silent "
     "run repeat fold predicted temperature track_temperature".split()
@@ -34,14 +38,15 @@ class Corpus:
     Attributes
     ----------
     name : str
-        Name of its folder; what is made from it is kept under this name.
+        Name of the folder. Everything that is computed from the corpus is kept under this name.
     root : Path
+        Folder to which the paths of the tracks are relative.
     tracks : pd.DataFrame
-        One row a track: ``track_id, path, genre, artist, album, title, group, grouped_by, split,
-        sha256`` and whatever other columns a ``tracks.csv`` has. ``path`` is relative to
-        ``root``. Tracks of one ``group`` never stand on two sides of a split; ``grouped_by`` says
-        what it is: the ``artist`` where known, else the ``album``, else the ``track`` itself.
-        ``split`` is ``'train'``, ``'test'`` or empty (to be chosen).
+        One row per track: ``track_id, path, genre, artist, album, title, group, grouped_by, split,
+        sha256`` and the other columns of a ``tracks.csv``. Tracks in one ``group`` are kept on the
+        same side of every split. ``grouped_by`` names the meaning of the group: the ``artist``
+        where known, else the ``album``, else the ``track`` itself. ``split`` is ``'train'``,
+        ``'test'`` or empty (to be chosen).
 
     Examples
     --------
@@ -59,17 +64,20 @@ class Corpus:
 
     @property
     def genres(self) -> list[str]:
-        """Names of the genres in the order of the classes (alphabetical)."""
+        """Names of the genres in alphabetical order, which is the order of the classes."""
         return sorted(self.tracks["genre"].unique())
 
     def file(self, path: str) -> Path:
-        """Where a track of the table lies."""
+        """Return the file of a track, given its value in the column ``path``."""
         return self.root / path
 
     @staticmethod
     def corpus_name(path: str | Path) -> str:
-        """Name of the corpus in a folder or table: that of the folder, and of the table if it
-        is not called ``tracks.csv``."""
+        """Return the name of the corpus in a folder or table.
+
+        A folder gives its own name. A table gives the name of its folder, followed by its own name
+        unless it is called ``tracks.csv``.
+        """
         path = Path(path).resolve()
         if not path.is_file():
             return path.name
@@ -77,140 +85,144 @@ class Corpus:
 
     @classmethod
     def read(cls, path: str | Path) -> Corpus:
-        """A ``tracks.csv``, a folder that has one, or a folder of genre folders."""
-        path = Path(path)
-        if path.is_file():
-            return cls.from_csv(path)
-        if (path / "tracks.csv").is_file():
-            return cls.from_csv(path / "tracks.csv")
-        return cls.from_folder(path)
+        """Read a corpus from a table or from genre folders.
 
-    @classmethod
-    def from_csv(cls, path: str | Path) -> Corpus:
-        """Read a table with at least ``path`` (relative to the table) and ``genre``.
-
-        ``artist``, ``album``, ``title`` and ``split`` (``train`` or ``test``) are used where
-        given; where ``artist`` is empty, the tags of the file are asked for artist and album.
-        Other columns are kept as they are.
+        Parameters
+        ----------
+        path : str or path-like
+            A table, a folder with a table ``tracks.csv``, or a folder with one folder per genre.
 
         Raises
         ------
         CorpusError
-            If a column or a file is missing.
+            If a file or a column is missing, or there are fewer than two genres.
+
+        Notes
+        -----
+        A table has the columns ``path`` (relative to the table) and ``genre``, and may have
+        ``artist``, ``album``, ``title``, ``split`` (``train`` or ``test``) and any others.
+
+        Genre folders contain ``genre/track``, ``genre/artist/track`` or
+        ``genre/artist/album/track``; test tracks may be in ``<genre>_test``, as in the original.
+        Without an artist folder, the artist comes from a name such as ``Artist - Title.mp3``.
+
+        Where the artist is still unknown, artist and album come from the tags of the file.
         """
         path = Path(path)
-        try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        except (ValueError, OSError) as error:
-            raise CorpusError(
-                f"{str(path)!r} is neither a folder nor a table in UTF-8: {error}"
-            ) from error
-        missing = {"path", "genre"} - set(table.columns)
-        if missing:
-            raise CorpusError(f"{str(path)!r} has no column {sorted(missing)}; add it")
-        if taken := [c for c in table if c in _RESERVED or c.startswith("prob_")]:
-            raise CorpusError(f"{str(path)!r} has columns {sorted(taken)}; give them other names")
-        absent = [p for p in table["path"] if not (path.parent / p).is_file()]
-        if absent:
-            raise CorpusError(
-                f"{str(path)!r} names {len(absent)} files that are not there, first {absent[0]!r}"
-            )
-        return cls._build(cls.corpus_name(path), path.parent, table)
+        file = path if path.is_file() else path / "tracks.csv"
+        tracks = _read_table(file) if file.is_file() else _read_folders(path)
+        return cls(cls.corpus_name(path), file.parent, _complete(file.parent, tracks))
 
-    @classmethod
-    def from_folder(cls, path: str | Path) -> Corpus:
-        """Take each folder as a genre: ``genre/track``, ``genre/artist/track`` or
-        ``genre/artist/album/track``.
 
-        Tracks in ``<genre>_test`` are the test tracks of ``<genre>``, as in the original.
-        Without a folder for it the artist is read from names like ``Artist - Title.mp3`` (a
-        number before the dash is that of the track), and else from the tags of the file.
-
-        Raises
-        ------
-        CorpusError
-            If there are not two genres with audio files in them.
-        """
-        path = Path(path)
-        if not path.is_dir():
-            raise CorpusError(f"{str(path)!r} is no folder; name one with a folder per genre")
-        folders = (item for item in path.iterdir() if item.is_dir())
-        files = sorted(
-            file for folder in folders if not folder.name.startswith(".")
-            for file in find_audio_files(folder)
-        )  # fmt: skip
-        rows = []
-        for file in files:
-            folder, *between, _ = file.relative_to(path).parts
-            by_name, dash, title = file.stem.partition(" - ")
-            if by_name.strip(" .").isdecimal():
-                by_name, dash, title = title.rpartition(" - ")
-            rows.append(
-                {
-                    "path": file.relative_to(path).as_posix(),
-                    "genre": folder.removesuffix(TEST_SUFFIX),
-                    "artist": between[0] if between else by_name if dash else "",
-                    "album": between[1] if len(between) > 1 else "",
-                    "title": title or file.stem,
-                    "split": "test" if folder.endswith(TEST_SUFFIX) else "",
-                }
-            )
-        if not rows:
-            raise CorpusError(
-                f"no audio files in the folders of {str(path)!r}; put each genre in its own folder"
-            )
-        return cls._build(cls.corpus_name(path), path, pd.DataFrame(rows))
-
-    @classmethod
-    def _build(cls, name: str, root: Path, table: pd.DataFrame) -> Corpus:
-        tracks = table.copy()
-        if not len(tracks):
-            raise CorpusError(f"{str(root)!r}: the table has no rows")
-        for path in tracks["path"]:
-            if os.fsencode(path).decode("utf-8", "ignore") != path:
-                raise CorpusError(f"the name {path!r} is not valid UTF-8; rename the file")
-        for column in ("artist", "album", "title", "split"):
-            if column not in tracks:
-                tracks[column] = ""
-        nameless = tracks.index[tracks["artist"].str.strip() == ""]
-        files = [root / path for path in tracks.loc[nameless, "path"]]
-        for i, tags in zip(nameless, memoize("tags-1", read_tags, files), strict=True):
-            tracks.at[i, "artist"] = tags.get("artist", "")
-            tracks.at[i, "album"] = tracks.at[i, "album"] or tags.get("album", "")
-        tracks["title"] = tracks["title"].where(
-            tracks["title"] != "", [Path(p).stem for p in tracks["path"]]
+def _read_table(file: Path) -> pd.DataFrame:
+    name = repr(str(file))
+    try:
+        tracks = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:
+        raise CorpusError(f"{name} is neither a folder nor a table in UTF-8: {error}") from error
+    if missing := sorted({"path", "genre"} - set(tracks.columns)):
+        raise CorpusError(f"{name} has no column {missing}; add it")
+    if taken := sorted(c for c in map(str, tracks) if c in _RESERVED or c.startswith("prob_")):
+        raise CorpusError(f"{name} has columns with reserved names; rename {taken}")
+    if absent := [path for path in tracks["path"] if not (file.parent / path).is_file()]:
+        raise CorpusError(
+            f"{name} lists {len(absent)} files that do not exist, first {absent[0]!r}; paths are "
+            f"relative to the folder of the table"
         )
-        strange = set(tracks["split"]) - {"", "train", "test"}
-        if strange:
-            raise CorpusError(f"split is 'train', 'test' or empty, not {sorted(strange)}")
-        # With test tracks named, all the others are there to train on.
-        if (tracks["split"] == "test").any():
-            tracks["split"] = tracks["split"].replace("", "train")
-        if tracks["path"].duplicated().any():
-            twice = tracks.loc[tracks["path"].duplicated(), "path"].iloc[0]
-            raise CorpusError(f"{twice!r} stands twice in the table")
-        if tracks["genre"].nunique() < 2:
-            raise CorpusError(
-                f"{str(root)!r} has one genre, {tracks['genre'].iloc[0]!r}; it takes two or more "
-                f"(a folder each)"
-            )
-        # Titles may repeat: the path is what tells tracks apart.
-        tracks["track_id"] = [hashlib.sha256(p.encode()).hexdigest()[:12] for p in tracks["path"]]
-        tracks["sha256"] = memoize("sha256", hash_file, [root / p for p in tracks["path"]])
-        tracks["grouped_by"], tracks["group"] = zip(
-            *map(_group, tracks["artist"], tracks["album"], tracks["path"]), strict=True
+    return tracks
+
+
+def _read_folders(root: Path) -> pd.DataFrame:
+    if not root.is_dir():
+        raise CorpusError(f"{str(root)!r} is not a folder; name one with a folder per genre")
+    folders = [item for item in root.iterdir() if item.is_dir() and item.name[0] != "."]
+    rows = []
+    for file in sorted(file for folder in folders for file in find_audio_files(folder)):
+        genre, *between, _ = file.relative_to(root).parts
+        artist, dash, title = file.stem.partition(" - ")
+        if artist.strip(" .").isdecimal():
+            artist, dash, title = title.rpartition(" - ")
+        rows.append(
+            {
+                "path": file.relative_to(root).as_posix(),
+                "genre": genre.removesuffix(TEST_SUFFIX),
+                "artist": between[0] if between else artist if dash else "",
+                "album": between[1] if len(between) > 1 else "",
+                "title": title or file.stem,
+                "split": "test" if genre.endswith(TEST_SUFFIX) else "",
+            }
         )
-        # The same recording under two names must not be torn apart.
-        tracks["group"] = merge_groups(tracks["group"], tracks["sha256"])
-        if unknown := (tracks["artist"] == "").sum():
-            log.info("%d of %d tracks name no artist", unknown, len(tracks))
-        first = "track_id path genre artist album title group grouped_by split sha256".split()
-        rest = [column for column in tracks if column not in first]
-        return cls(name, root, tracks[first + rest].reset_index(drop=True))
+    if not rows:
+        raise CorpusError(
+            f"no audio files in the folders of {str(root)!r}; put each genre in its own folder"
+        )
+    return pd.DataFrame(rows)
+
+
+def _complete(root: Path, tracks: pd.DataFrame) -> pd.DataFrame:
+    """Fill in missing columns from tags and content, and check the values."""
+    tracks = tracks.assign(**{name: "" for name in _OPTIONAL if name not in tracks})
+    _check(repr(str(root)), tracks)
+    unknown = tracks.index[tracks["artist"].str.strip() == ""]
+    files = [root / path for path in tracks["path"]]
+    tags = memoize("tags", read_tags, [files[i] for i in unknown])
+    for i, found in zip(unknown, tags, strict=True):
+        tracks.loc[i, "artist"] = found.get("artist", "")
+        tracks.loc[i, "album"] = tracks.loc[i, "album"] or found.get("album", "")
+    untitled = tracks["title"] == ""
+    tracks.loc[untitled, "title"] = [Path(path).stem for path in tracks.loc[untitled, "path"]]
+    # Where test tracks are named, all other tracks are for training.
+    if (tracks["split"] == "test").any():
+        tracks["split"] = tracks["split"].replace("", "train")
+    # Titles may repeat, so that the path identifies a track.
+    tracks["track_id"] = [hashlib.sha256(p.encode()).hexdigest()[:12] for p in tracks["path"]]
+    tracks["sha256"] = memoize("file_hashes", hash_file, files)
+    columns = (tracks[name] for name in ("artist", "album", "path"))
+    tracks[["grouped_by", "group"]] = [_group(*names) for names in zip(*columns, strict=True)]
+    # Copies of a file under two names must stay on the same side of a split.
+    tracks["group"] = merge_groups(tracks["group"], tracks["sha256"])
+    others = [column for column in tracks if column not in _COLUMNS]
+    return tracks[_COLUMNS + others].reset_index(drop=True)
+
+
+def _check(name: str, tracks: pd.DataFrame) -> None:
+    if not len(tracks):
+        raise CorpusError(f"{name} has no rows in its table; add a row per track")
+    for path in tracks["path"]:
+        if os.fsencode(path).decode("utf-8", "ignore") != path:
+            raise CorpusError(f"the name {path!r} is not valid UTF-8; rename the file")
+    if unknown := sorted(set(tracks["split"]) - {"", "train", "test"}):
+        raise CorpusError(f"{name}: split must be 'train', 'test' or empty, not {unknown}")
+    if (twice := tracks["path"].duplicated()).any():
+        path = tracks.loc[twice, "path"].iloc[0]
+        raise CorpusError(f"{name} lists {path!r} twice; remove one of the rows")
+    if tracks["genre"].nunique() < 2:
+        genre = tracks["genre"].iloc[0]
+        raise CorpusError(f"{name} has only one genre, {genre!r}; add tracks of another genre")
+
+
+def _group(artist: str, album: str, path: str) -> tuple[str, str]:
+    """Return the kind and the name of the group of a track."""
+    for kind, name in (("artist", artist), ("album", album)):
+        if name.strip():
+            # Spellings that differ only in case and spaces are the same name.
+            return kind, f"{kind}:{' '.join(name.casefold().split())}"
+    return "track", f"track:{path}"
 
 
 def find_audio_files(folder: Path) -> list[Path]:
-    """Sound and video files anywhere in a folder, by their endings, without hidden ones."""
+    """Find the audio and video files in a folder and its subfolders.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to search. Hidden files and folders are left out.
+
+    Returns
+    -------
+    list of Path
+        Files with a known file name extension, sorted.
+    """
     return sorted(
         file
         for file in folder.rglob("*")
@@ -220,29 +232,27 @@ def find_audio_files(folder: Path) -> list[Path]:
     )
 
 
-def _group(artist: str, album: str, path: str) -> tuple[str, str]:
-    """What a track is grouped by, and the name of its group."""
-    for by, name in (("artist", artist), ("album", album)):
-        if name.strip():
-            return by, f"{by}:{_spelled(name)}"
-    return "track", f"track:{path}"
-
-
-def _spelled(name: str) -> str:
-    """A name without what different spellings of it differ in: case and spaces."""
-    return " ".join(name.casefold().split())
-
-
 def merge_groups(groups: pd.Series, same: pd.Series) -> list[str]:
-    """Groups such that rows equal in ``same`` share one: the first name of all that are joined."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    """Merge groups until rows with the same key are in the same group.
 
-    group_of, names = pd.factorize(groups, sort=True)
-    same_of, keys = pd.factorize(same)
-    edges = (np.ones(len(groups)), (group_of, len(names) + same_of))
+    Parameters
+    ----------
+    groups : pd.Series of str
+        Group of each row.
+    same : pd.Series
+        Key of each row, such as a content hash.
+
+    Returns
+    -------
+    list of str
+        New group of each row: the alphabetically first name among the groups that were merged.
+    """
+    group, names = pd.factorize(groups, sort=True)
+    key, keys = pd.factorize(same)
     n = len(names) + len(keys)
-    _, component = connected_components(coo_array(edges, shape=(n, n)), directed=False)
-    # The names are sorted, so that the first of a component is also the first of the alphabet.
+    # Groups and keys are the nodes of a graph, and each row is an edge between them.
+    edges = coo_array((np.ones(len(groups)), (group, len(names) + key)), shape=(n, n))
+    _, component = connected_components(edges, directed=False)
+    # The names are sorted, so that the first name in a component is its alphabetically first.
     first = pd.Series(names).groupby(component[: len(names)]).first()
-    return first[component[group_of]].tolist()
+    return first[component[group]].tolist()

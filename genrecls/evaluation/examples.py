@@ -27,9 +27,9 @@ def example_track_ids(run: Run) -> dict[str, str]:
     tracks = aggregate_tracks(run.predictions.query("split == 'test'"), run.genres)
     tracks["true_prob"] = [row[f"prob_{row['genre']}"] for row in tracks.to_dict("records")]
     tracks = tracks.sort_values("true_prob", kind="stable")
-    easy = tracks[2:].groupby("genre")["track_id"].last().add_prefix("easy ")
+    easy = tracks[2:].groupby("genre")["track_id"].last().to_dict()
     hard = list(zip(("hardest", "hard"), tracks["track_id"], strict=False))
-    return dict([*easy.items(), *reversed(hard)])
+    return {f"easy {genre}": track_id for genre, track_id in easy.items()} | dict(hard[::-1])
 
 
 def segment_table(runs: Sequence[Run], track_id: str) -> pd.DataFrame:

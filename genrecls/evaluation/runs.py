@@ -264,11 +264,13 @@ def read_cross_validation(folder: Path, genres: Sequence[str]) -> pd.DataFrame:
 def _add_temperatures(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
     """Fit the temperatures of every fold on the test segments and tracks of the others."""
     table = predictions.assign(temperature=1.0, track_temperature=1.0)
-    for (repeat, fold), rows in predictions.groupby(["repeat", "fold"]).groups.items():
-        others = predictions.query("split == 'test' and repeat == @repeat and fold != @fold")
+    test = predictions[predictions["split"] == "test"]
+    for _, part in predictions.groupby(["repeat", "fold"]):
+        repeat, fold = part[["repeat", "fold"]].iloc[0]
+        others = test[(test["repeat"] == repeat) & (test["fold"] != fold)]
         tracks = aggregate_tracks(others, genres)
-        table.loc[rows, "temperature"] = fit_group_temperature(others, genres)
-        table.loc[rows, "track_temperature"] = fit_group_temperature(tracks, genres)
+        table.loc[part.index, "temperature"] = fit_group_temperature(others, genres)
+        table.loc[part.index, "track_temperature"] = fit_group_temperature(tracks, genres)
     return table
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from sklearn import metrics
 
 from genrecls.evaluation.calibration import calibrated, confidence_bins, probability_columns
 
@@ -160,9 +159,8 @@ def f1_scores(table: pd.DataFrame, genres: Sequence[str]) -> dict[str, float]:
     genres : sequence of str
         Genres to score. A genre that is neither present nor predicted has an F1 of 0.
     """
-    f1 = metrics.f1_score(
-        table["genre"], table["predicted"], labels=list(genres), average=None, zero_division=0
-    )
+    counts = confusion_matrix(table, genres).to_numpy()
+    f1 = 2 * counts.diagonal() / np.maximum(counts.sum(axis=0) + counts.sum(axis=1), 1)
     return {**dict(zip(genres, f1.tolist(), strict=True)), "macro": float(f1.mean())}
 
 
@@ -176,5 +174,5 @@ def confusion_matrix(table: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame
     genres : sequence of str
         Order of the rows and columns.
     """
-    counts = metrics.confusion_matrix(table["genre"], table["predicted"], labels=list(genres))
-    return pd.DataFrame(counts, pd.Index(genres, name="genre"), pd.Index(genres, name="predicted"))
+    counts = pd.crosstab(table["genre"], table["predicted"])
+    return counts.reindex(index=list(genres), columns=list(genres), fill_value=0)

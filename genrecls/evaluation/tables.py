@@ -16,17 +16,12 @@ from genrecls.evaluation.scores import LOSSES, accuracy, aggregate_tracks, f1_sc
 
 
 def split_table(segments: pd.DataFrame) -> pd.DataFrame:
-    """Count segments, tracks and artists per split and genre.
+    """Count segments, tracks and artists per split (rows) and genre (columns).
 
     Parameters
     ----------
     segments : pd.DataFrame
         Segments table with a split.
-
-    Returns
-    -------
-    pd.DataFrame
-        Index: ``split``; columns: ``(genre, 'segments' | 'tracks' | 'artists')``.
 
     Examples
     --------
@@ -40,12 +35,13 @@ def split_table(segments: pd.DataFrame) -> pd.DataFrame:
     counts = segments.groupby(["split", "genre"]).agg(
         segments=("track_id", "size"), tracks=("track_id", "nunique"), artists=("group", "nunique")
     )
-    by_genre = counts.unstack("genre").swaplevel(axis=1)
-    return by_genre.sort_index(axis=1, level=0, sort_remaining=False).loc[order]
+    genres = sorted(segments["genre"].unique())
+    by_genre = {genre: counts.xs(genre, level="genre") for genre in genres}
+    return pd.concat(by_genre, axis=1, names=["genre"]).loc[order]
 
 
 def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """Compare trained models: the original's columns first, then what is needed to read them.
+    """Compare trained models, one row per run.
 
     Parameters
     ----------
@@ -55,17 +51,15 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        One row per run, after a baseline that always predicts the commonest genre of the training
-        segments. ``test F1`` is the macro F1 over test segments, ``F1 interval`` its bootstrap
-        interval over groups; ``share interval`` is the Wilson interval of the share of
-        ``test tracks right`` (both 95 %). ``validation split`` is marked ``leaky`` if tracks or
-        artists are in training and validation. ``inference (ms/segment)`` is the median time from
-        log-mel to probabilities, one segment at a time, on the machine that trained the run.
+        The first row always predicts the commonest genre of the training segments. ``test F1`` is
+        the macro F1 over segments, ``F1 interval`` its 95 % bootstrap interval over groups, and
+        ``share interval`` the 95 % Wilson interval of ``test tracks right``. ``validation split``
+        is leaky if tracks or artists are in training and validation. ``inference (ms/segment)`` is
+        the median time for one segment, on the machine that trained the run.
 
     References
     ----------
-    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal
-    of the American Statistical Association 22(158), 1927, DOI 10.1080/01621459.1927.10502953.
+    Wilson, J. Am. Stat. Assoc. 22(158), 1927, DOI 10.1080/01621459.1927.10502953.
 
     Examples
     --------
@@ -77,31 +71,26 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
     rows = [_majority_row(runs[-1])]
     for run in runs:
         test = run.predictions.query("split == 'test'")
-        row = _comparison_row(test, run.genres, run.card, split_by=run.recipe.split_by)
         names = {"weights": run.card["weights"], "backbone": _backbone(run), "run": run.name}
-        rows.append(row | names)
+        rows.append(_comparison_row(test, run.genres, run.card, run.recipe.split_by) | names)
     return pd.DataFrame(rows)
 
 
 def _majority_row(run: Run) -> dict[str, Any]:
     segments = run.segments
-    commonest = segments.loc[segments["split"] == "train", "genre"].value_counts().idxmax()
-    table = segments.assign(predicted=commonest)
-    for genre, column in zip(run.genres, probability_columns(run.genres), strict=True):
-        table[column] = float(genre == commonest)
-    card = {
-        "architecture": f"always {commonest}",
-        "parameters": 0,
-        "training_time_s": 0.0,
-        "validation_accuracy": accuracy(table[table["split"] == "validation"]),
-        "inference_ms_per_segment": 0.0,
-    }
-    row = _comparison_row(table[table["split"] == "test"], run.genres, card, split_by="artist")
+    commonest = str(segments.loc[segments["split"] == "train", "genre"].value_counts().idxmax())
+    probabilities = [float(genre == commonest) for genre in run.genres]
+    columns = dict(zip(probability_columns(run.genres), probabilities, strict=True))
+    segments = segments.assign(predicted=commonest, **columns)
+    right = accuracy(segments[segments["split"] == "validation"])
+    card = {"architecture": f"always {commonest}", "validation_accuracy": right}
+    card |= dict.fromkeys(("parameters", "training_time_s", "inference_ms_per_segment"), 0)
+    row = _comparison_row(segments[segments["split"] == "test"], run.genres, card, "artist")
     return row | dict.fromkeys(("weights", "backbone", "run"), "–")
 
 
 def _comparison_row(
-    test: pd.DataFrame, genres: Sequence[str], card: dict[str, Any], *, split_by: str
+    test: pd.DataFrame, genres: Sequence[str], card: dict[str, Any], split_by: str
 ) -> dict[str, Any]:
     tracks = aggregate_tracks(test, genres)
     right = int((tracks["predicted"] == tracks["genre"]).sum())
@@ -130,33 +119,28 @@ def _backbone(run: Run) -> str:
     if run.recipe.backbone == "trained":
         return "trained"
     # A second stage that did not improve the validation loss has been undone.
-    stage = run.history.set_index("epoch").loc[run.card["best_epoch"], "stage"]
-    return "fine-tuned" if stage == 2 else "frozen"
+    stages = run.history.set_index("epoch")["stage"]
+    return "fine-tuned" if stages[run.card["best_epoch"]] == 2 else "frozen"
 
 
 def score_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate the scores of segments with their intervals, one row per run and split.
+    """Tabulate the scores of segments with 95 % intervals, one row per run and split.
 
     Parameters
     ----------
     runs : sequence of Run
         Runs of one corpus.
-
-    Returns
-    -------
-    pd.DataFrame
-        ``run``, ``split``, sizes, every score with its interval, and the F1 of every genre.
     """
     rows = []
     for run in runs:
         leaky = "" if run.recipe.split_by == "artist" else " (leaky)"
         for split, part in run.predictions.groupby("split", sort=False):
-            intervals = score_intervals(part, run.genres).drop(list(LOSSES))
-            values = {str(row[0]): format_interval(*row[1:]) for row in intervals.itertuples()}
-            f1 = f1_scores(part, run.genres)
-            f1 = {f"F1 {genre}": round(f1[genre], 3) for genre in run.genres}
             name = f"{split}{leaky}" if split == "validation" else split
-            rows.append({"run": run.name, "split": name} | _sizes(part) | values | f1)
+            row: dict[str, Any] = {"run": run.name, "split": name, **_sizes(part)}
+            for score, interval in score_intervals(part, run.genres).drop(list(LOSSES)).iterrows():
+                row[str(score)] = format_interval(*interval)
+            f1 = f1_scores(part, run.genres)
+            rows.append(row | {f"F1 {genre}": round(f1[genre], 3) for genre in run.genres})
     return pd.DataFrame(rows)
 
 
@@ -173,8 +157,8 @@ def _levels(segments: pd.DataFrame, genres: Sequence[str]) -> dict[str, pd.DataF
 
 
 def _test_segments(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the test segments of every run, by its name."""
-    return dict(list(predictions.query("split == 'test'").groupby("run", sort=False)))
+    by_run = predictions[predictions["split"] == "test"].groupby("run", sort=False)
+    return {str(run): segments for run, segments in by_run}
 
 
 def cross_validated_scores(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
@@ -183,33 +167,33 @@ def cross_validated_scores(predictions: pd.DataFrame, genres: Sequence[str]) -> 
     Parameters
     ----------
     predictions : pd.DataFrame
-        Table of :func:`~genrecls.evaluation.runs.read_predictions`; test segments are used.
+        Table of :func:`~genrecls.evaluation.runs.read_predictions`; only the test is used.
     genres : sequence of str
         Genres in the order of the model's outputs.
 
     Returns
     -------
     pd.DataFrame
-        One row per run, ``level`` (``track`` or ``segment``) and ``score``: ``value``, ``low``,
-        ``high``, ``groups``, ``fewest groups`` (of any genre), ``tracks``, ``segments``,
-        ``repeats``. The run with the highest balanced accuracy over tracks is last.
+        One row per ``run``, ``level`` (``track`` or ``segment``) and ``score``: ``value``, its 95 %
+        interval ``low`` and ``high``, sizes, ``fewest groups`` (of any genre), ``repeats``. The
+        run with the highest balanced accuracy over tracks is last.
     """
     tables, headline = [], {}
     for run, segments in _test_segments(predictions).items():
-        fewest = int(segments.groupby("genre")["group"].nunique().min())
-        sizes = {
-            **_sizes(segments),
-            "fewest groups": fewest,
-            "repeats": segments["repeat"].nunique(),
-        }
+        sizes = _sizes(segments)
+        sizes["fewest groups"] = int(segments.groupby("genre")["group"].nunique().min())
+        sizes["repeats"] = segments["repeat"].nunique()
         for level, table in _levels(segments, genres).items():
             intervals = score_intervals(table, genres)
             headline.setdefault(run, intervals.loc["balanced accuracy", "value"])
-            tables.append(intervals.reset_index().assign(run=run, level=level, **sizes))
-    table = pd.concat(tables, ignore_index=True)
-    table = table.sort_values("run", key=lambda run: run.map(headline), kind="stable")
-    first = ["run", "level", "score", "value", "low", "high"]
-    return table[[*first, *sizes]].reset_index(drop=True)
+            intervals = intervals.reset_index().assign(**sizes)
+            intervals.insert(0, "run", run)
+            intervals.insert(1, "level", level)
+            tables.append(intervals)
+    table = pd.concat(tables)
+    return table.sort_values(
+        "run", key=lambda run: run.map(headline), kind="stable", ignore_index=True
+    )
 
 
 def summary_table(scores: pd.DataFrame, level: str) -> pd.DataFrame:
@@ -225,21 +209,20 @@ def summary_table(scores: pd.DataFrame, level: str) -> pd.DataFrame:
     rows = []
     shown = scores[(scores["level"] == level) & ~scores["score"].isin(LOSSES)]
     for run, part in shown.groupby("run", sort=False):
-        values = {
-            row.score: format_interval(row.value, row.low, row.high) for row in part.itertuples()
-        }
-        sizes = part[["groups", "fewest groups", "tracks", "segments"]].iloc[0].to_dict()
+        intervals = part.set_index("score")[["value", "low", "high"]]
+        values = {score: format_interval(*row) for score, row in intervals.iterrows()}
+        sizes = part.iloc[0][["groups", "fewest groups", "tracks", "segments"]].to_dict()
         rows.append({"run": run, **values, **sizes})
     return pd.DataFrame(rows)
 
 
 def paired_table(predictions: pd.DataFrame, genres: Sequence[str], against: str) -> pd.DataFrame:
-    """Compare one cross-validated run with every other one on the same tracks.
+    """Compare one cross-validated run with each of the others on the same tracks.
 
     Parameters
     ----------
     predictions : pd.DataFrame
-        Table of :func:`~genrecls.evaluation.runs.read_predictions`; test segments are used.
+        Table of :func:`~genrecls.evaluation.runs.read_predictions`; only the test is used.
     genres : sequence of str
         Genres in the order of the model's outputs.
     against : str
@@ -252,49 +235,34 @@ def paired_table(predictions: pd.DataFrame, genres: Sequence[str], against: str)
         tracks that only one of the two runs predicts correctly, and the exact McNemar p.
     """
     runs = _test_segments(predictions)
-    ours = _levels(runs[against], genres)
+    ours = _levels(runs.pop(against), genres)
     rows = []
-    for run in [run for run in runs if run != against]:
-        theirs = _levels(runs[run], genres)
-        tracks, segments = (
-            score_intervals(ours[level], genres, minus=theirs[level], auc=False)
-            for level in ("track", "segment")
-        )
+    for run, segments in runs.items():
+        theirs = _levels(segments, genres)
+        row: dict[str, Any] = {f"{against} minus": run}
+        for level, names in (
+            ("track", ["balanced accuracy", "macro F1"]),
+            ("segment", ["macro F1"]),
+        ):
+            differences = score_intervals(ours[level], genres, minus=theirs[level], auc=False)
+            for score, interval in differences.loc[names].iterrows():
+                row[f"{score}, {level}s"] = format_interval(*interval, signed=True)
         test = mcnemar(ours["track"], theirs["track"])
-        rows.append(
-            {
-                f"{against} minus": run,
-                "balanced accuracy, tracks": _format_difference(tracks, "balanced accuracy"),
-                "macro F1, tracks": _format_difference(tracks, "macro F1"),
-                "macro F1, segments": _format_difference(segments, "macro F1"),
-                f"only {against} right": test["only first"],
-                "only the other right": test["only second"],
-                "McNemar p": round(test["p"], 3),
-                **_sizes(runs[run]),
-            }
-        )
+        row[f"only {against} right"] = test["only first"]
+        row["only the other right"] = test["only second"]
+        rows.append(row | {"McNemar p": round(test["p"], 3), **_sizes(segments)})
     return pd.DataFrame(rows)
 
 
-def _format_difference(intervals: pd.DataFrame, score: str) -> str:
-    return format_interval(*intervals.loc[score], signed=True)
-
-
 def calibration_table(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
-    """Compare the losses of test predictions before and after temperature scaling.
+    """Compare the losses before and after temperature scaling, per run and level.
 
     Parameters
     ----------
     predictions : pd.DataFrame
-        Predictions of one or more runs (``run``) on segments.
+        Predictions of one or more runs (``run``) on segments; only the test is used.
     genres : sequence of str
         Genres in the order of the model's outputs.
-
-    Returns
-    -------
-    pd.DataFrame
-        One row per run and level: NLL, Brier score and ECE ``before`` and ``after``, the range of
-        the ``temperature``, and sizes.
     """
     rows = []
     for run, segments in _test_segments(predictions).items():
@@ -311,38 +279,33 @@ def calibration_table(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.Da
 
 
 def leak_table(predictions: pd.DataFrame, cards: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """Compare validation scores with the scores on held-out artists.
+    """Compare the scores of validation with those of test artists.
 
     Parameters
     ----------
-    predictions : pd.DataFrame
-        First result of :func:`~genrecls.evaluation.runs.read_predictions`.
-    cards : dict of str to dict
-        Its second result. Runs without a validation are left out.
+    predictions, cards : pd.DataFrame, dict of str to dict
+        Results of :func:`~genrecls.evaluation.runs.read_predictions`. Runs without a validation
+        are left out.
 
     Returns
     -------
     pd.DataFrame
         One row per model, ``validation by``, level and score (accuracy, macro F1): ``validation``,
-        ``test`` and their difference ``optimism``, each with its 95 % interval in the columns
-        ``... low`` and ``... high``. Empty if no run has a validation.
+        ``test`` and ``optimism``, their difference, with 95 % intervals in ``... low`` and
+        ``... high``. Empty if no run has a validation.
     """
     rows = []
     for name, card in cards.items():
         if not card["split_by"]:
             continue
         segments, genres = predictions[predictions["run"] == name], card["genres"]
-        validation, test = (
-            _levels(segments[segments["split"] == split], genres)
-            for split in ("validation", "test")
-        )
+        splits = {s: _levels(part, genres) for s, part in segments.groupby("split")}
         for level in ("segment", "track"):
+            validation, test = splits["validation"][level], splits["test"][level]
             parts = {
-                "validation": score_intervals(validation[level], genres, auc=False),
-                "test": score_intervals(test[level], genres, auc=False),
-                "optimism": score_intervals(
-                    validation[level], genres, minus=test[level], auc=False
-                ),
+                "validation": score_intervals(validation, genres, auc=False),
+                "test": score_intervals(test, genres, auc=False),
+                "optimism": score_intervals(validation, genres, minus=test, auc=False),
             }
             for score in ("accuracy", "macro F1"):
                 row = {"model": card["name"], "validation by": card["split_by"], "level": level}
@@ -352,32 +315,29 @@ def leak_table(predictions: pd.DataFrame, cards: dict[str, dict[str, Any]]) -> p
                 rows.append(row)
     if not rows:
         return pd.DataFrame()
-    # The ways to split are sorted by how much they leak, everything else by name.
+    # The most leaky way to split comes first.
     return pd.DataFrame(rows).sort_values(
         ["model", "level", "score", "validation by"],
-        key=lambda column: column.replace(SPLIT_BY, range(3)),
+        key=lambda column: column.map(lambda x: SPLIT_BY.index(x) if x in SPLIT_BY else x),
         ignore_index=True,
     )
 
 
 def leak_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Format the accuracy over segments in a leak table, with intervals.
+    """Format the accuracy over segments in a leak table.
 
     Parameters
     ----------
     table : pd.DataFrame
         Table of :func:`leak_table`.
     """
-    shown = table.query("level == 'segment' and score == 'accuracy'")
-    summary = shown[["model", "validation by"]].copy()
-    for part, column in (
-        ("validation", "validation accuracy"),
-        ("test", "test accuracy"),
-        ("optimism", "optimism"),
-    ):
-        values = shown[[part, f"{part} low", f"{part} high"]].to_numpy()
-        summary[column] = [format_interval(*row, signed=part == "optimism") for row in values]
-    return summary.join(shown[["groups", "tracks", "segments", "repeats"]]).reset_index(drop=True)
+    table = table.query("level == 'segment' and score == 'accuracy'").reset_index(drop=True)
+    summary = table[["model", "validation by"]].copy()
+    for part in ("validation", "test", "optimism"):
+        column = part if part == "optimism" else f"{part} accuracy"
+        intervals = table[[part, f"{part} low", f"{part} high"]].to_numpy()
+        summary[column] = [format_interval(*x, signed=part == "optimism") for x in intervals]
+    return summary.join(table[["groups", "tracks", "segments", "repeats"]])
 
 
 def leak_intervals(table: pd.DataFrame) -> pd.DataFrame:
@@ -388,14 +348,11 @@ def leak_intervals(table: pd.DataFrame) -> pd.DataFrame:
     table : pd.DataFrame
         Table of :func:`leak_table`.
     """
-    shown = table.query("level == 'segment' and score == 'accuracy'")
-    label = shown["model"] + ", validation by " + shown["validation by"]
+    table = table.query("level == 'segment' and score == 'accuracy'")
+    label = table["model"] + ", validation by " + table["validation by"]
     parts = []
     for part in ("validation", "test"):
-        values = shown[[part, f"{part} low", f"{part} high"]].set_axis(
-            ["value", "low", "high"], axis=1
-        )
-        values.insert(0, "label", label)
-        values.insert(1, "group", part)
-        parts.append(values)
+        rows = pd.DataFrame({"label": label, "group": part})
+        rows[["value", "low", "high"]] = table[[part, f"{part} low", f"{part} high"]]
+        parts.append(rows)
     return pd.concat(parts, ignore_index=True)
