@@ -72,7 +72,7 @@ def test_split_at_refuses_an_unknown_layer():
 
 def test_split_at_refuses_a_cut_that_layers_pass_by():
     # Block 12 adds its input to what comes out here.
-    with pytest.raises(ValueError, match="other layers pass it by"):
+    with pytest.raises(ValueError, match="a connection bypasses this layer"):
         split_at(build_efficientnet_lite0((64, 64, 3), 2), "block_12_expand_relu")
 
 
