@@ -1,1 +1,1 @@
-"""."""
+"""Sound files: decoding, tags, quality, fingerprints and duplicates."""

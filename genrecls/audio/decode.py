@@ -1,247 +1,195 @@
-"""A sound file of any common format in, float32 samples at a stated rate out."""
+"""Decode sound files of all common formats to floating-point samples."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
+import av
+import av.audio
 import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
 
-from genrecls._utils.parallel import prefetch
+from genrecls._utils import parallel
+from genrecls.audio._container import open_container, raise_audio_error
 from genrecls.audio.resample import resample, to_mono
-from genrecls.errors import AudioError, AudioWarning
+from genrecls.errors import AudioWarning
 
-#: File name endings that are looked for in folders. Decoding goes by content, not by name.
+#: File name endings by which sound files are recognized in a folder.
 EXTENSIONS = frozenset(
     ".aac .aif .aiff .au .caf .flac .m4a .m4b .mka .mkv .mov .mp3 .mp4 .oga .ogg .opus .wav "
     ".wave .webm .wma".split()
 )
 
-# Encoder padding makes honest headers promise a few MP3 frames (0.1 s) more than there is.
-_SHORTFALL_S = 0.5
+# At other rates, a damaged header is more likely than music.
+_SAMPLE_RATES = range(4_000, 768_001)
 
-# Lossy codecs overshoot full scale by a few dB at most; 12 dB over it, the bits are damaged
-# (or a float file holds integers).
-_LOUDEST = 4.0
-_OVERSHOOT = 1.5
+# The headers of intact MP3 files promise up to 0.1 s too much, because encoders pad the sound.
+_MAX_SHORTFALL_S = 0.5
 
-_BLOCK = 1 << 17  # frames: 1 MB of stereo
-_KEPT_BYTES = 30_000_000
-_WHOLE_BYTES = 60_000_000  # of a FLAC file: ten minutes of a CD
+# Lossy codecs exceed full scale by a few dB. Samples 12 dB above it are damaged, or they are
+# integers that were stored as floats.
+_MAX_PEAK = 4.0
+_AUDIBLE_PEAK = 1.5
 
-Result = TypeVar("Result")
+_BLOCK = 1 << 17  # in samples: 1 MB of stereo
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Samples as they stand in a file.
+    """All samples of a file, unchanged.
 
     Attributes
     ----------
     samples : np.ndarray [shape=(channels, n), dtype=float32]
-    sample_rate : int > 0 (in Hz)
-    decoder : {'soundfile', 'miniaudio', 'PyAV'}
-    problems : tuple of str
-        What the decoders complained about on the way.
-    refused : dict of str to str
-        Decoders that could not read the file before this one did, and why.
+        Full scale is 1, which lossy codecs may exceed.
+    sample_rate, codec, problems
+        See :class:`AudioStream`.
     """
 
     samples: np.ndarray
     sample_rate: int
-    decoder: str
+    codec: str
     problems: tuple[str, ...] = ()
-    refused: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
-class Blocks:
-    """The samples of a file as they are decoded, to be gone through once, a block at a time.
-
-    The blocks are arrays [shape=(n, channels), dtype=float32], in [-1, 1] where ``clip`` is set.
+class AudioStream:
+    """Sound in blocks [shape=(n, channels), dtype=float32]; can be iterated over once.
 
     Attributes
     ----------
     sample_rate : int > 0 (in Hz)
-    decoder : {'soundfile', 'miniaudio', 'PyAV', 'array'}
-    problems : list of str
-        What is not as it should be; complete after the last block.
-    refused : dict of str to str
-        Decoders that could not read the file before this one did, and why.
-    promised_s : float (in seconds)
-        Length that the header states.
-    source : iterator of np.ndarray
-        The blocks as they come from the decoder.
+        Sample rate of all blocks.
+    codec : str
+        FFmpeg's name of the codec in upper case, such as ``'MP3'`` or ``'PCM_S16LE'``.
+    duration_s : float >= 0 (in seconds)
+        Duration according to the header; 0 if the header does not state it.
+    blocks : iterator of np.ndarray
+        Blocks as they are decoded, not yet checked.
     clip : bool
+        Clip samples to [-1, 1].
+    path : str or path-like
+        The file, for error messages.
+    problems : list of str
+        One phrase for each defect of the file. The list is complete after the last block.
     """
 
-    decoder: str
     sample_rate: int
-    problems: list[str]
-    refused: dict[str, str]
-    promised_s: float
-    source: Iterator[np.ndarray]
-    clip: bool
+    codec: str
+    duration_s: float
+    blocks: Iterator[np.ndarray]
+    clip: bool = True
+    path: str | PathLike = ""
+    problems: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        frames = samples = bad = 0
-        peak = 0.0
-        for block in self._decoded():
-            frames, samples = frames + len(block), samples + block.size
-            highest = float(max(block.max(), -block.min()))
-            if not math.isfinite(highest):
-                bad += int(np.count_nonzero(~np.isfinite(block)))
-            else:
-                peak = max(peak, highest)
-            # What has been refused is read to its end, to say how much of it is bad.
-            if not bad and peak <= _LOUDEST:
-                yield np.clip(block, -1, 1) if self.clip and highest > 1 else block
-        if not samples:
-            raise _RefusedError("no audio in the file")
-        if bad:
-            raise _RefusedError(f"{bad} of {samples} samples are NaN or infinite")
-        if peak > _LOUDEST:
-            raise _RefusedError(f"samples reach {peak:.3g} where full scale is 1")
-        decoded_s = frames / self.sample_rate
-        if self.promised_s - decoded_s > _SHORTFALL_S:
+        n, peak = 0, 0.0
+        with raise_audio_error(self.path):
+            for block in self.blocks:
+                block_peak = float(max(block.max(), -block.min()))
+                if not math.isfinite(block_peak):
+                    raise ValueError("some samples are NaN or infinite")
+                n, peak = n + len(block), max(peak, block_peak)
+                if peak > _MAX_PEAK:
+                    raise ValueError(f"samples reach {peak:.3g} where full scale is 1")
+                yield np.clip(block, -1, 1) if self.clip and block_peak > 1 else block
+        decoded_s = n / self.sample_rate
+        if self.duration_s - decoded_s > _MAX_SHORTFALL_S:
             self.problems.append(
-                f"the header promises {self.promised_s:.1f} s, {decoded_s:.1f} s can be decoded"
+                f"the header promises {self.duration_s:.1f} s, {decoded_s:.1f} s can be decoded"
             )
-        if peak > _OVERSHOOT:
-            self.problems.append(
-                f"samples reach {peak:.3g}; what is beyond full scale (1) is cut off"
-            )
-
-    def _decoded(self) -> Iterator[np.ndarray]:
-        try:
-            yield from self.source
-        except _DECODER_ERRORS as error:
-            raise _RefusedError(_words(error)) from error
+        if peak > _AUDIBLE_PEAK:
+            self.problems.append(f"samples reach {peak:.3g}; they are clipped at full scale (1)")
 
 
-class _RefusedError(Exception):
-    """A decoder cannot read the file to its end, or what it reads is no sound."""
+@contextmanager
+def open_audio(
+    path: str | PathLike, *, clip: bool = True, prefetch: bool = False
+) -> Iterator[AudioStream]:
+    """Open a sound file, or the sound of a video file, to decode it in blocks.
 
-
-_DECODER_ERRORS = (OSError, RuntimeError, ValueError, EOFError)
-
-
-def _words(error: Exception) -> str:
-    """What an error says; libsndfile without the descriptor that soundfile puts before it."""
-    return getattr(error, "error_string", None) or str(error) or repr(error)
-
-
-def read_blocks(
-    path: str | PathLike,
-    consume: Callable[[Blocks], Result],
-    *,
-    clip: bool = True,
-    in_thread: bool = False,
-) -> Result:
-    """Decode a file block by block, so that a file of any length takes the same memory.
+    The memory does not depend on the length of the file. Where the sample rate or the channels
+    change within the file, the blocks are converted to those at its start.
 
     Parameters
     ----------
     path : str or path-like
-    consume : callable
-        Is given the :class:`Blocks` and reads all of them. Where a decoder fails on the way it is
-        called once more, with what the next decoder makes of the file from its start.
+        The file; its content decides how it is decoded, not its name.
     clip : bool
-        Cut off what is beyond full scale.
-    in_thread : bool
-        Decode in a thread while ``consume`` works on the block before.
+        Clip samples to [-1, 1].
+    prefetch : bool
+        Decode in a thread while the caller works on the block before.
 
-    Returns
-    -------
-    What ``consume`` returns.
+    Yields
+    ------
+    AudioStream
+        The blocks.
 
     Raises
     ------
     AudioError
-        If no decoder can read the file, or what comes out is no sound.
+        On opening or while reading: if the file cannot be decoded, contains no sound, or has
+        samples that are not finite or far above full scale.
     """
-    path = Path(path)
-    if not path.exists():
-        raise AudioError(path, {"file": "does not exist"}, "Check the path.")
-    if path.is_dir():
-        raise AudioError(path, {"file": "is a folder"}, "Name a file inside it.")
-    if (size := path.stat().st_size) == 0:
-        raise AudioError(path, {"file": "is empty"}, "Download or export it again.")
-    # The C library gives freed memory back and takes it anew for every block, a twentieth of all
-    # time, until it has seen a large array freed: then it keeps up to twice as much.
-    np.empty(_KEPT_BYTES, np.uint8)
-    reasons: dict[str, str] = {}
-    decoders = [("soundfile", _soundfile), ("PyAV", _av)]
-    try:
-        with open(path, "rb") as file:
-            begins = file.read(4)
-        if begins == b"OggS":
-            decoders.reverse()  # FFmpeg takes half of the time for the same samples
-        elif begins == b"fLaC" and size <= _WHOLE_BYTES:
-            decoders.insert(0, ("miniaudio", _flac))  # two thirds
-    except OSError as error:
-        why = error.strerror or repr(error)
-        raise AudioError(path, {"file": why}, "Check that you may read it.") from error
-    for name, decoder in decoders:
-        with ExitStack() as stack:
-            try:
-                rate, promised_s, source, problems = stack.enter_context(decoder(path))
-            except _DECODER_ERRORS as error:
-                reasons[name] = _words(error)
-                continue
-            if in_thread:
-                source = stack.enter_context(closing(prefetch(source)))
-            try:
-                return consume(
-                    Blocks(name, rate, problems, dict(reasons), promised_s, source, clip)
-                )
-            except _RefusedError as error:
-                reasons[name] = str(error)
-    raise AudioError(path, reasons, "Play it to hear whether it is whole; export it again.")
+    problems: list[str] = []
+    with open_container(path) as container:
+        with raise_audio_error(path):
+            stream = _select_stream(container)
+            packets = container.demux(stream)
+            first_packet = next(packets)
+            duration_s = _stated_duration(container, stream, first_packet.pos or 0)
+            packets = itertools.chain([first_packet], packets)
+            frames = _decode_packets(packets, container, problems)
+            first = next(frames, None)
+            if first is None:
+                raise ValueError("; ".join(["no audio in the file", *problems]))
+            if first.sample_rate not in _SAMPLE_RATES:
+                raise ValueError(f"a sample rate of {first.sample_rate} Hz is not plausible")
+            codec = stream.codec_context.codec.canonical_name.upper()
+        blocks = _convert(first, itertools.chain([first], frames), problems)
+        if prefetch:
+            blocks = parallel.prefetch(blocks)
+        with closing(blocks):  # pyright: ignore[reportArgumentType]: it is a generator
+            yield AudioStream(first.sample_rate, codec, duration_s, blocks, clip, path, problems)
 
 
-def array_blocks(y: np.ndarray, sample_rate: int | None) -> Blocks:
-    """Samples that are in memory as the one block of a file.
+def stream_array(y: np.ndarray, sample_rate: int | None) -> AudioStream:
+    """Return samples in memory as a stream of one block.
 
     Parameters
     ----------
-    y : np.ndarray [shape=(n,) or (channels, n)], floats in [-1, 1]
+    y : np.ndarray [shape=(n,) or (channels, n)]
+        Floats, where full scale is 1. What exceeds full scale is clipped.
     sample_rate : int > 0 (in Hz)
+        Sample rate of ``y``.
 
     Raises
     ------
     ValueError
-        If there is no sample rate, or ``y`` is no sound: of another shape or of integers, empty,
-        not finite, or far beyond full scale.
+        If there is no sample rate, or ``y`` is not sound: of another shape or of integers, empty,
+        not finite, or far above full scale.
     """
     if not sample_rate or sample_rate <= 0:
-        raise ValueError(
-            "an array says nothing of its sample rate: give sample_rate, in Hz, of the array"
-        )
+        raise ValueError("the sample rate of an array is unknown: give sample_rate, in Hz")
     y = np.atleast_2d(y)
     if y.ndim > 2 or y.shape[0] > y.shape[1] or not np.issubdtype(y.dtype, np.floating):
         raise ValueError(
-            f"sound is an array of floats in [-1, 1] of shape (n,) or (channels, n), not of "
+            f"sound must be an array of floats in [-1, 1] of shape (n,) or (channels, n), not of "
             f"{y.dtype} and shape {y.shape}"
         )
     peak = float(np.abs(y).max())
-    if not peak <= _LOUDEST:  # NaN neither
+    if not peak <= _MAX_PEAK:  # This is also true for NaN.
         raise ValueError(f"samples reach {peak:.3g} where full scale is 1")
     block = np.ascontiguousarray(y.T, np.float32)
-    seconds = len(block) / sample_rate
-    return Blocks("array", int(sample_rate), [], {}, seconds, iter([block]), clip=True)
-
-
-def warn_problems(path: str | PathLike, problems: Sequence[str], *, stacklevel: int = 2) -> None:
-    """Pass on what is not as it should be with a file as :class:`AudioWarning`."""
-    for problem in problems:
-        warnings.warn(f"{str(path)!r}: {problem}", AudioWarning, stacklevel=stacklevel + 1)
+    return AudioStream(int(sample_rate), "array", len(block) / sample_rate, iter([block]))
 
 
 def load_audio(
@@ -249,37 +197,34 @@ def load_audio(
 ) -> tuple[np.ndarray, int]:
     """Decode a sound file, or the sound of a video file.
 
-    WAV, MP3, AIFF and large FLAC are decoded by libsndfile; FLAC up to 60 MB by dr_flac through
-    miniaudio; OGG, and whatever these refuse (AAC in M4A or MP4, Opus in WebM, ...), by FFmpeg
-    through PyAV. Nothing has to be installed beside the Python packages.
+    FFmpeg decodes it, through PyAV. Nothing has to be installed beside the Python packages.
 
     Parameters
     ----------
     path : str or path-like
         The file; its content decides how it is decoded, not its name.
     sample_rate : int > 0, optional (in Hz)
-        Resample to this rate; by default the file's own rate is kept.
+        Resample to this rate; by default the sample rate of the file is kept.
     mono : bool
         Average the channels.
 
     Returns
     -------
     y : np.ndarray [shape=(n,) if mono, else (channels, n), dtype=float32]
-        Samples in [-1, 1]: the little by which lossy codecs and resampling overshoot is cut off.
+        Samples, clipped to [-1, 1]: lossy codecs and resampling exceed full scale a little.
     sample_rate : int > 0 (in Hz)
-        Rate of ``y``.
+        Sample rate of ``y``.
 
     Raises
     ------
     AudioError
-        If no decoder can read the file, or what comes out is no sound: nothing at all, values
-        that are not finite, or far beyond full scale.
+        See :func:`open_audio`.
 
     Warns
     -----
     AudioWarning
-        If less can be decoded than the header promises, a decoder skipped damaged parts, or so
-        much is beyond full scale that cutting it off is heard.
+        If the file is shorter than its header states, if damaged parts were skipped, or if
+        clipping is audible.
 
     Examples
     --------
@@ -288,150 +233,124 @@ def load_audio(
     >>> y.ndim, sr
     (1, 22050)
     """
-
-    def collect(blocks: Blocks):
-        parts = [to_mono(block) if mono else block for block in blocks]
-        return np.concatenate(parts).T, blocks
-
-    y, blocks = read_blocks(path, collect)
-    warn_problems(path, blocks.problems)
-    rate = blocks.sample_rate
+    with open_audio(path) as audio:
+        y = np.concatenate([to_mono(block) if mono else block for block in audio]).T
+    warn_problems(path, audio.problems)
+    rate = audio.sample_rate
     if sample_rate is not None and sample_rate != rate:
-        y = np.clip(resample(y, rate, sample_rate), -1.0, 1.0)
-        rate = sample_rate
+        y, rate = np.clip(resample(y, rate, sample_rate), -1.0, 1.0), sample_rate
     return np.ascontiguousarray(y), rate
 
 
 def decode(path: str | PathLike) -> Decoded:
-    """Decode a file as it is: all channels, its own rate. See :func:`load_audio`."""
+    """Decode all channels of a file at its sample rate, without clipping.
 
-    def collect(blocks: Blocks) -> Decoded:
-        samples = np.concatenate([block.T for block in blocks], axis=1)
-        return Decoded(
-            samples, blocks.sample_rate, blocks.decoder, tuple(blocks.problems), blocks.refused
-        )
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
 
-    return read_blocks(path, collect, clip=False)
-
-
-@contextmanager
-def _soundfile(path: Path):
-    """Rate, promised length in seconds, blocks and problems of a file, by libsndfile."""
-    import soundfile
-
-    # By descriptor, not by name: libsndfile then goes by content alone.
-    with (
-        open(path, "rb") as raw,
-        soundfile.SoundFile(raw.fileno(), closefd=False) as file,
-    ):
-
-        def blocks():
-            # Until nothing comes: `file.frames` and `file.blocks()` believe the header.
-            while (block := file.read(_BLOCK, dtype="float32", always_2d=True)).size:
-                yield block
-
-        yield file.samplerate, file.frames / file.samplerate, blocks(), []
+    Raises
+    ------
+    AudioError
+        See :func:`open_audio`.
+    """
+    with open_audio(path, clip=False) as audio:
+        samples = np.concatenate([block.T for block in audio], axis=1)
+    return Decoded(samples, audio.sample_rate, audio.codec, tuple(audio.problems))
 
 
-@contextmanager
-def _flac(path: Path):
-    """The same of FLAC by dr_flac. What is not whole is left to the next decoder."""
-    import miniaudio
+def warn_problems(path: str | PathLike, problems: Sequence[str], *, stacklevel: int = 2) -> None:
+    """Issue an :class:`AudioWarning` for each problem of a file.
 
-    # In memory: of what it reads through a function, no interrupt would come back.
-    content = path.read_bytes()
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    problems : sequence of str
+        Problems, such as those of an :class:`AudioStream`.
+    stacklevel : int > 0
+        See :func:`warnings.warn`.
+    """
+    for problem in problems:
+        warnings.warn(f"{str(path)!r}: {problem}", AudioWarning, stacklevel=stacklevel + 1)
+
+
+def _select_stream(container: InputContainer) -> av.audio.AudioStream:
+    """Return the best audio stream, or else the first one that FFmpeg has a decoder for."""
+    best = container.streams.best("audio")
+    for stream in (best, *container.streams.audio):
+        # Without a decoder, a stream has no codec context.
+        if isinstance(stream, av.audio.AudioStream) and stream.codec_context:
+            return stream
+    raise ValueError("unknown codec" if container.streams.audio else "no audio in the file")
+
+
+def _stated_duration(
+    container: InputContainer, stream: av.audio.AudioStream, start_byte: int
+) -> float:
+    """Return the duration that the header states in seconds, or 0."""
+    if not stream.duration or not stream.time_base:
+        return 0.0
+    duration_s = float(stream.duration * stream.time_base)
+    # Where the header states none, FFmpeg guesses it from the first bit rate.
+    bit_rate = stream.codec_context.bit_rate or math.inf
+    guess_s = 8 * (container.size - start_byte) / bit_rate
+    guessed = container.format.name in ("aac", "mp3") and abs(duration_s - guess_s) < 0.001
+    return 0.0 if guessed else duration_s
+
+
+def _decode_packets(
+    packets: Iterable[av.Packet], container: InputContainer, problems: list[str]
+) -> Iterator[av.AudioFrame]:
+    n_bytes = damaged = 0
     try:
-        header = miniaudio.flac_get_info(content)
-    except (miniaudio.MiniaudioError, ZeroDivisionError) as error:
-        raise ValueError(error.args[0]) from error
-    rate, channels, promised = header.sample_rate, header.nchannels, header.num_frames
-    if not promised:
-        raise ValueError("the header states no length")
-
-    def blocks():
-        kind, frames = miniaudio.SampleFormat.FLOAT32, 0
-        try:
-            for samples in miniaudio.stream_memory(content, kind, channels, rate, _BLOCK):
-                block = np.frombuffer(samples, np.float32).reshape(-1, channels)
-                frames += len(block)
-                yield block
-        except miniaudio.MiniaudioError as error:
-            raise ValueError(error.args[0]) from error
-        if frames != promised:
-            raise ValueError(f"{frames} of {promised} samples can be decoded")
-
-    yield rate, promised / rate, blocks(), []
-
-
-@contextmanager
-def _av(path: Path):
-    """The same by FFmpeg."""
-    import av
-
-    try:
-        with _open_av(path) as container:
-            if not container.streams.audio:
-                raise ValueError("no audio stream in the file")
-            stream = container.streams.audio[0]
-            promised = float(stream.duration * stream.time_base) if stream.duration else 0.0
-            problems: list[str] = []
-            yield stream.rate, promised, _av_blocks(container, stream, problems), problems
-    except av.error.FFmpegError as error:
-        raise ValueError(error.strerror or repr(error)) from error
-
-
-def _av_blocks(container, stream, problems: list[str]) -> Iterator[np.ndarray]:
-    import av
-
-    to_float = av.AudioResampler(format="flt", rate=stream.rate)
-    waiting, damaged = av.AudioFifo(), 0  # what comes is a few milliseconds long
-    layout, changes = None, False
-
-    def block() -> Iterator[np.ndarray]:
-        if frame := waiting.read():
-            channels = frame.layout.nb_channels
-            for x in to_float.resample(frame):  # its `to_ndarray` would copy the samples
-                samples = np.frombuffer(x.planes[0], np.float32, x.samples * channels)
-                yield samples.reshape(-1, channels)
-
-    try:
-        for packet in container.demux(stream):
+        for packet in packets:
+            n_bytes += packet.size
             try:
-                frames = packet.decode()
-            except av.error.InvalidDataError:
+                yield from packet.decode()
+            except FFmpegError:
                 damaged += 1
-                continue
-            for frame in frames:
-                layout = layout or frame.layout
-                if frame.layout.nb_channels != layout.nb_channels:  # what waits would misread it
-                    changes, time_base = True, frame.time_base
-                    as_before = av.AudioResampler(frame.format, layout, frame.sample_rate)
-                    [frame] = as_before.resample(frame)
-                    frame.time_base = time_base
-                frame.pts = None  # after a gap it would not be the one that is expected
-                waiting.write(frame)
-            if waiting.samples >= _BLOCK:
-                yield from block()
-        yield from block()
-    except av.error.FFmpegError as error:
-        raise ValueError(error.strerror or repr(error)) from error
+    except FFmpegError as error:
+        problems.append(f"the rest of the file cannot be read: {error.strerror}")
     if damaged:
         problems.append(f"{damaged} damaged packets were skipped")
-    if changes:
-        problems.append("the number of channels changes; all has the first one")
+    # A size field in a WAV header has 32 bits, which are too few for 4 GB.
+    if container.format.name == "wav" and n_bytes < container.size / 2:
+        problems.append(f"the header describes only {n_bytes} of {container.size} bytes as sound")
 
 
-@contextmanager
-def _open_av(path: str | PathLike):
-    """FFmpeg's view of a file, opened so that it can reach nothing else."""
-    import av
+def _convert(
+    first: av.AudioFrame, frames: Iterable[av.AudioFrame], problems: list[str]
+) -> Iterator[np.ndarray]:
+    """Convert frames to long blocks with the sample rate and the channels of the first frame."""
+    rates, layouts = set(), set()
+    runs = itertools.groupby(frames, lambda x: (x.sample_rate, x.layout.name, x.format.name))
+    for (rate, layout, _), run in runs:
+        rates.add(rate)
+        layouts.add(layout)
+        resampler = av.AudioResampler("flt", first.layout, first.sample_rate)
+        for joined in _join(run):
+            for frame in filter(None, resampler.resample(joined)):
+                channels = frame.layout.nb_channels
+                # AudioFrame.to_ndarray would copy the samples.
+                samples: Any = frame.planes[0]
+                block = np.frombuffer(samples, np.float32, frame.samples * channels)
+                yield block.reshape(-1, channels)
+    if len(rates) > 1:
+        problems.append(f"the sample rate changes; all sound has {first.sample_rate} Hz now")
+    if len(layouts) > 1:
+        problems.append(f"the channels change; all sound is {first.layout.name} now")
 
-    # As an open file, and with no protocol allowed: a name that looks like an address is no
-    # address, and a playlist cannot make FFmpeg open other files.
-    with (
-        open(path, "rb") as raw,
-        av.open(
-            raw, metadata_errors="replace", options={"protocol_whitelist": "none"}
-        ) as container,
-    ):
-        yield container
+
+def _join(frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame | None]:
+    """Join frames of a few milliseconds to long ones, and end with None."""
+    fifo = av.AudioFifo()
+    for frame in frames:
+        frame.pts = None  # AudioFifo refuses frames after a gap.
+        fifo.write(frame)
+        if fifo.samples >= _BLOCK:
+            yield fifo.read()
+    if fifo.samples:
+        yield fifo.read()
+    yield None

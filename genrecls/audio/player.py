@@ -1,7 +1,8 @@
-"""A player for notebooks."""
+"""Play sound in notebooks."""
 
 from __future__ import annotations
 
+import io
 from os import PathLike
 
 from genrecls.audio.decode import load_audio
@@ -9,19 +10,23 @@ from genrecls.errors import AudioError
 
 
 def player(path: str | PathLike, *, start_s: float = 0.0, duration_s: float = 15.0):
-    """A player for a part of a file, in a notebook.
+    """Show a player for a part of a file in a notebook.
 
-    The part is kept in the notebook as a small MP3, so that it plays wherever that is opened.
+    The notebook contains the part as a small MP3, so that it plays wherever it is opened.
 
     Parameters
     ----------
     path : str or path-like
+        The sound file.
     start_s : float >= 0 (in seconds)
+        Start of the part.
     duration_s : float > 0 (in seconds)
+        Length of the part.
 
     Returns
     -------
     IPython.display.Audio
+        The player.
 
     Raises
     ------
@@ -30,11 +35,9 @@ def player(path: str | PathLike, *, start_s: float = 0.0, duration_s: float = 15
 
     Examples
     --------
-    >>> from genrecls.audio import player
+    >>> from genrecls.audio.player import player
     >>> part = player("song.mp3", start_s=10, duration_s=5)
     """
-    import io
-
     import soundfile
     from IPython.display import Audio
 

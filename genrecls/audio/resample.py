@@ -1,14 +1,26 @@
-"""Changes of sample rate and number of channels."""
+"""Change the sample rate and the number of channels."""
 
 from __future__ import annotations
 
 import numpy as np
+import soxr
 
 
 def to_mono(block: np.ndarray) -> np.ndarray:
-    """Mean of the channels of a block [shape=(n, channels)], of a quarter of the time that NumPy's
-    ``mean`` takes."""
+    """Average the channels of a block.
+
+    Parameters
+    ----------
+    block : np.ndarray [shape=(n, channels), dtype=float32]
+        Samples.
+
+    Returns
+    -------
+    np.ndarray [shape=(n,), dtype=float32]
+        Samples of one channel.
+    """
     channels = block.shape[1]
+    # The product takes a quarter of the time of np.mean.
     return block[:, 0] if channels == 1 else block @ np.full(channels, 1 / channels, np.float32)
 
 
@@ -18,11 +30,14 @@ def resample(y: np.ndarray, orig_sr: int, target_sr: int) -> np.ndarray:
     Parameters
     ----------
     y : np.ndarray [shape=(..., n)]
+        Samples.
     orig_sr, target_sr : int > 0 (in Hz)
+        Sample rates of ``y`` and of the result.
 
     Returns
     -------
     np.ndarray [shape=(..., about n * target_sr / orig_sr), dtype=float32]
+        Samples, which may exceed full scale a little.
 
     Examples
     --------
@@ -31,28 +46,32 @@ def resample(y: np.ndarray, orig_sr: int, target_sr: int) -> np.ndarray:
     >>> genrecls.resample(np.zeros((2, 44100)), 44100, 22050).shape
     (2, 22050)
     """
-    import soxr
-
     return soxr.resample(np.asarray(y, np.float32).T, orig_sr, target_sr).T
 
 
 class Resampler:
-    """:func:`resample` of one channel, block by block; what overshoots full scale is cut off.
+    """Resample one channel block by block. See :func:`resample`.
 
     Parameters
     ----------
     orig_sr, target_sr : float > 0 (in Hz)
+        Sample rates of the blocks and of the result.
     """
 
     def __init__(self, orig_sr: float, target_sr: float):
-        import soxr
-
         same = orig_sr == target_sr
         self._stream = None if same else soxr.ResampleStream(orig_sr, target_sr, 1, dtype="float32")
 
     def push(self, y: np.ndarray, *, last: bool = False) -> np.ndarray:
-        """What is known of the resampled sound after the next samples [shape=(n,)]; after the
-        last ones all of it."""
+        """Add the next samples and return those that are ready, clipped to [-1, 1].
+
+        Parameters
+        ----------
+        y : np.ndarray [shape=(n,)]
+            Samples.
+        last : bool
+            Return all that remain.
+        """
         if self._stream is None:
             return y
         y = self._stream.resample_chunk(np.ascontiguousarray(y), last=last)

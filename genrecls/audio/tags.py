@@ -1,37 +1,33 @@
-"""Tags of sound files."""
+"""Read the tags of sound files."""
 
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 
-from genrecls.audio.decode import _open_av
+from genrecls.audio._container import open_container
+from genrecls.errors import AudioError
 
 
 def read_tags(path: str | PathLike) -> dict[str, str]:
-    """What a file says of itself (ID3, Vorbis comments, MP4 atoms).
+    """Read artist, album and title (ID3 tags, Vorbis comments or MP4 atoms).
 
     Parameters
     ----------
     path : str or path-like
+        The file.
 
     Returns
     -------
     dict of str to str
-        ``artist``, ``album`` and ``title`` where they are given; empty for what is no sound file.
+        ``artist``, ``album`` and ``title``, if the file has them; empty if it is not a sound file.
     """
-    import av
-
     try:
-        # FFmpeg writes a traceback of a file of no bytes to stderr.
-        if not Path(path).is_file() or not Path(path).stat().st_size:
-            return {}
-        with _open_av(path) as container:
+        with open_container(path) as container:
             tags = dict(container.metadata)
-            # Ogg keeps them in the stream.
+            # Ogg has its tags in the stream.
             for stream in container.streams.audio[:1]:
                 tags = {**stream.metadata, **tags}
-    except (av.error.FFmpegError, RuntimeError, ValueError):
+    except AudioError:
         return {}
-    known = {name.lower(): text.strip() for name, text in tags.items()}
-    return {name: known[name] for name in ("artist", "album", "title") if known.get(name)}
+    tags = {name.lower(): text.strip() for name, text in tags.items()}
+    return {name: tags[name] for name in ("artist", "album", "title") if tags.get(name)}
