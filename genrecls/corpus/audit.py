@@ -131,9 +131,9 @@ def audit(
 
 def _measure_files(corpus: Corpus, jobs: int | None, progress: bool) -> dict[str, dict]:
     """Measure the files that are not in the cache; return all measures by content hash."""
-    files = {track.sha256: corpus.file(track.path) for track in corpus.tracks.itertuples()}
+    files = zip(corpus.tracks["sha256"], map(corpus.file, corpus.tracks["path"]), strict=True)
     measures, calls = {}, {}
-    for sha256, file in files.items():
+    for sha256, file in dict(files).items():
         quality, fingerprint = cache.entry("quality", sha256), fingerprint_file(sha256)
         measures[sha256] = cache.load(quality)
         if measures[sha256] is None or cache.load(fingerprint) is None:
