@@ -121,10 +121,10 @@ def make_page(classifier: GenreClassifier, *, max_mb: int, max_minutes: float) -
         label = gr.HTML(elem_id="prediction")
         # Without buttons, because "share" would send the track to another machine.
         player = gr.Audio(label="Player", elem_id="player", visible=False, buttons=[])
-        taggram = gr.Plot(label="Taggram", elem_id="taggram", visible=False)
+        taggram = gr.Plot(show_label=False, elem_id="taggram", visible=False)
         state = gr.State(time_to_live=_MAX_AGE_S)
         segment = gr.Dropdown(label="Explain the segment", info=_CAPTION, visible=False)
-        maps = gr.Plot(label="Explanation", elem_id="maps", visible=False)
+        maps = gr.Plot(show_label=False, elem_id="maps", visible=False)
         outputs = [label, player, taggram, state, segment, maps]
 
         def predict(path: str | None) -> dict[Any, Any]:
@@ -170,7 +170,7 @@ def _describe(classifier: GenreClassifier, max_mb: int, max_minutes: float) -> s
         f"Upload a track, and the model {classifier.name} predicts its genre: "
         f"{', '.join(classifier.genres)}. If the probability is below {MIN_CONFIDENCE:g}, the "
         f"result is “not sure”.",
-        f"A track may have up to {max_mb} MB and {max_minutes:g} minutes. It is not sent to any "
+        f"A track may have up to {max_mb} MB and {max_minutes:g} min. It is not sent to any "
         f"other machine, and it is deleted after ten minutes at the latest.",
     ]
     if getattr(classifier, "synthetic", False):
