@@ -1,4 +1,4 @@
-# Two commands matter: `make run` and `make test`. `make help` lists the rest.
+# Two commands matter: `make run` and `make test`. `make help` lists the others.
 
 PYTHON ?= python3
 CORPUS ?= data/demo
@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench docs lab publish lock clean
+.PHONY: help install run check test bench docs lab publish lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,33 +22,30 @@ $(STAMP): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
 	@touch $@
 
-run: install  ## everything from music to report (CORPUS=path/to/folder for your own)
+run: install  ## everything from music to report and notebooks (CORPUS=path for your own)
 ifeq ($(CORPUS),data/demo)
-	$(BIN)/genrecls demo
+	$(BIN)/genrecls run
+else
+	$(BIN)/genrecls run -- "$(CORPUS)"
 endif
-	$(BIN)/genrecls prepare -- "$(CORPUS)"
-	$(BIN)/genrecls audit -- "$(CORPUS)"
-	$(BIN)/genrecls train -- "$(CORPUS)"
-	$(BIN)/genrecls train --model efficientnet_lite0 --preset default --weights random \
-		-- "$(CORPUS)"
-	$(BIN)/genrecls crossval --repeats 1 --model majority --model mfcc_svm \
-		--model compact_cnn-default -- "$(CORPUS)"
-	$(BIN)/genrecls horses -- "$(CORPUS)"
-	$(BIN)/genrecls notebooks -- "$(CORPUS)"
-	$(BIN)/genrecls evaluate -- "$(CORPUS)"
-	$(BIN)/genrecls report -- "$(CORPUS)"
+	$(BIN)/python tools/run_notebooks.py -- "$(CORPUS)"
 
-test: install  ## run the tests (both Keras backends)
-	$(BIN)/python -m ruff check .
+check: install  ## format, lint, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+test: check  ## run the checks and the tests (both Keras backends)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 15
-	KERAS_BACKEND=torch $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/test_models.py tests/test_training.py \
-		tests/test_augment.py tests/test_fine_tuning.py tests/test_explain.py
+	KERAS_BACKEND=torch $(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/test_models.py \
+		tests/test_training.py tests/test_augmentation.py tests/test_stages.py tests/test_saliency.py
 
-bench: install  ## measure speed and memory beside other ways (an hour, nothing else running)
+bench: install  ## measure speed and memory beside other ways (an hour; run nothing else)
 	$(BIN)/python benchmarks/speed.py
 
 docs: install  ## write the API reference to reports/api/
-	$(BIN)/python -m genrecls.reference reports/api
+	$(BIN)/python tools/api_reference.py reports/api
 
 lab: install  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
@@ -56,15 +53,15 @@ lab: install  ## open JupyterLab on the notebooks
 publish: install  ## put the results of a demo run into notebooks/ and README.md
 	mkdir -p reports/demo
 	find reports/demo -mindepth 1 ! -name 'fine_tuning*' -delete
-	$(BIN)/python -m genrecls.readme README.md
+	$(BIN)/python tools/refresh_readme.py README.md
 	$(MAKE) run CORPUS=data/demo
 	cp reports/demo/notebooks/*.ipynb notebooks/
-	$(BIN)/python -m genrecls.readme README.md
+	$(BIN)/python tools/refresh_readme.py README.md
 
-lock: install  ## pin requirements.txt anew from pyproject.toml
+lock: install  ## pin requirements.txt from pyproject.toml again
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --universal --fork-strategy fewest --python-version 3.11 --all-extras \
 		--quiet --no-header --no-annotate pyproject.toml --output-file requirements.txt
 
-clean:  ## delete what the commands made, but for .venv and models/weights
+clean:  ## delete what the commands made, except .venv and models/weights
 	git clean -fdXq --exclude=!models/weights data models reports

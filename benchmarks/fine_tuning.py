@@ -1,16 +1,17 @@
-"""What training in stages buys: test F1 over time, against training all of InceptionResNetV2.
+"""Compare training in stages with training a whole InceptionResNetV2: test F1 over time.
 
     python benchmarks/fine_tuning.py data/demo             # 15 minutes on two cores
     python benchmarks/fine_tuning.py data/demo --train 50  # hours; can be interrupted
 
-Every run is a process of its own, one after the other, on the same segments, under the original's
-split (shuffled segments). Of the original's recipe the first epoch is left out (it compiles the net),
-the following ones are timed, and the time of all is extrapolated from their median. What its test
-F1 is after each epoch comes from another training, which ``--train N`` begins or goes on with up to
-N epochs, and which is kept in ``models/<corpus>/fine_tuning-<split>/``; nothing of it is timed.
+The timed runs are separate processes, one after the other, on the same segments and the original's
+split (shuffled segments). The original's recipe would take hours: its first epoch, which compiles
+the model, is left out, a few more are timed, and the time of all epochs is extrapolated from their
+median. Its test F1 after each epoch comes from another training, which is not timed. ``--train N``
+starts or continues that training up to N epochs; it is kept in
+``models/<corpus>/fine_tuning-<split>/``.
 
-Writes ``reports/<corpus>/fine_tuning.{csv,md,png}`` and ``fine_tuning_curves.csv``. The test is
-looked at after every epoch to draw the curves; no epoch is chosen by it.
+The results are written to ``reports/<corpus>/fine_tuning.{csv,md,png}`` and
+``fine_tuning_curves.csv``. The curves show the test after every epoch; no epoch is chosen by it.
 """
 
 import argparse
@@ -23,21 +24,23 @@ import tempfile
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
-from genrecls.backend import keras
-from genrecls.fine_tuning import fit_in_stages
-from genrecls.render import save_figure, save_table
 
-import genrecls.models  # noqa: F401 (or Keras does not know our layers when it loads a net)
-from genrecls import Corpus, FrontEnd, Recipe, plots, prepare
-from genrecls.config import project_root
-from genrecls.corpus import assign_splits, split_hash
-from genrecls.evaluation import f1_scores
-from genrecls.features import SegmentLoader, gather_segments
-from genrecls.training import build, fit_model
+from genrecls import Corpus, FrontEnd, Recipe, assign_splits, plots, prepare
+from genrecls.corpus.splits import split_hash
+from genrecls.evaluation.scores import f1_scores
+from genrecls.features.prepare import Features
+from genrecls.models import backbone_end, split_at
+from genrecls.models.building import BUILDERS, build_model
+from genrecls.report.document import Report
+from genrecls.training.data import Batches
+from genrecls.training.loop import fit_model
+from genrecls.training.stages import fit
 
-SEED = Recipe.preset("original", "inception_resnet_v2")
+ROOT = Path(__file__).resolve().parents[1]
+ORIGINAL = Recipe.preset("original", "inception_resnet_v2")
 WHOLE = "InceptionResNetV2, all of it (the original)"
 STAGED = {
     "InceptionResNetV2 in stages, random backbone": (
@@ -50,152 +53,183 @@ STAGED = {
     ),
 }
 TIMED_EPOCHS = 3
-EPOCHS_AT_ONCE = 5
+EPOCHS_PER_FILE = 5
 
 
 class TestCurve(keras.callbacks.Callback):
-    """Macro F1 over test segments after every epoch. The time that this takes does not count."""
+    """Macro F1 over test segments after every epoch. Its own time is not counted."""
 
-    def __init__(self, segments: pd.DataFrame):
+    def __init__(self, features: Features, segments: pd.DataFrame, recipe: Recipe):
         super().__init__()
+        self.features, self.recipe = features, recipe
         self.segments = segments[segments["split"] == "test"]
         self.genres = sorted(segments["genre"].unique())
+        self.whole: keras.Model | None = None
         self.start, self.stage, self.rows = time.perf_counter(), 0, []
 
-    def now_of(self, net, track: SegmentLoader):
-        self.stage, self.net = self.stage + 1, net
-        self.tested = gather_segments(track, self.segments)
-        return self
+    def predict(self, model: keras.Model) -> np.ndarray:
+        return model.predict(Batches(self.features.track, self.segments, 20), verbose=0)
+
+    def on_train_begin(self, logs=None):
+        began = time.perf_counter()
+        if self.recipe.backbone == "frozen":
+            # A stage trains the layers above the lower part, whose outputs do not change any more.
+            self.stage += 1
+            lower, _ = split_at(self.whole, backbone_end(self.whole))
+            if self.stage == 2:
+                lower, _ = split_at(lower, self.recipe.fine_tune_after)
+            self.inputs = self.predict(lower)
+        self.start += time.perf_counter() - began
 
     def on_epoch_end(self, epoch, logs=None):
         ended = time.perf_counter()
-        said = self.net.predict(self.tested, batch_size=20, verbose=0).argmax(axis=1)
-        table = self.segments.assign(predicted=np.array(self.genres)[said])
-        f1 = f1_scores(table, self.genres)["macro"]
-        self.rows.append({"stage": self.stage, "time_s": ended - self.start, "test_f1": f1,
-                          **{name: float(value) for name, value in logs.items()}})  # fmt: skip
+        if self.stage:
+            probabilities = self.model.predict(self.inputs, batch_size=20, verbose=0)
+        else:
+            probabilities = self.predict(self.whole)
+        predicted = np.array(self.genres)[probabilities.argmax(axis=1)]
+        f1 = f1_scores(self.segments.assign(predicted=predicted), self.genres)["macro"]
+        row = {"stage": self.stage, "time_s": ended - self.start, "test_f1": f1}
+        self.rows.append(row | {name: float(value) for name, value in logs.items()})
         self.start += time.perf_counter() - ended
 
 
-def train(
-    path: str, preset: str, recipe: Recipe, *, before: Path | None = None, after: Path | None = None
-) -> list[dict]:
-    """One training, from a saved model and to one if so asked; a row an epoch."""
+def read_segments(path: str, preset: str, recipe: Recipe) -> tuple[Features, pd.DataFrame]:
     features = prepare(Corpus.read(path), FrontEnd.preset(preset))
-    segments = assign_splits(features.segments, method=recipe.split_by, random_seed=0)
-    curve = TestCurve(segments)
+    return features, assign_splits(features.segments, split_by=recipe.split_by, random_seed=0)
+
+
+def train_in_stages(path: str, preset: str, recipe: Recipe) -> list[dict]:
+    """Train in stages; return one row per epoch."""
+    features, segments = read_segments(path, preset, recipe)
+    curve = TestCurve(features, segments, recipe)
+    build = BUILDERS[recipe.model]
+
+    def build_and_keep(*arguments, **options) -> keras.Model:
+        curve.whole = build(*arguments, **options)
+        return curve.whole
+
+    # The callbacks of a stage see only the part that it trains, but the curve needs all of it.
+    BUILDERS[recipe.model] = build_and_keep
+    fit(features, segments, recipe, callbacks=[curve])
+    return curve.rows
+
+
+def train_all_layers(
+    path: str, recipe: Recipe, *, before: Path | None = None, after: Path | None = None
+) -> list[dict]:
+    """Train the original's model, from and to a saved one if given; return one row per epoch."""
+    features, segments = read_segments(path, "original", recipe)
+    curve = TestCurve(features, segments, recipe)
     keras.utils.set_random_seed(recipe.random_seed)
     if before:
         model = keras.saving.load_model(before, safe_mode=True)
     else:
-        model = build(recipe, features.front_end, len(curve.genres))
-
-    def fit_net(net, track: SegmentLoader, recipe: Recipe) -> pd.DataFrame:
-        return fit_model(net, track, segments, recipe, progress=True,
-                          callbacks=[curve.now_of(net, track)])  # fmt: skip
-
-    if recipe.backbone == "frozen":
-        fit_in_stages(model, features, segments, recipe, fit_net)
-    else:
-        fit_net(model, features.track, recipe)
-        if after:
-            model.save(after)
+        model = build_model(recipe, features.front_end, segments["genre"].nunique())
+    curve.whole = model
+    fit_model(model, features.track, segments, recipe, callbacks=[curve])
+    if after:
+        model.save(after)
     return curve.rows
 
 
 def train_whole(path: str, folder: Path, epochs: int) -> list[dict]:
-    """Test F1 of the original's recipe after each of so many epochs, going on where it stopped.
+    """Return the test F1 of the original's recipe after each epoch; continue where it stopped.
 
-    Its rate is constant and its updates have no memory, so that epoch by epoch is as good as all.
+    The learning rate is constant and the optimizer has no state, so that a training in several
+    parts is as good as one without a break.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows_file = folder / "epochs.json"  # says up to which epoch a saved model is whole
+    rows_file = folder / "epochs.json"  # its length is the epoch of the last complete model
     rows = json.loads(rows_file.read_text()) if rows_file.exists() else []
     while len(rows) < epochs:
-        some = min(EPOCHS_AT_ONCE, epochs - len(rows))
-        recipe = Recipe.preset("original", SEED.model, epochs=some, random_seed=len(rows))
+        count = min(EPOCHS_PER_FILE, epochs - len(rows))
+        recipe = Recipe.preset("original", ORIGINAL.model, epochs=count, random_seed=len(rows))
         before = folder / f"model-{len(rows)}.keras"
-        after = folder / f"model-{len(rows) + some}.keras"
-        rows += train(path, "original", recipe, before=before if rows else None, after=after)
+        after = folder / f"model-{len(rows) + count}.keras"
+        rows += train_all_layers(path, recipe, before=before if rows else None, after=after)
         rows_file.with_suffix(".tmp").write_text(json.dumps(rows))
         os.replace(rows_file.with_suffix(".tmp"), rows_file)
         before.unlink(missing_ok=True)
     return rows
 
 
-def measured(path: str, name: str) -> pd.DataFrame:
-    """The curve of one run, trained in a process of its own that finds log-mels, no more."""
-    root = project_root()
-    with tempfile.TemporaryDirectory(dir=root / "data", prefix=".fine_tuning.") as home:
-        data = Path(home) / "data"
-        data.mkdir()
-        for folder in (root / "data").glob("f*"):  # features, fingerprints
-            (data / folder.name).symlink_to(folder)
+def measure(path: str, name: str) -> pd.DataFrame:
+    """Return the curve of one run, trained in a new process without outputs of a backbone."""
+    data = ROOT / "data"
+    with tempfile.TemporaryDirectory(dir=data, prefix=".fine_tuning.") as home:
+        (Path(home) / "data").mkdir()
+        for kind in data.iterdir():
+            if not kind.name.startswith((".", "backbone_outputs")):
+                (Path(home) / "data" / kind.name).symlink_to(kind)
         out = Path(home) / "curve.json"
         command = [sys.executable, __file__, str(Path(path).resolve()), "--run", name]
-        subprocess.run([*command, "--out", str(out)], env=os.environ | {"GENRECLS_HOME": home},
-                       check=True)  # fmt: skip
+        environment = os.environ | {"GENRECLS_HOME": home}
+        subprocess.run([*command, "--out", str(out)], env=environment, check=True)
         return pd.DataFrame(json.loads(out.read_text())).assign(run=name)
 
 
 def run_one(path: str, name: str, out: Path) -> None:
     if name == WHOLE:
-        rows = train(path, "original", Recipe.preset("original", SEED.model, epochs=1 + TIMED_EPOCHS))
+        recipe = Recipe.preset("original", ORIGINAL.model, epochs=1 + TIMED_EPOCHS)
+        rows = train_all_layers(path, recipe)
     else:
-        rows = train(path, *STAGED[name])
+        rows = train_in_stages(path, *STAGED[name])
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     out.write_text(json.dumps([row | {"peak_gb": peak_gb} for row in rows]))
 
 
-def main(path: str, train_epochs: int) -> None:
-    corpus = Corpus.read(path)
-    for preset in ("original", "default"):
-        prepare(corpus, FrontEnd.preset(preset))
-    kept = project_root() / "models" / corpus.name / f"fine_tuning-{split_hash(corpus.tracks)[:8]}"
-    whole = train_whole(path, kept, train_epochs)
-    timed = measured(path, WHOLE)
-    epoch_s = float(np.median(np.diff(timed["time_s"])))
-    whole = pd.DataFrame(whole).assign(
-        run=WHOLE, stage=0, time_s=epoch_s * (1 + np.arange(len(whole)))
-    )
-    curves = [whole, *(measured(path, name) for name in STAGED)]
+def summarize(curves: list[pd.DataFrame], whole_s: float, peak_gb: float) -> pd.DataFrame:
+    """Return one row per run and stage; the first curve is that of the whole model."""
     rows = [
         {
             "run": WHOLE,
-            "up to": f"epoch {SEED.epochs} (time extrapolated)",
-            "time (s)": round(epoch_s * SEED.epochs),
+            "up to": f"epoch {ORIGINAL.epochs} (time extrapolated)",
+            "time (s)": round(whole_s),
             "times faster": 1.0,
-            "test F1": round(float(whole["test_f1"].iloc[-1]), 3),
-            "of epoch": len(whole),
-            "peak memory (GB)": round(float(timed["peak_gb"].iloc[0]), 1),
+            "test F1": round(float(curves[0]["test_f1"].iloc[-1]), 3),
+            "of epoch": len(curves[0]),
+            "peak memory (GB)": round(peak_gb, 1),
         }
     ]
     for curve in curves[1:]:
         for stage, part in curve.groupby("stage"):
-            end = part["time_s"].iloc[-1]
-            until = curve[curve["stage"] <= stage]
-            best = until["val_loss"].argmin()
+            end = float(part["time_s"].iloc[-1])
+            so_far = curve[curve["stage"] <= stage]
+            best = int(so_far["val_loss"].argmin())
             rows.append(
                 {
                     "run": curve["run"].iloc[0],
                     "up to": f"stage {stage}",
-                    "time (s)": round(float(end)),
-                    "times faster": round(epoch_s * SEED.epochs / end, 1),
-                    "test F1": round(float(until["test_f1"].iloc[best]), 3),
-                    "of epoch": int(best) + 1,
+                    "time (s)": round(end),
+                    "times faster": round(whole_s / end, 1),
+                    "test F1": round(float(so_far["test_f1"].iloc[best]), 3),
+                    "of epoch": best + 1,
                     "peak memory (GB)": round(float(part["peak_gb"].iloc[0]), 1),
                 }
             )
-    folder = project_root() / "reports" / corpus.name
-    folder.mkdir(parents=True, exist_ok=True)
+    return pd.DataFrame(rows)
+
+
+def main(path: str, epochs: int) -> None:
+    corpus = Corpus.read(path)
+    for preset in ("original", "default"):
+        prepare(corpus, FrontEnd.preset(preset))
+    kept = ROOT / "models" / corpus.name / f"fine_tuning-{split_hash(corpus.tracks)[:8]}"
+    whole = pd.DataFrame(train_whole(path, kept, epochs))
+    timed = measure(path, WHOLE)
+    epoch_s = float(np.median(np.diff(timed["time_s"])))
+    whole = whole.assign(run=WHOLE, stage=0, time_s=epoch_s * (1 + np.arange(len(whole))))
+    curves = [whole, *(measure(path, name) for name in STAGED)]
+    table = summarize(curves, epoch_s * ORIGINAL.epochs, float(timed["peak_gb"].iloc[0]))
+    report = Report("Fine-tuning", ROOT / "reports" / corpus.name)
+    report.table("fine_tuning", table)
+    columns = ["run", "stage", "time_s", "test_f1", "val_loss"]
+    points = pd.concat(curves, ignore_index=True)[columns]
+    points.to_csv(report.folder / "fine_tuning_curves.csv", index=False)
     plots.style()
-    together = pd.concat(curves, ignore_index=True)
-    together[["run", "stage", "time_s", "test_f1", "val_loss"]].to_csv(
-        folder / "fine_tuning_curves.csv", index=False
-    )
-    print(save_table(folder, "fine_tuning", pd.DataFrame(rows)))
-    ax = plots.fine_tuning(together)
-    save_figure(folder, "fine_tuning", ax.figure, "Test F1 over time")
+    report.figure("fine_tuning", plots.fine_tuning(points).figure, "Test F1 over training time")
+    print(table.to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A trained model with all that is needed to use it: saved, loaded, asked about a track."""
+"""Trained models in use: save and load them, predict with them, export them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from genrecls import models
 from genrecls._utils.parallel import map_parallel
 from genrecls.audio.decode import warn_problems
 from genrecls.config import MIN_CONFIDENCE, FrontEnd
@@ -22,37 +23,39 @@ from genrecls.evaluation.calibration import probability_columns, scale
 from genrecls.evaluation.runs import CARD, Run
 from genrecls.features.extraction import extract_log_mels
 from genrecls.features.segments import non_overlapping, step_samples
-from genrecls.models.serialization import check_model_file, export_onnx, load_model
 
 MODEL = "model.keras"
-
 NOT_SURE = "not sure"
+# Log-mels, segments table and problems of a track.
+Extracted = tuple[np.ndarray, pd.DataFrame, list[str]]
 
-_BATCH = 32  # segments: eight minutes of music
-_MAX_PENDING = 64  # tracks that may wait for the model: 0.1 GB
+_BATCH = 32  # segments, which are eight minutes of music
+_MAX_PENDING = 64  # tracks that may wait for the model; they take 0.1 GB
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one track.
+    """Prediction of a model for one track.
 
     Attributes
     ----------
     path : str
-        ``'<array>'`` where it was given samples.
+        File of the track; ``'<array>'`` for samples.
     genre : str
-        The genre with the highest mean probability over the segments that do not overlap (silent
-        ones count only where the front end does not skip them).
+        Genre with the highest probability.
     probabilities : dict of str to float
-        Mean over those segments, per genre, calibrated.
+        Calibrated probability of each genre: the mean over the segments that do not overlap. If
+        the front end skips silence, silent segments are left out.
     segments : pd.DataFrame
-        One row a segment: ``segment, start_s, end_s, silent, prob_<genre>...`` (calibrated),
-        ``predicted``. They overlap where a hop was asked for.
+        One row per segment: ``segment, start_s, end_s, silent, prob_<genre>...`` (calibrated),
+        ``predicted``. The segments overlap if a shorter step was given.
     front_end : FrontEnd
+        Front end of the model.
     log_mels : np.ndarray [shape=(segments, n_mels, frames), dtype=float16] (in dB), or None
-        Of the segments that do not overlap; None from
+        Log-mels of the segments that do not overlap; None from
         :meth:`~genrecls.GenreClassifier.predict_all`.
     min_confidence : float in [0, 1]
+        Probability below which ``label`` is "not sure".
     """
 
     path: str
@@ -69,29 +72,25 @@ class Prediction:
         return self.probabilities[self.genre]
 
     @property
-    def prediction(self) -> str:
-        """``genre``, or ``'not sure'`` where its probability is below ``min_confidence``."""
+    def label(self) -> str:
+        """``genre``, or ``'not sure'`` if its probability is below ``min_confidence``."""
         return self.genre if self.probability >= self.min_confidence else NOT_SURE
 
     def plot(self):
-        """Draw the taggram above the mel-spectrogram of the track.
+        """Plot the taggram above the mel-spectrogram of the track.
 
-        Returns
-        -------
-        matplotlib.figure.Figure
-            See :func:`genrecls.plots.prediction`.
+        See :func:`genrecls.plots.prediction`.
         """
-        from genrecls import plots
+        from genrecls.plots.sound import prediction
 
-        return plots.prediction(self)
+        return prediction(self)
 
 
 @dataclass(frozen=True)
 class GenreClassifier(Run):
-    """A saved run: model, front end, card, history and predictions.
+    """A saved run in use: its model, front end, card, history and predictions.
 
-    The tables are read from the folder without TensorFlow; the model is loaded when it is
-    first needed.
+    Its tables are read without TensorFlow. The model is loaded when it is first used.
 
     Examples
     --------
@@ -105,55 +104,77 @@ class GenreClassifier(Run):
 
     @classmethod
     def load(cls, folder: str | os.PathLike) -> GenreClassifier:
-        """Open a saved run to predict with it.
-
-        Nothing that stands in the files is executed.
+        """Load a saved run without executing any code in its files.
 
         Parameters
         ----------
         folder : path-like
-            Such as ``models/demo/cnn-default``: from here, or from the folder of the project.
+            Such as ``models/demo/cnn-default``, relative to the current folder or the project.
 
         Raises
         ------
         ModelError
-            If there is no run in the folder, or one that is damaged, of a later version of
-            genrecls, or with a model of other parts than genrecls builds.
+            If there is no run in the folder, or the run is damaged, was made by a later version
+            of genrecls, or has a model that is not made of standard layers.
         """
         run = cls.read(folder)
-        check_model_file(run.folder / MODEL)
-        return run
+        models.check_model_file(run.folder / MODEL)
+        return cls(run.folder, run.card)
 
     @staticmethod
     def read_uid(folder: Path) -> str | None:
-        """What decides the outcome of the run in a folder, hashed; None if there is no run."""
+        """Return the hash that identifies the run in a folder.
+
+        Parameters
+        ----------
+        folder : Path
+            Without a valid run in it, the result is None.
+        """
         try:
             return GenreClassifier.load(folder).card["uid"]
         except ModelError:
             return None
 
+    def save(self, folder: str | os.PathLike) -> GenreClassifier:
+        """Save this run in another folder, and return the new run.
+
+        Parameters
+        ----------
+        folder : path-like
+            Folder to write; a run that it already holds is replaced.
+        """
+        segment, maps = self.first_layer
+        return save_run(
+            Path(folder),
+            card=self.card,
+            model=self.model,
+            history=self.history,
+            segments=self.segments,
+            predictions=self.predictions,
+            first_layer={**segment, "maps": maps},
+        )
+
     @cached_property
     def model(self):
-        """The Keras model: log-mels [shape=(batch, n_mels, frames, 1)] in dB to probabilities."""
-        check_model_file(self.folder / MODEL)
-        return load_model(self.folder / MODEL, self.front_end, len(self.genres))
+        """Keras model: log-mels [shape=(batch, n_mels, frames, 1)] in dB to probabilities."""
+        return models.load_model(self.folder / MODEL, self.front_end, len(self.genres))
 
     def predict_log_mels(self, log_mels: np.ndarray) -> np.ndarray:
-        """Probabilities of segments as the model gives them, not calibrated.
+        """Predict the probabilities of segments, without calibration.
 
         Parameters
         ----------
         log_mels : np.ndarray [shape=(segments, n_mels, frames)] (in dB)
+            Log-mels from the front end of the run.
 
         Returns
         -------
-        np.ndarray [shape=(segments, genres)], rows sum to 1
+        np.ndarray [shape=(segments, genres)]
+            Rows sum to 1.
         """
-        parts = [
-            self.model.predict_on_batch(np.asarray(log_mels[i : i + _BATCH], np.float32)[..., None])
-            for i in range(0, len(log_mels), _BATCH)
-        ]
-        return np.concatenate(parts)
+        starts = range(0, len(log_mels), _BATCH)
+        batches = (np.asarray(log_mels[i : i + _BATCH], np.float32)[..., None] for i in starts)
+        return np.concatenate([self.model.predict_on_batch(batch) for batch in batches])
 
     def predict(
         self,
@@ -164,23 +185,22 @@ class GenreClassifier(Run):
         min_confidence: float = MIN_CONFIDENCE,
         max_duration_s: float | None = None,
     ) -> Prediction:
-        """Classify a file, or samples.
+        """Predict the genre of a file or of samples.
 
         Parameters
         ----------
         sound : str, path-like, or np.ndarray [shape=(n,) or (channels, n)], floats in [-1, 1]
-            A sound or video file of at least one segment (15 s), or its samples. Either is
-            resampled to what the model was trained on.
+            A sound or video file with at least one segment (15 s), or samples. Both are resampled
+            to the sample rate of the front end.
         sample_rate : int > 0 (in Hz)
-            Of samples; a file knows its own.
+            Sample rate of an array; a file has its own.
         step_s : float > 0, optional (in seconds)
-            From the start of one segment to that of the next, such as 1; by default their length, so
-            that they do not overlap. It changes the table of the segments and the plot, never the
-            prediction.
+            Time from the start of one segment to the start of the next, such as 1; by default the
+            segment length. It changes the table of segments and the plot, but not the prediction.
         min_confidence : float in [0, 1]
-            Calibrated probability below which the prediction is "not sure".
+            Calibrated probability below which the label is "not sure".
         max_duration_s : float > 0, optional (in seconds)
-            Refuse what is longer.
+            Refuse longer tracks.
 
         Returns
         -------
@@ -189,11 +209,11 @@ class GenreClassifier(Run):
         Raises
         ------
         AudioError
-            If the file cannot be decoded, is too short or too long, or silent throughout (where
-            the front end skips silence).
+            If the file cannot be decoded, the track is too short or too long, or all of it is
+            silent and the front end skips silence.
         ValueError
-            If samples come without a sample rate or are no sound, or a segment is no whole number of
-            hops long.
+            If samples have no sample rate or are not audio, or ``step_s`` does not divide the
+            segment length.
         TypeError
             If ``sound`` is neither a path nor an array.
 
@@ -207,10 +227,10 @@ class GenreClassifier(Run):
         >>> figure = prediction.plot()
         """
         if not isinstance(sound, str | os.PathLike | np.ndarray):
-            raise TypeError(f"a sound is a path or a NumPy array, not {type(sound).__name__}")
+            raise TypeError(f"sound must be a path or a NumPy array, not {type(sound).__name__}")
         if not isinstance(sound, np.ndarray) and sample_rate is not None:
-            raise ValueError("a file knows its sample rate; sample_rate is for an array")
-        log_mels, segments, problems = extract_log_mels(
+            raise ValueError("sample_rate is only for arrays; a file has its own sample rate")
+        extracted = extract_log_mels(
             sound,
             self.front_end,
             sample_rate=sample_rate,
@@ -218,10 +238,7 @@ class GenreClassifier(Run):
             max_duration_s=max_duration_s,
         )
         path = "<array>" if isinstance(sound, np.ndarray) else sound
-        answer = self._predict(path, log_mels, segments, problems, min_confidence)
-        if isinstance(answer, AudioError):
-            raise answer
-        return answer
+        return self._predict(path, extracted, min_confidence)
 
     def predict_all(
         self,
@@ -232,13 +249,14 @@ class GenreClassifier(Run):
         min_confidence: float = MIN_CONFIDENCE,
         progress: bool = True,
     ) -> Iterator[Prediction | AudioError]:
-        """Classify many files, one after the other; they are read in several processes.
+        """Predict the genres of many files, which are read in several processes.
 
         Parameters
         ----------
         paths : sequence of path-like
+            Sound or video files.
         jobs : int > 0, optional
-            Processes; by default one per core, 8 at most.
+            Number of processes; by default one per core, at most 8.
         step_s, min_confidence
             See :meth:`predict`.
         progress : bool
@@ -247,39 +265,40 @@ class GenreClassifier(Run):
         Yields
         ------
         Prediction or AudioError
-            In the order of ``paths``; the error where a file cannot be used.
+            In the order of ``paths``; the error if a file cannot be used.
 
         Raises
         ------
         ValueError
-            When the first one is asked for, if a segment is no whole number of hops long.
+            At the first iteration, if ``step_s`` does not divide the segment length.
         """
-        step_samples(self.front_end, step_s)  # or an error, before any file is read
+        step_samples(self.front_end, step_s)  # raises its error before any file is read
         calls = [(path, self.front_end, step_s) for path in paths]
-        heard = map_parallel(
-            _hear, calls, jobs=jobs, desc="tracks", progress=progress, max_pending=_MAX_PENDING
+        results = map_parallel(
+            _extract, calls, jobs=jobs, desc="tracks", progress=progress, max_pending=_MAX_PENDING
         )
-        for path, found in zip(paths, heard, strict=True):
-            if not isinstance(found, AudioError):
-                found = self._predict(path, *found, min_confidence)
-                if isinstance(found, Prediction):
-                    found = replace(found, log_mels=None)
-            yield found
+        for path, result in zip(paths, results, strict=True):
+            try:
+                yield replace(self._predict(path, result, min_confidence), log_mels=None)
+            except AudioError as error:
+                yield error
 
     def _predict(
-        self, path: str | os.PathLike, log_mels: np.ndarray, segments: pd.DataFrame, problems,
-        min_confidence: float,
-    ) -> Prediction | AudioError:  # fmt: skip
+        self, path: str | os.PathLike, extracted: Extracted | AudioError, min_confidence: float
+    ) -> Prediction:
+        if isinstance(extracted, AudioError):
+            raise extracted
+        log_mels, segments, problems = extracted
         warn_problems(path, problems)
         probabilities = self.predict_log_mels(log_mels)
         segments[probability_columns(self.genres)] = scale(probabilities, self.temperature)
         segments["predicted"] = np.array(self.genres)[probabilities.argmax(axis=1)]
         apart = non_overlapping(segments, self.front_end)
-        heard = apart & ~(segments["silent"] & self.front_end.skip_silence)
-        if not heard.any():
-            return AudioError(path, {"sound": "all of it is silent"}, "There is no genre to hear.")
-        # First the mean, then the temperature: in this order it never changes a prediction.
-        mean = scale(probabilities[heard].mean(axis=0), self.track_temperature)
+        counted = apart & ~(segments["silent"] & self.front_end.skip_silence)
+        if not counted.any():
+            raise AudioError(path, {"sound": "all of it is silent"}, "Choose another file.")
+        # The temperature is applied after the mean: in this order it never changes the genre.
+        mean = scale(probabilities[counted].mean(axis=0), self.track_temperature)
         return Prediction(
             str(path),
             self.genres[int(mean.argmax())],
@@ -291,34 +310,36 @@ class GenreClassifier(Run):
         )
 
     def export_onnx(self, file: str | os.PathLike) -> float:
-        """Write the model as ONNX, for programs without Keras, and check that it says the same.
+        """Export the model as ONNX, for programs without Keras, and verify it.
 
-        It takes log-mels [shape=(batch, n_mels, frames, 1)] in dB and gives probabilities that are
-        not calibrated; genres, temperatures and front end stand in its metadata, as JSON.
+        The exported model returns probabilities without calibration. Its metadata hold the
+        genres, the temperatures and the front end as JSON. See also
+        :func:`genrecls.models.export_onnx`.
 
         Parameters
         ----------
         file : path-like
+            File to write.
 
         Returns
         -------
         float
-            Largest difference of a probability between ONNX Runtime and Keras.
+            Largest difference between a probability from ONNX Runtime and from Keras.
 
         Raises
         ------
         ModelError
-            If that is more than 1e-4; nothing is written then.
-        ImportError
-            If the extra ``onnx`` is not installed.
+            If the difference is above 1e-4; then no file is written.
         """
-        told = ("name", "genres", "front_end", "temperature", "track_temperature")
-        properties = {key: json.dumps(self.card[key], ensure_ascii=False) for key in told}
-        return export_onnx(self.model, Path(file), self.front_end, properties)
+        keys = ("name", "genres", "front_end", "temperature", "track_temperature")
+        properties = {key: json.dumps(self.card[key], ensure_ascii=False) for key in keys}
+        return models.export_onnx(self.model, Path(file), self.front_end, properties)
 
 
-def _hear(path: str | os.PathLike, front_end: FrontEnd, step_s: float | None):
-    """What :func:`genrecls.features.extraction.extract_log_mels` gives, or the error, which must not stop the others."""
+def _extract(
+    path: str | os.PathLike, front_end: FrontEnd, step_s: float | None
+) -> Extracted | AudioError:
+    """Extract log-mels, or return the error, which must not stop the other files."""
     try:
         return extract_log_mels(path, front_end, step_s=step_s)
     except AudioError as error:
@@ -329,20 +350,24 @@ def save_run(
     folder: Path,
     *,
     card: dict[str, Any],
-    model,
+    model: Any,
     history: pd.DataFrame,
     segments: pd.DataFrame,
     predictions: pd.DataFrame,
-    first_layer: dict[str, np.ndarray],
+    first_layer: dict[str, Any],
 ) -> GenreClassifier:
-    """Write the folder of a run, which appears under its name only when it is complete.
+    """Write the folder of a run, which appears only when it is complete, and load it.
 
     Parameters
     ----------
     folder : Path
+        Folder to write; a run that it already holds is replaced.
     card : dict
+        Description of the run, in values that JSON can hold.
     model : keras.Model
+        Trained model.
     history, segments, predictions : pd.DataFrame
+        Tables of the run; see :class:`genrecls.evaluation.runs.Run`.
     first_layer : dict of str to np.ndarray
         ``path, segment, log_mel`` of a test segment, and the ``maps`` of the first convolution.
     """
@@ -359,10 +384,5 @@ def save_run(
         (new / CARD).write_text(text, encoding="utf-8")
         if folder.exists():
             os.replace(folder, old)
-        try:
-            os.replace(new, folder)
-        except OSError:
-            if old.exists():
-                os.replace(old, folder)
-            raise
+        os.replace(new, folder)
     return GenreClassifier.load(folder)

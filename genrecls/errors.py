@@ -1,4 +1,4 @@
-"""Exceptions and warnings of the package."""
+"""Errors and warnings of the package."""
 
 from __future__ import annotations
 
@@ -7,49 +7,46 @@ from pathlib import Path
 
 
 class GenreclsError(Exception):
-    """Something about the input that the user can mend; the message says how."""
+    """An error in the input that the user can correct; the message explains how."""
 
 
 class AudioError(GenreclsError, ValueError):
-    """A file that cannot be used, with the reason of every decoder that tried.
+    """A file that cannot be used.
 
-    Attributes
+    Parameters
     ----------
-    path : Path
+    path : str or path-like
+        The file.
     reasons : dict of str to str
-        Decoder (or check) and what it said.
+        What failed, such as a decoder or a check, and why.
     advice : str
         What the user can do.
     """
 
     def __init__(self, path: str | PathLike, reasons: dict[str, str], advice: str):
         self.path, self.reasons, self.advice = Path(path), reasons, advice
-        said = "; ".join(f"{who}: {why}" for who, why in reasons.items())
-        super().__init__(f"{str(path)!r} cannot be used ({said}). {advice}")
+        why = "; ".join(f"{what}: {reason}" for what, reason in reasons.items())
+        super().__init__(f"{str(path)!r} cannot be used ({why}). {advice}")
 
     def __reduce__(self):
         return type(self), (self.path, self.reasons, self.advice)
 
 
 class AudioWarning(UserWarning):
-    """A file that is used although something about it is not as it should be."""
+    """A file that is used although a part of it is damaged or unusual."""
 
 
 class CorpusError(GenreclsError, ValueError):
-    """A folder or table that is no corpus; the message says what to change."""
+    """A folder or table that cannot be used as a corpus; the message explains what to change."""
 
 
 class LeakError(GenreclsError, ValueError):
-    """The same group, recording or file stands on two sides of a split."""
+    """A group, recording or file that is on two sides of a split."""
 
 
 class WeightsError(GenreclsError, RuntimeError):
-    """The weights cannot be had; the message names the file and says what to do."""
+    """Pretrained weights that are missing or wrong; the message names the file and the remedy."""
 
 
 class ModelError(GenreclsError, ValueError):
-    """A folder that is no saved run, or one that this version cannot read."""
-
-
-class StaleReportError(GenreclsError):
-    """A report that does not show what is there now."""
+    """A saved run or model that is missing or cannot be read."""

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 import soundfile
+from hostile_files import make_hostile_files
 from hypothesis import settings
 
 matplotlib.use("Agg")
@@ -17,7 +18,6 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 RATE = 22050
-HOSTILE = Path(__file__).parents[2] / "shared" / "corpora" / "hostile"
 
 
 def chord(rng: np.random.Generator, seconds: float) -> np.ndarray:
@@ -82,6 +82,12 @@ def bundle(music, tmp_path_factory):
         run = train(Corpus.read(music), recipe, FrontEnd.preset("default"),
                     name="compact_cnn-default", jobs=1, progress=False)  # fmt: skip
     return run.folder
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory):
+    """A folder of files that break naive loaders; see hostile_files.py."""
+    return make_hostile_files(tmp_path_factory.mktemp("hostile"))
 
 
 @pytest.fixture(autouse=True)

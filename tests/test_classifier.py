@@ -1,4 +1,4 @@
-"""A trained model at work: files and samples, what it refuses, other processes, ONNX."""
+"""A trained model in use: files, samples, refused inputs, other processes, ONNX."""
 
 import json
 import os
@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import GENRES, HOSTILE, RATE
+import soundfile
+from conftest import GENRES, RATE
 
 from genrecls import AudioError, AudioWarning, FrontEnd, GenreClassifier, load_audio
 from genrecls.errors import ModelError
@@ -33,7 +34,7 @@ def song(music):
 
 @pytest.fixture
 def copy(bundle, tmp_path):
-    """A copy of the bundle that may be spoilt."""
+    """A copy of the run, to be damaged."""
     return shutil.copytree(bundle, tmp_path / "copy")
 
 
@@ -41,10 +42,10 @@ def probabilities(prediction):
     return np.array(list(prediction.probabilities.values()))
 
 
-# What it takes
+# Inputs
 
 
-def test_samples_are_classified_as_the_file_they_come_from(classifier, song):
+def test_predict_gives_the_same_for_samples_and_their_file(classifier, song):
     of_file = classifier.predict(song)
     y, sr = load_audio(song)
     for samples in (y, np.stack([y, y]), y.astype(np.float64)):
@@ -55,7 +56,7 @@ def test_samples_are_classified_as_the_file_they_come_from(classifier, song):
     assert probabilities(of_file).sum() == pytest.approx(1)
 
 
-def test_the_rate_of_the_samples_makes_no_difference(classifier, song):
+def test_predict_does_not_depend_on_the_rate_of_the_samples(classifier, song):
     from genrecls import resample
 
     y, sr = load_audio(song)
@@ -85,39 +86,39 @@ def test_the_rate_of_the_samples_makes_no_difference(classifier, song):
         (np.full(20 * RATE, 32767.0), RATE, "samples reach 3.28e"),
     ],
 )
-def test_samples_that_are_no_sound_are_refused(classifier, y, rate, why):
+def test_predict_refuses_arrays_that_are_not_audio(classifier, y, rate, why):
     with pytest.raises(ValueError, match=why):
         classifier.predict(y, rate)
 
 
-def test_samples_too_short_or_silent_are_refused_as_files_are(classifier, song):
+def test_predict_refuses_short_and_silent_samples(classifier, song):
     with pytest.raises(AudioError, match="1 s of sound is shorter"):
         classifier.predict(np.zeros(RATE), RATE)
     with pytest.raises(AudioError, match="silent"):
         classifier.predict(np.zeros(16 * RATE), RATE)
-    with pytest.raises(ValueError, match="knows its sample rate"):
+    with pytest.raises(ValueError, match="a file has its own sample rate"):
         classifier.predict(song, RATE)
-    with pytest.raises(TypeError, match="a path or a NumPy array, not list"):
+    with pytest.raises(TypeError, match="must be a path or a NumPy array, not list"):
         classifier.predict([0.0] * 20 * RATE, RATE)
 
 
-def test_one_sample_less_than_a_segment_is_too_short_at_any_rate(classifier):
+def test_predict_refuses_one_sample_less_than_a_segment(classifier):
     y = np.random.default_rng(0).normal(0, 0.1, 15 * 44100)
     assert len(classifier.predict(y, 44100).segments) == 1
     with pytest.raises(AudioError, match="shorter than one segment"):
         classifier.predict(y[:-1], 44100)
 
 
-def test_what_is_too_long_is_refused(classifier, song):
+def test_predict_refuses_longer_tracks_than_allowed(classifier, song):
     with pytest.raises(AudioError, match="more than 0.5 minutes"):
         classifier.predict(song, max_duration_s=30)
     assert classifier.predict(song, max_duration_s=31).genre in GENRES
 
 
-# What it says
+# Predictions
 
 
-def test_segments_overlap_as_asked_and_the_prediction_stays(classifier, song):
+def test_predict_with_a_step_overlaps_segments_and_keeps_the_prediction(classifier, song):
     plain = classifier.predict(song)
     fine = classifier.predict(song, step_s=3)
     assert plain.segments["start_s"].tolist() == [0, 15] == fine.segments["start_s"].tolist()[::5]
@@ -128,22 +129,22 @@ def test_segments_overlap_as_asked_and_the_prediction_stays(classifier, song):
     columns = [f"prob_{genre}" for genre in GENRES]
     every_fifth = fine.segments[columns].iloc[::5]
     np.testing.assert_allclose(every_fifth, plain.segments[columns], atol=1e-5)
-    with pytest.raises(ValueError, match="no whole number of hops of 2 s; 1, 1.5, 3, 5, 7.5 s go"):
+    with pytest.raises(ValueError, match="whole number"):
         classifier.predict(song, step_s=2)
     for step_s in (0, 0.01, 16, np.inf, np.nan):
-        with pytest.raises(ValueError, match="a hop is from 0.1 to 15 s long"):
+        with pytest.raises(ValueError, match="from 0.1 to 15 s"):
             classifier.predict(song, step_s=step_s)
 
 
 @pytest.mark.parametrize("step_s", [0.1, 1.5, 15])
-def test_in_a_day_of_sound_no_overlapping_segment_counts(step_s):
+def test_non_overlapping_selects_whole_segments_in_a_day_of_sound(step_s):
     starts = pd.DataFrame({"start_s": np.arange(0, 24 * 3600, step_s)})
     apart = non_overlapping(starts, FrontEnd.preset("default"))
     np.testing.assert_allclose(np.diff(starts["start_s"][apart]), 15)
     assert non_overlapping(starts.head(1), FrontEnd.preset("default")).all()
 
 
-def test_an_overlapping_segment_is_the_sound_of_its_seconds(classifier, song):
+def test_predict_gives_an_overlapping_segment_its_own_seconds(classifier, song):
     y, sr = load_audio(song)
     fine = classifier.predict(y, sr, step_s=7.5)
     alone = classifier.predict(y[round(7.5 * sr) : round(22.5 * sr)], sr)
@@ -152,19 +153,21 @@ def test_an_overlapping_segment_is_the_sound_of_its_seconds(classifier, song):
     np.testing.assert_allclose(of_fine.astype(float), of_alone.astype(float), atol=0.01)
 
 
-def test_below_the_threshold_the_prediction_is_not_sure(classifier, song):
+def test_label_is_not_sure_below_min_confidence(classifier, song):
     sure = classifier.predict(song, min_confidence=0)
     assert sure.label == sure.genre == max(sure.probabilities, key=sure.probabilities.get)
     assert sure.probability == sure.probabilities[sure.genre]
     unsure = classifier.predict(song, min_confidence=1)
-    assert unsure.label == "not sure" and unsure.genre == sure.genre
+    assert unsure.label == "not sure"
+    assert unsure.genre == sure.genre
     [of_many] = classifier.predict_all([song], min_confidence=1, step_s=3, progress=False)
-    assert of_many.label == "not sure" and len(of_many.segments) == 6
+    assert of_many.label == "not sure"
+    assert len(of_many.segments) == 6
     with pytest.raises(ValueError, match="no log-mels"):
         of_many.plot()
 
 
-# What it refuses to load
+# Runs that are refused
 
 
 def spoil(card, **changes):
@@ -177,7 +180,7 @@ def spoil(card, **changes):
     [
         ({"format": FORMAT + 1}, "later version of genrecls .* update genrecls"),
         ({"format": FORMAT - 1}, "earlier version of genrecls .* train the model again"),
-        ({"format": None}, "no card of genrecls"),
+        ({"format": None}, "card of genrecls"),
         ({"genres": ["rap", "rap"]}, "damaged: its genres"),
         ({"genres": "rap"}, "damaged: its genres"),
         ({"temperature": -1}, "damaged: its temperature is -1"),
@@ -185,17 +188,17 @@ def spoil(card, **changes):
         ({"front_end": {"sample_rat": 1}}, "damaged: its front_end"),
         ({"recipe": None}, "damaged: its recipe"),
         ({"uid": None}, "damaged: its uid is None"),
-        ({"corpus": "../../etc"}, "damaged: its corpus is '../../etc', which is no name"),
-        ({"front_end": {"image_db": [-80, 0, 1]}}, "image_db goes from dark to bright"),
+        ({"corpus": "../../etc"}, "damaged: its corpus is '../../etc'"),
+        ({"front_end": {"image_db": [-80, 0, 1]}}, "image_db must go from dark to bright"),
     ],
 )
-def test_a_card_that_cannot_be_used_is_refused_with_the_reason(copy, changes, why):
+def test_load_refuses_an_invalid_card_with_the_reason(copy, changes, why):
     spoil(copy / "card.json", **changes)
     with pytest.raises(ModelError, match=why):
         GenreClassifier.load(copy)
 
 
-def test_a_folder_without_a_run_or_with_half_a_card_is_refused(copy, tmp_path):
+def test_load_refuses_a_folder_without_a_run_or_with_half_a_card(copy, tmp_path):
     with pytest.raises(ModelError, match="no trained model"):
         GenreClassifier.load(tmp_path)
     text = (copy / "card.json").read_text()
@@ -205,7 +208,7 @@ def test_a_folder_without_a_run_or_with_half_a_card_is_refused(copy, tmp_path):
             GenreClassifier.load(copy)
 
 
-def test_a_damaged_model_file_is_refused(copy):
+def test_load_refuses_a_damaged_model_file(copy):
     file = copy / "model.keras"
     whole = file.read_bytes()
     flipped = bytearray(whole)
@@ -224,21 +227,74 @@ def test_a_damaged_model_file_is_refused(copy):
     assert len(GenreClassifier.read(copy).predictions)  # the tables are still there
 
 
-def test_a_model_of_anything_else_is_refused_before_it_could_run(copy, tmp_path):
-    mark = tmp_path / "mark"
+@pytest.mark.parametrize("layer", [keras.layers.Lambda(lambda x: x)])
+def test_load_refuses_a_model_with_code(copy, layer):
     inputs = keras.Input((128, 323, 1))
-    keras.Model(inputs, keras.layers.Lambda(lambda x: x)(inputs)).save(copy / "model.keras")
+    keras.Model(inputs, layer(inputs)).save(copy / "model.keras")
     with pytest.raises(ModelError, match=r"refused: it holds 'keras.layers.Lambda'"):
         GenreClassifier.load(copy)
-    for module, name in (("os", "system"), ("builtins", "function"), ("keras", "Dense.system")):
-        rewrite_config(copy / "model.keras", {"module": module, "class_name": name,
-                                              "config": f"touch {mark}"})  # fmt: skip
-        with pytest.raises(ModelError, match=f"refused: it holds '{module}.{name}'"):
-            GenreClassifier.load(copy)
+
+
+def describe(module, name, **others):
+    return {"module": module, "class_name": name, "config": {}, "registered_name": None, **others}
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        describe("os", "system"),
+        describe("builtins", "function", config="eval"),
+        describe("keras", "Dense.system"),
+        describe("keras.src.layers.core.lambda_layer", "Lambda"),
+        describe("keras.layers", "TFSMLayer", config={"filepath": "saved"}),
+        describe("keras.layers", "TorchModuleWrapper"),
+        describe("keras_hub.models", "Backbone", registered_name="keras_hub>Backbone"),
+        describe("os", "system", registered_name="genrecls>system"),
+        describe("keras", "__lambda__", config={"value": ["code", None, None]}),
+        describe("os", "__typespec__", spec_name="system"),
+    ],
+    ids=lambda described: f"{described['module']}.{described['class_name']}",
+)
+@pytest.mark.parametrize("place", ["model", "activation"])
+def test_load_refuses_a_model_with_foreign_objects(copy, described, place):
+    config = described
+    if place == "activation":
+        with zipfile.ZipFile(copy / "model.keras") as archive:
+            text = archive.read("config.json").decode()
+        assert '"softmax"' in text
+        config = text.replace('"softmax"', json.dumps(described))
+    rewrite_config(copy / "model.keras", config)
+    name = f"{described['module']}.{described['class_name']}"
+    with pytest.raises(ModelError, match=f"refused: it holds '{name}'"):
+        GenreClassifier.load(copy)
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        describe("keras.utils", "get_file"),
+        describe("keras.utils", "function", config="get_file", registered_name="get_file"),
+        describe("keras.src.utils.file_utils", "os"),
+        describe("genrecls.models", "Unknown", registered_name="genrecls>Unknown"),
+        describe("keras.layers", "StringLookup", config={"vocabulary": "/etc/passwd"}),
+    ],
+    ids=lambda described: f"{described['module']}.{described['class_name']}",
+)
+def test_model_refuses_other_functions_of_keras(copy, described):
+    rewrite_config(copy / "model.keras", described)
+    with pytest.raises(ModelError, match=r"cannot be read"):
+        _ = GenreClassifier.load(copy).model
+
+
+def test_load_executes_nothing(copy, tmp_path):
+    mark = tmp_path / "mark"
+    rewrite_config(copy / "model.keras", describe("os", "system", config=f"touch {mark}"))
+    with pytest.raises(ModelError, match=r"refused: it holds 'os.system'"):
+        _ = GenreClassifier.load(copy).model
     assert not mark.exists()
 
 
-def test_a_configuration_that_nothing_can_be_made_of_is_refused(copy):
+def test_load_refuses_a_configuration_that_keras_cannot_use(copy):
     with zipfile.ZipFile(copy / "model.keras") as archive:
         config = archive.read("config.json").decode()
     rewrite_config(copy / "model.keras", "[" * 100_000)
@@ -259,13 +315,13 @@ def rewrite_config(file, config):
             new.writestr(name, content)
 
 
-def test_a_model_that_is_not_the_one_of_its_card_is_refused(copy):
+def test_model_refuses_another_model_than_that_of_its_card(copy):
     build_cnn((40, 40, 3), 2).save(copy / "model.keras")
     with pytest.raises(ModelError, match=r"not the model of its card"):
         GenreClassifier.load(copy).predict(np.random.default_rng(0).normal(0, 0.1, 16 * RATE), RATE)
 
 
-def test_weights_that_do_not_fit_are_refused(copy):
+def test_model_refuses_weights_of_other_shapes(copy):
     rewritten = zipfile.ZipFile(copy / "model.keras").read("config.json").decode()
     rewrite_config(
         copy / "model.keras", json.loads(rewritten.replace('"filters": 16', '"filters": 17'))
@@ -274,40 +330,67 @@ def test_weights_that_do_not_fit_are_refused(copy):
         _ = GenreClassifier.load(copy).model
 
 
+# Saving
+
+
+def test_save_writes_the_same_run_to_another_folder(classifier, song, tmp_path):
+    saved = classifier.save(tmp_path / "other" / "run")
+    assert saved.folder == tmp_path / "other" / "run"
+    assert saved.card == classifier.card
+    for table in ("history", "segments", "predictions"):
+        pd.testing.assert_frame_equal(getattr(saved, table), getattr(classifier, table))
+    for ours, theirs in zip(saved.first_layer, classifier.first_layer, strict=True):
+        np.testing.assert_equal(ours, theirs)
+    assert saved.predict(song).probabilities == classifier.predict(song).probabilities
+    assert sorted(p.name for p in saved.folder.parent.iterdir()) == ["run"]
+
+
+def test_save_replaces_the_run_in_its_own_folder(copy, song):
+    run = GenreClassifier.load(copy)
+    before = run.predict(song).probabilities
+    saved = run.save(copy)
+    assert saved.predict(song).probabilities == before
+    assert len(saved.predictions) == len(run.predictions)
+
+
 # Other processes
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "torch"])
-def test_another_process_says_the_same(classifier, bundle, song, backend):
+def test_predict_gives_the_same_in_another_process_and_backend(classifier, bundle, song, backend):
     code = (
         "import genrecls, json, sys;"
         "run = genrecls.GenreClassifier.load(sys.argv[1]);"
         "print(json.dumps(run.predict(sys.argv[2]).probabilities))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(bundle), str(song)], capture_output=True, text=True,
+        [sys.executable, "-c", code, str(bundle), str(song)],
+        capture_output=True,
+        text=True,
         env={**os.environ, "KERAS_BACKEND": backend},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     theirs = json.loads(done.stdout.splitlines()[-1])
     same = 0 if backend == keras.backend.backend() else 1e-5
     assert theirs == pytest.approx(classifier.predict(song).probabilities, rel=0, abs=same)
 
 
-def test_the_onnx_export_says_the_same_without_keras(classifier, song, tmp_path):
+def test_export_onnx_gives_the_same_without_keras(classifier, song, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     file = tmp_path / "model.onnx"
     assert classifier.export_onnx(file) <= 1e-4
     session = onnxruntime.InferenceSession(file)
-    told = session.get_modelmeta().custom_metadata_map
-    assert json.loads(told["genres"]) == [*GENRES]
-    assert FrontEnd.from_dict(json.loads(told["front_end"])) == classifier.front_end
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["genres"]) == [*GENRES]
+    assert FrontEnd.from_dict(json.loads(metadata["front_end"])) == classifier.front_end
     log_mels = classifier.predict(song).log_mels.astype(np.float32)[..., None]
-    [answers] = session.run(None, {session.get_inputs()[0].name: log_mels})
-    np.testing.assert_allclose(answers, classifier.predict_log_mels(log_mels[..., 0]), atol=1e-4)
+    [probabilities] = session.run(None, {session.get_inputs()[0].name: log_mels})
+    np.testing.assert_allclose(
+        probabilities, classifier.predict_log_mels(log_mels[..., 0]), atol=1e-4
+    )
 
 
-def test_an_export_that_differs_is_not_written(classifier, tmp_path, monkeypatch):
+def test_export_onnx_writes_no_file_that_differs(classifier, tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr("genrecls.models.serialization.EXPORT_TOLERANCE", -1.0)
     with pytest.raises(ModelError, match="is not written"):
@@ -315,23 +398,65 @@ def test_an_export_that_differs_is_not_written(classifier, tmp_path, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
+def test_import_of_the_classifier_does_not_load_keras():
+    code = (
+        "import sys, genrecls.classifier; print({'keras', 'tensorflow', 'torch'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
+
+
 # Hostile files
 
 
-@pytest.mark.skipif(not HOSTILE.is_dir(), reason="needs the hostile files")
-def test_every_hostile_file_gets_a_prediction_or_one_sentence(classifier):
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """Files that users have and that decoders do not expect."""
+    folder = tmp_path_factory.mktemp("hostile")
+    noise = np.random.default_rng(0).normal(0, 0.1, 15 * RATE)
+    (folder / "empty.mp3").touch()
+    (folder / "text.mp3").write_text("not audio " * 100)
+    (folder / "directory.mp3").mkdir()
+    broken = np.where(np.arange(len(noise)) % 1000, noise, np.nan)
+    sounds = {
+        "short.wav": noise[: RATE // 2],
+        "just_under_15s.wav": noise[:-1],
+        "exactly_15s.wav": noise,
+        "silence.flac": 0 * noise,
+        "clipped.flac": np.sign(noise),
+        "six_channels.wav": np.stack([noise] * 6, axis=1),
+        "Имя с пробелами 🎹 & 'quotes', comma.wav": noise,
+    }
+    for name, samples in sounds.items():
+        soundfile.write(folder / name, samples, RATE)
+    soundfile.write(folder / "nan.wav", broken, RATE, subtype="FLOAT")
+    soundfile.write(folder / "mono_8k.wav", np.resize(noise, 16 * 8000), 8000)
+    soundfile.write(folder / "24_bit.flac", np.resize(noise, 16 * 96000), 96000, subtype="PCM_24")
+    shutil.copy(folder / "24_bit.flac", folder / "wrong_extension.mp3")
+    soundfile.write(folder / "whole.mp3", np.resize(noise, 32 * RATE), RATE)
+    encoded = bytearray((folder / "whole.mp3").read_bytes())
+    (folder / "truncated.mp3").write_bytes(encoded[: len(encoded) * 2 // 3])
+    encoded[1000::500] = b"x" * len(encoded[1000::500])
+    (folder / "bit_errors.mp3").write_bytes(encoded)
+    return folder
+
+
+def test_predict_gives_hostile_files_a_label_or_one_sentence(classifier, hostile):
     refused = {}
-    for file in sorted(HOSTILE.iterdir()):
-        if file.suffix == ".md":
-            continue
+    for file in sorted(hostile.iterdir()):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", AudioWarning)
                 assert classifier.predict(file).label in (*GENRES, "not sure")
         except AudioError as error:
             refused[file.name] = str(error)
-    assert set(refused) == {
-        "bitrot.mp3", "directory.mp3", "empty.mp3", "just_under_15s.wav", "nan_inf_float.wav",
-        "short_0.4s.wav", "silence.flac", "text.mp3",
-    }  # fmt: skip
-    assert not [why for why in refused.values() if "\n" in why or "Traceback" in why]
+    assert {*refused} - {"bit_errors.mp3"} == {
+        "directory.mp3",
+        "empty.mp3",
+        "just_under_15s.wav",
+        "nan.wav",
+        "short.wav",
+        "silence.flac",
+        "text.mp3",
+    }
+    assert not [reason for reason in refused.values() if "\n" in reason or "Traceback" in reason]

@@ -1,5 +1,4 @@
 import dataclasses
-import itertools
 import logging
 import os
 import shutil
@@ -8,8 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,16 +26,18 @@ from genrecls import (
     split_segments,
     to_image,
 )
+from genrecls._utils import cache
 from genrecls._utils.colors import color_table
-from genrecls.audio import decode as audio
-from genrecls.audio.fingerprint import fingerprint, fingerprint_file, load_fingerprint
+from genrecls.audio.fingerprint import fingerprint_file
 from genrecls.errors import CorpusError, LeakError
-from genrecls.features import prepare as features_module
-from genrecls.features.extraction import track_log_mels
+from genrecls.features import prepare as prepare_module
+from genrecls.features.excerpts import EXCERPT_MELS, N_MELS, envelope, load_excerpts
+from genrecls.features.extraction import extract_log_mels, track_log_mels
+from genrecls.features.stored import log_mels_entry, stored_log_mels
 
 DEFAULT = FrontEnd.preset("default")
+FIRST = "rap/rap 0 - Same Title.wav"
 
-# Fingerprints are kept in the project.
 pytestmark = pytest.mark.usefixtures("home")
 
 
@@ -45,100 +46,174 @@ def corpus(tmp_path):
     return write_corpus(tmp_path / "music", artists=2)
 
 
-def prepared(path, folder, **options):
-    return prepare(Corpus.read(path), DEFAULT, out=folder, jobs=1, progress=False, **options)
+def prepared(path, front_end=DEFAULT, **options):
+    return prepare(Corpus.read(path), front_end, **{"jobs": 1, "progress": False, **options})
 
 
-def test_segments_are_one_row_a_segment_with_the_columns_of_the_spine(corpus, tmp_path):
-    features = prepared(corpus, tmp_path / "f")
+def hash_of(features, path):
+    [sha256] = features.segments.loc[features.segments["path"] == path, "sha256"].unique()
+    return sha256
+
+
+def times(kind):
+    """Return the time of change of every file of the entries of a kind."""
+    return {file: file.stat().st_mtime_ns for file in cache.entry(kind, "").rglob("*.*")}
+
+
+# The result
+
+
+def test_prepare_returns_one_row_per_segment(corpus):
+    features = prepared(corpus)
     spine = ["track_id", "path", "genre", "artist", "segment", "start_s", "end_s", "split"]
     assert features.segments.columns[:8].tolist() == spine
     assert features.segments.groupby("track_id").size().eq(2).all()
-    assert not len(features.failures) and not len(features.notes)
+    assert features.failures.empty
+    assert features.notes.empty
 
 
-def test_stored_log_mels_are_those_of_the_track(corpus, tmp_path):
-    features = prepared(corpus, tmp_path / "f")
+def test_log_mels_of_a_table_are_those_of_its_rows(corpus):
+    features = prepared(corpus)
     rows = features.segments.sample(5, random_state=0)
     stored = features.log_mels(rows)
-    assert stored.shape == (5, *DEFAULT.shape, 1) and stored.dtype == np.float32
-    for level, row in zip(stored, rows.itertuples(), strict=True):
-        fresh, _ = track_log_mels(corpus / row.path, DEFAULT)
-        np.testing.assert_array_equal(level[..., 0], fresh[row.segment - 1])
+    assert stored.shape == (5, *DEFAULT.shape, 1)
+    assert stored.dtype == np.float32
+    for levels, row in zip(stored, rows.itertuples(), strict=True):
+        computed, _ = track_log_mels(corpus / row.path, DEFAULT)
+        np.testing.assert_array_equal(levels[..., 0], computed[row.segment - 1])
+
+
+def test_track_maps_the_stored_log_mels_into_memory(corpus, tmp_path, monkeypatch):
+    features = prepared(corpus)
+    sha256 = hash_of(features, FIRST)
+    stored = stored_log_mels(DEFAULT, sha256)
+    assert isinstance(stored, np.memmap)
+    assert stored.shape == (2, *DEFAULT.shape)
+    monkeypatch.setenv("GENRECLS_HOME", str(tmp_path / "elsewhere"))
+    np.testing.assert_array_equal(features.track(sha256)[..., 0], stored)
+    with pytest.raises(CorpusError, match="is missing; run 'genrecls prepare' first"):
+        stored_log_mels(DEFAULT, sha256)
+
+
+def test_uid_depends_on_the_log_mels_and_not_on_the_colours(corpus, monkeypatch):
+    features = prepared(corpus)
+    uids = {
+        dataclasses.replace(features, front_end=dataclasses.replace(DEFAULT, **change)).uid
+        for change in ({}, {"colormap": "viridis"}, {"n_mels": 64}, {"skip_silence": False})
+    }
+    assert len(uids) == 3
+    monkeypatch.setitem(cache.VERSIONS, "log_mels", 99)
+    assert features.uid not in uids
 
 
 @pytest.mark.parametrize("preset", ["original", "default"])
-def test_half_precision_costs_nothing_that_a_image_shows(preset, rng):
+def test_half_precision_costs_nothing_that_an_image_shows(preset, rng):
     front_end = FrontEnd.preset(preset)
     levels = mel_spectrogram(rng.normal(0, 0.01, front_end.segment_samples), front_end)
     stored = levels.astype(np.float16)
     assert np.abs(stored - levels).max() <= 0.032
-    drawn, full = to_image(stored, front_end), to_image(levels, front_end)
+    difference = np.abs(to_image(stored, front_end) - to_image(levels, front_end))
     one_step = np.abs(np.diff(color_table("viridis"), axis=0)).max()
-    assert np.abs(drawn - full).max() <= one_step
+    assert difference.max() <= one_step
 
 
-def test_what_is_stored_is_not_made_again_and_survives_renaming(corpus, tmp_path):
-    folder = tmp_path / "f"
-    prepared(corpus, folder)
-    prints = fingerprint_file("any").parent
-    stored = [*folder.glob("*/*.*"), *prints.iterdir()]
-    assert len(stored) == 3 * 8  # log-mels, their segments and a fingerprint of every track
-    before = {f: f.stat().st_mtime_ns for f in stored}
-    shutil.move(corpus / "rap" / "rap 0 - Same Title.wav", corpus / "rap" / "rap 0 - New.wav")
-    features = prepared(corpus, folder)
-    after = {f: f.stat().st_mtime_ns for f in [*folder.glob("*/*.*"), *prints.iterdir()]}
-    assert after == before
-    assert "rap/rap 0 - New.wav" in set(features.segments["path"])
+def test_front_ends_do_not_share_log_mels(corpus):
+    other = dataclasses.replace(DEFAULT, n_mels=64)
+    first, second = prepared(corpus), prepared(corpus, other)
+    rows = first.segments.head(2)
+    assert first.log_mels(rows).shape[1:3] == DEFAULT.shape
+    assert second.log_mels(rows).shape[1:3] == other.shape
 
 
-def test_the_largest_file_comes_first(corpus, tmp_path, monkeypatch):
-    sizes = []
-
-    def store_track(path, *_):
-        sizes.append(path.stat().st_size)
-        return "not now"
-
-    file = corpus / Corpus.read(corpus).tracks["path"].iloc[-1]
-    file.write_bytes(file.read_bytes() + bytes(1000))
-    monkeypatch.setattr(features_module, "store_track", store_track)
-    with pytest.raises(CorpusError, match="not now"):
-        prepared(corpus, tmp_path / "f")
-    assert sizes[0] == file.stat().st_size > sizes[1]
-    assert sizes == sorted(sizes, reverse=True)
+# Tracks that cannot be used
 
 
-def test_a_changed_file_is_made_again(corpus, tmp_path):
-    file = corpus / "rap" / "rap 0 - Same Title.wav"
-    first = prepared(corpus, tmp_path / "f").segments
-    soundfile.write(file, soundfile.read(file)[0] * 0.5, RATE)
-    second = prepared(corpus, tmp_path / "f").segments
-    assert set(second["sha256"]) - set(first["sha256"])
+def test_bad_files_are_listed_with_their_reasons(corpus):
+    (corpus / "rap" / "empty.mp3").touch()
+    (corpus / "rap" / "text.mp3").write_text("not sound")
+    (corpus / "rap" / "folder.mp3").mkdir()
+    soundfile.write(corpus / "rap" / "short.wav", np.zeros(8000), 8000)
+    features = prepared(corpus)
+    reasons = features.failures.set_index("path")["reason"]
+    assert set(reasons.index) == {"rap/empty.mp3", "rap/text.mp3", "rap/short.wav"}
+    assert "1 s of sound is shorter" in reasons["rap/short.wav"]
+    assert len(features.segments) == 16
 
 
-def test_lost_fingerprints_are_made_again(corpus, tmp_path):
-    first = prepared(corpus, tmp_path / "f")
-    shutil.rmtree(tmp_path / "data")
-    [tables] = first.folder.glob("corpus-*")
-    shutil.rmtree(tables)
-    pd.testing.assert_frame_equal(prepared(corpus, tmp_path / "f").segments, first.segments)
-    assert all(fingerprint_file(sha256).exists() for sha256 in first.segments["sha256"])
+def test_a_file_that_is_bad_at_its_end_leaves_nothing(corpus):
+    y = np.full(40 * RATE, 0.1, np.float32)
+    y[-1] = np.nan
+    soundfile.write(corpus / "rap" / "nan.wav", y, RATE, subtype="FLOAT")
+    features = prepared(corpus)
+    assert "NaN or infinite" in features.failures["reason"].item()
+    assert len(list(cache.entry("log_mels", "").iterdir())) == 8
 
 
-def copy_of(file, copy, *, gain=1.0, start_s=0.0):
-    """The same recording in the format of the name of the copy."""
+def test_a_genre_without_usable_tracks_is_an_error(tmp_path):
+    root = write_corpus(tmp_path / "music", genres=("classique",), artists=2)
+    (root / "rap").mkdir()
+    (root / "rap" / "text.mp3").write_text("not sound")
+    with pytest.raises(CorpusError, match="'rap'"):
+        prepared(root)
+
+
+def test_strict_fails_at_a_bad_file_with_its_reason(corpus):
+    (corpus / "rap" / "text.mp3").write_text("not sound")
+    for _ in range(2):
+        with pytest.raises(CorpusError, match=r"1 of 9 tracks cannot be used:\n.*text.mp3"):
+            prepared(corpus, strict=True)
+        assert len(prepared(corpus).failures) == 1
+
+
+def test_a_track_that_failed_is_tried_again(corpus, tmp_path):
+    """The table does not show why a file could not be read."""
+    read = Corpus.read(corpus)
+    (corpus / FIRST).rename(tmp_path / "away.wav")
+    first = prepare(read, DEFAULT, jobs=1, progress=False)
+    assert first.failures["path"].tolist() == [FIRST]
+    (tmp_path / "away.wav").rename(corpus / FIRST)
+    again = prepare(read, DEFAULT, jobs=1, progress=False)
+    assert again.failures.empty
+    assert len(again.segments) == len(first.segments) + 2
+
+
+def test_silent_segments_are_left_out_unless_the_front_end_keeps_them(corpus):
+    y, rate = soundfile.read(corpus / FIRST)
+    soundfile.write(corpus / FIRST, np.concatenate([y[: 15 * rate], np.zeros(15 * rate)]), rate)
+    features = prepared(corpus)
+    kept = features.segments[features.segments["path"] == FIRST]
+    assert kept["segment"].tolist() == [1]
+    [note] = features.notes.loc[features.notes["path"] == FIRST, "note"]
+    assert "1 of 2 segments are silent" in note
+    both = prepared(corpus, dataclasses.replace(DEFAULT, skip_silence=False))
+    assert (both.segments["path"] == FIRST).sum() == 2
+
+
+def test_a_silent_track_cannot_be_used(corpus):
+    soundfile.write(corpus / "rap" / "MC - Nothing.wav", np.zeros(16 * RATE), RATE)
+    features = prepared(corpus)
+    assert features.failures["path"].tolist() == ["rap/MC - Nothing.wav"]
+    assert "all of it is silent" in features.failures["reason"].item()
+    log_mels, table = track_log_mels(corpus / "rap" / "MC - Nothing.wav", DEFAULT)
+    assert np.isfinite(log_mels).all()
+    assert table["silent"].all()
+
+
+# Recordings
+
+
+def copy_recording(file, copy, *, gain=1.0, start_s=0.0):
+    """Write the same recording in the format that the name of the copy has."""
     copy.parent.mkdir(exist_ok=True)
     soundfile.write(copy, gain * soundfile.read(file)[0][round(start_s * RATE) :], RATE)
 
 
-def test_a_copy_in_another_format_shares_recording_and_group(corpus, tmp_path):
-    original = corpus / "rap" / "rap 0 - Same Title.wav"
-    copy_of(original, corpus / "rap" / "Pirate - Copy.mp3")
-    copy_of(original, corpus / "rap" / "Late - Quiet.ogg", gain=0.3, start_s=7.3)
-    features = prepared(corpus, tmp_path / "f")
+def test_copies_in_other_formats_share_recording_and_group(corpus):
+    copy_recording(corpus / FIRST, corpus / "rap" / "Pirate - Copy.mp3")
+    copy_recording(corpus / FIRST, corpus / "rap" / "Late - Quiet.ogg", gain=0.3, start_s=7.3)
+    features = prepared(corpus)
     tracks = features.segments.drop_duplicates("track_id").set_index("path")
-    copies = tracks.loc[["rap/rap 0 - Same Title.wav", "rap/Pirate - Copy.mp3",
-                         "rap/Late - Quiet.ogg"]]  # fmt: skip
+    copies = tracks.loc[[FIRST, "rap/Pirate - Copy.mp3", "rap/Late - Quiet.ogg"]]
     assert copies["recording"].nunique() == copies["group"].nunique() == 1
     assert copies["sha256"].nunique() == copies["artist"].nunique() == 3
     others = tracks.drop(copies.index)
@@ -148,45 +223,28 @@ def test_a_copy_in_another_format_shares_recording_and_group(corpus, tmp_path):
     assert pairs == {frozenset([a, b]) for a in copies.index for b in copies.index if a < b}
 
 
-def test_all_tracks_of_artists_that_share_a_recording_are_one_group(corpus, tmp_path):
-    """A compilation by others links them."""
-    copy_of(corpus / "rap/rap 0 - Same Title.wav", corpus / "rap" / "rap 1 - Feature.mp3")
-    groups = prepared(corpus, tmp_path / "f").segments.groupby("path")["group"].first()
-    linked = groups[[f"rap/rap {i} - {t}" for i, t in ((0, "Same Title.wav"), (1, "Feature.mp3"),
-                                                       (1, "Same Title.wav"))]]  # fmt: skip
-    assert linked.nunique() == 1 and groups.nunique() == 7
+def test_artists_that_share_a_recording_are_one_group(corpus):
+    """A compilation under other names connects all tracks of both artists."""
+    copy_recording(corpus / FIRST, corpus / "rap" / "rap 1 - Feature.mp3")
+    groups = prepared(corpus).segments.groupby("path")["group"].first()
+    linked = groups[[FIRST, "rap/rap 1 - Feature.mp3", "rap/rap 1 - Same Title.wav"]]
+    assert linked.nunique() == 1
+    assert groups.nunique() == 7
 
 
-@pytest.mark.parametrize("method", ["artist", "track", "segment"])
-def test_a_corpus_that_names_a_copy_for_the_test_is_refused_with_the_pair(corpus, tmp_path, method):
-    copy_of(corpus / "rap/rap 0 - Same Title.wav", corpus / "rap_test" / "Pirate - Copy.mp3")
-    segments = prepared(corpus, tmp_path / "f").segments
+@pytest.mark.parametrize("split_by", ["artist", "track", "segment"])
+def test_a_copy_among_the_test_tracks_is_refused_with_the_pair(corpus, split_by):
+    copy_recording(corpus / FIRST, corpus / "rap_test" / "Pirate - Copy.mp3")
+    segments = prepared(corpus).segments
     pair = "'rap_test/Pirate - Copy.mp3' and 'rap/rap 0 - Same Title.wav'"
     with pytest.raises(LeakError, match=f"recording .* in test and (train|validation): {pair}"):
-        assign_splits(segments, split_by=method)
+        assign_splits(segments, split_by=split_by)
 
 
-def test_bad_files_are_listed_with_their_reasons_and_do_not_stop_the_rest(corpus, tmp_path):
-    (corpus / "rap" / "empty.mp3").touch()
-    (corpus / "rap" / "text.mp3").write_text("no sound")
-    (corpus / "rap" / "folder.mp3").mkdir()
-    soundfile.write(corpus / "rap" / "short.wav", np.zeros(400), 1000)
-    features = prepared(corpus, tmp_path / "f")
-    reasons = features.failures.set_index("path")["reason"]
-    assert set(reasons.index) == {"rap/empty.mp3", "rap/text.mp3", "rap/short.wav"}
-    assert "0.4 s of sound is shorter" in reasons["rap/short.wav"]
-    assert len(features.segments) == 16
+# Extraction
 
 
-def test_a_genre_without_usable_tracks_is_an_error(tmp_path):
-    root = write_corpus(tmp_path / "music", genres=("classique",), artists=2)
-    (root / "rap").mkdir()
-    (root / "rap" / "text.mp3").write_text("no sound")
-    with pytest.raises(CorpusError, match="'rap'"):
-        prepared(root, tmp_path / "f")
-
-
-def test_the_first_channel_or_the_mix(tmp_path):
+def test_channel_is_the_first_one_or_the_mix(tmp_path):
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16 * 44100) / 44100)
     soundfile.write(tmp_path / "left.wav", np.stack([tone, 0 * tone], axis=1), 44100)
     soundfile.write(tmp_path / "right.wav", np.stack([0 * tone, tone], axis=1), 44100)
@@ -194,9 +252,10 @@ def test_the_first_channel_or_the_mix(tmp_path):
         track_log_mels(tmp_path / f"{side}.wav", FrontEnd.preset("original"))[0].max()
         for side in ("left", "right")
     )
-    assert left > 60 and right == -100
-    to_mono = [track_log_mels(tmp_path / f"{s}.wav", DEFAULT)[0] for s in ("left", "right")]
-    np.testing.assert_allclose(*to_mono, atol=1e-3)
+    assert left > 60
+    assert right == -100
+    mixes = [track_log_mels(tmp_path / f"{side}.wav", DEFAULT)[0] for side in ("left", "right")]
+    np.testing.assert_allclose(*mixes, atol=1e-3)
 
 
 def test_a_short_file_can_be_padded(tmp_path):
@@ -204,177 +263,220 @@ def test_a_short_file_can_be_padded(tmp_path):
     with pytest.raises(AudioError, match="10 s of sound is shorter than one segment of 15 s"):
         track_log_mels(tmp_path / "short.wav", DEFAULT)
     levels, table = track_log_mels(tmp_path / "short.wav", DEFAULT, pad=True)
-    assert levels.shape == (1, *DEFAULT.shape) and table["end_s"].tolist() == [10.0]
+    assert levels.shape == (1, *DEFAULT.shape)
+    assert table["end_s"].tolist() == [10.0]
 
 
-def test_silent_segments_are_left_out_with_a_note_unless_the_front_end_keeps_them(corpus, tmp_path):
-    file = next((corpus / "rap").glob("*.wav"))
-    y, rate = soundfile.read(file)
-    soundfile.write(file, np.concatenate([y[: 15 * rate], np.zeros(15 * rate)]), rate)
-    features = prepared(corpus, tmp_path / "f")
-    path = f"rap/{file.name}"
-    kept = features.segments[features.segments["path"] == path]
-    assert kept["segment"].tolist() == [1]
-    [note] = features.notes.loc[features.notes["path"] == path, "note"]
-    assert "1 of 2 segments are silent" in note
-    seed = dataclasses.replace(DEFAULT, skip_silence=False)
-    both = prepare(Corpus.read(corpus), seed, out=tmp_path / "s", jobs=1, progress=False)
-    assert (both.segments["path"] == path).sum() == 2
-
-
-def test_a_silent_track_is_no_track(corpus, tmp_path):
-    soundfile.write(corpus / "rap" / "MC - Nothing.wav", np.zeros(16 * RATE), RATE)
-    features = prepared(corpus, tmp_path / "f")
-    assert features.failures["path"].tolist() == ["rap/MC - Nothing.wav"]
-    assert "all of it is silent" in features.failures["reason"].iloc[0]
-    log_mels, table = track_log_mels(corpus / "rap" / "MC - Nothing.wav", DEFAULT)
-    assert np.isfinite(log_mels).all() and table["silent"].all()
-
-
-# What is stored, and who stores it
-
-
-def test_a_file_that_fails_half_way_is_decoded_anew_by_the_next_decoder(corpus, tmp_path):
-    """What the first decoder made of it before it failed must not stay."""
-    file = corpus / "rap" / "rap 0 - Same Title.wav"
-    expected, _ = track_log_mels(file, DEFAULT)
-    broken = audio._soundfile
-
-    @contextmanager
-    def fails_late(path):
-        with broken(path) as (rate, promised, blocks, problems):
-
-            def until_it_breaks():
-                yield from itertools.islice(blocks, 8)  # more than a segment
-                raise RuntimeError("half way")
-
-            yield rate, promised, until_it_breaks(), problems  # fmt: skip
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audio, "_soundfile", fails_late)
-        patch.setattr(audio, "_BLOCK", 1 << 16)
-        found, _ = track_log_mels(file, DEFAULT)
-        features = prepared(corpus, tmp_path / "f")
-    np.testing.assert_allclose(found, expected, atol=0.1)
-    [sha256] = features.segments.query("path == 'rap/rap 0 - Same Title.wav'")["sha256"].unique()
-    np.testing.assert_allclose(features.track(sha256)[..., 0], expected, atol=0.1)
-    y, rate = load_audio(file)
-    np.testing.assert_array_equal(load_fingerprint(fingerprint_file(sha256)), fingerprint(y, rate))
-
-
-def test_in_blocks_it_is_the_same_as_at_once(tmp_path, rng):
-    y = rng.normal(0, 0.1, (44100 * 50, 2)).astype(np.float32)
+@pytest.mark.parametrize(("step_s", "pad"), [(None, False), (None, True), (5, False), (5, True)])
+def test_extraction_in_blocks_equals_the_whole_track(tmp_path, rng, step_s, pad):
+    y = rng.normal(0, 0.1, (44100 * 52, 2)).astype(np.float32)
     soundfile.write(tmp_path / "noise.wav", y, 44100, subtype="FLOAT")
     mix, rate = load_audio(tmp_path / "noise.wav", sample_rate=DEFAULT.sample_rate)
-    segments, expected = split_segments(mix, sample_rate=rate)
-    found, table = track_log_mels(tmp_path / "noise.wav", DEFAULT)
-    np.testing.assert_allclose(found, mel_spectrogram(segments, DEFAULT), atol=0.05)
+    segments, expected = split_segments(mix, sample_rate=rate, step_s=step_s, pad=pad)
+    levels, table, _ = extract_log_mels(tmp_path / "noise.wav", DEFAULT, step_s=step_s, pad=pad)
+    np.testing.assert_allclose(levels, mel_spectrogram(segments, DEFAULT), atol=0.05)
     pd.testing.assert_frame_equal(table.drop(columns="silent"), expected)
 
 
-@pytest.mark.parametrize("harm", ["truncated", "changed", "emptied", "gone", "no description",
-                                  "print", "tables", "header"])  # fmt: skip
-def test_what_was_damaged_on_the_disk_is_made_again(corpus, tmp_path, harm):
-    first = prepared(corpus, tmp_path / "f")
-    before = first.log_mels(first.segments)
-    sha256 = first.segments["sha256"].iloc[0]
-    file = first.folder / f"{sha256}.npy"
+@pytest.mark.parametrize("step_s", [None, 5.0])
+def test_extraction_refuses_sound_that_is_too_long(step_s, rng):
+    y = rng.normal(0, 0.1, 61 * RATE)
+    options = {"sample_rate": RATE, "step_s": step_s}
+    with pytest.raises(AudioError, match="more than 1 minutes"):
+        extract_log_mels(y, DEFAULT, max_duration_s=60, **options)
+    extract_log_mels(y, DEFAULT, max_duration_s=62, **options)
+
+
+def test_a_truncated_file_with_too_little_sound_names_the_reason(tmp_path, rng):
+    whole, rest = tmp_path / "whole.flac", tmp_path / "rest.flac"
+    soundfile.write(whole, rng.normal(0, 0.1, 60 * RATE), RATE)
+    rest.write_bytes(whole.read_bytes()[: whole.stat().st_size // 10])
+    with pytest.raises(AudioError, match=r"header states 60.0 s.*Export it again"):
+        track_log_mels(rest, DEFAULT)
+
+
+# The cache
+
+
+def test_stored_log_mels_survive_renaming(corpus):
+    prepared(corpus)
+    before = times("log_mels")
+    assert sum(file.name == "log_mels.npy" for file in before) == 8
+    (corpus / FIRST).rename(corpus / "rap" / "rap 0 - New.wav")
+    features = prepared(corpus)
+    assert times("log_mels") == before
+    assert "rap/rap 0 - New.wav" in set(features.segments["path"])
+
+
+def test_a_changed_file_is_computed_again(corpus):
+    first = prepared(corpus).segments
+    soundfile.write(corpus / FIRST, soundfile.read(corpus / FIRST)[0] * 0.5, RATE)
+    second = prepared(corpus).segments
+    assert len(set(second["sha256"]) - set(first["sha256"])) == 1
+
+
+def test_lost_fingerprints_are_computed_again(corpus):
+    first = prepared(corpus).segments
+    for sha256 in first["sha256"].unique():
+        file = fingerprint_file(sha256)
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    shutil.rmtree(cache.entry("corpora", ""))
+    pd.testing.assert_frame_equal(prepared(corpus).segments, first)
+    assert all(fingerprint_file(sha256).exists() for sha256 in first["sha256"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "harm"),
+    [
+        *(("log_mels", harm) for harm in ("cut", "changed", "emptied", "gone", "index")),
+        *(("corpora", harm) for harm in ("changed", "index")),
+        *(("excerpts", harm) for harm in ("emptied", "gone")),
+    ],
+)
+def test_damaged_entries_are_computed_again_with_one_warning(corpus, caplog, kind, harm):
+    first = prepared(corpus)
+    log_mels, excerpts = first.log_mels(first.segments), load_excerpts("music")
+    entry = next(cache.entry(kind, "").iterdir())
+    file = next(file for file in entry.iterdir() if file.name != "index.json")
     content = bytearray(file.read_bytes())
-    content[-1000] ^= 255
+    content[-10] ^= 255
     {
-        "truncated": lambda: file.write_bytes(content[:-5000]),
+        "cut": lambda: file.write_bytes(content[:-50]),
         "changed": lambda: file.write_bytes(content),
         "emptied": lambda: file.write_bytes(b""),
         "gone": file.unlink,
-        "print": lambda: (fingerprint_file(sha256).write_bytes(b"PK"), file.touch()),
-        "no description": lambda: (file.with_suffix(".json").write_text("[]"), file.touch()),
-        "tables": lambda: next(first.folder.glob("corpus-*/segments*")).write_bytes(b"PAR1"),
-        "header": lambda: file.write_bytes(content.replace(b"<f2", b">f2")),
+        "index": lambda: (entry / "index.json").write_text("[]"),
     }[harm]()
-    again = prepared(corpus, tmp_path / "f")
-    np.testing.assert_array_equal(again.log_mels(again.segments), before)
+    again = prepared(corpus)
+    assert len({record.getMessage() for record in caplog.records}) == 1
+    assert "is damaged; it is computed again" in caplog.text
+    np.testing.assert_array_equal(again.log_mels(again.segments), log_mels)
     pd.testing.assert_frame_equal(again.segments, first.segments)
+    for name, array in load_excerpts("music").items():
+        np.testing.assert_array_equal(array, excerpts[name])
+    caplog.clear()
+    prepared(corpus)
+    assert not caplog.records
 
 
-def test_a_prepared_corpus_is_read_and_not_looked_through(corpus, tmp_path, monkeypatch):
-    first = prepared(corpus, tmp_path / "f")
-    monkeypatch.setattr(features_module, "_prepare", None)  # calling it would fail
-    second = prepared(corpus, tmp_path / "f")
+def test_a_prepared_corpus_is_loaded_without_opening_its_files(corpus, monkeypatch):
+    copy_recording(corpus / FIRST, corpus / "rap" / "Pirate - Copy.mp3")
+    read = Corpus.read(corpus)
+    first = prepare(read, DEFAULT, jobs=1, progress=False)
+    for name in ("open_audio", "load_audio", "find_near_duplicates"):
+        monkeypatch.setattr(prepare_module, name, None)  # calling it would fail
+    second = prepare(read, DEFAULT, progress=False)
     for table in ("segments", "failures", "notes"):
         pd.testing.assert_frame_equal(getattr(first, table), getattr(second, table))
 
 
-def test_strict_fails_at_a_bad_file_with_its_reason(corpus, tmp_path):
-    (corpus / "rap" / "text.mp3").write_text("no sound")
-    for _ in range(2):
-        with pytest.raises(CorpusError, match=r"1 of 9 tracks cannot be used:\n.*text.mp3"):
-            prepared(corpus, tmp_path / "f", strict=True)
-        assert len(prepared(corpus, tmp_path / "f").failures) == 1
+def test_the_largest_file_comes_first(corpus, monkeypatch):
+    sizes = []
+
+    def store_track(path, *_):
+        sizes.append(path.stat().st_size)
+        return AudioError(path, {"test": "not now"}, "")
+
+    file = corpus / Corpus.read(corpus).tracks["path"].iloc[-1]
+    file.write_bytes(file.read_bytes() + bytes(1000))
+    monkeypatch.setattr(prepare_module, "_store_track", store_track)
+    with pytest.raises(CorpusError, match="not now"):
+        prepared(corpus)
+    assert sizes[0] == file.stat().st_size > sizes[1]
+    assert sizes == sorted(sizes, reverse=True)
 
 
-def prepare_elsewhere(corpus, folder):
+def test_old_leftovers_of_killed_processes_are_deleted(corpus):
+    prepared(corpus)
+    old, new = cache.entry("log_mels", ".old.1"), cache.entry("log_mels", ".new.1")
+    for folder in (old, new):
+        folder.mkdir()
+    os.utime(old, (1, 1))
+    soundfile.write(corpus / FIRST, soundfile.read(corpus / FIRST)[0] * 0.5, RATE)
+    prepared(corpus)
+    assert not old.exists()
+    assert new.exists()
+
+
+# Several processes
+
+
+def start_prepare(corpus, home):
     code = (
-        "import sys, genrecls; genrecls.prepare(genrecls.Corpus.read(sys.argv[1]), "
-        "out=sys.argv[2], jobs=1, progress=False)"
+        "import sys, genrecls; "
+        "genrecls.prepare(genrecls.Corpus.read(sys.argv[1]), jobs=1, progress=False)"
     )
-    return subprocess.Popen([sys.executable, "-c", code, str(corpus), str(folder)])
+    environment = {**os.environ, "GENRECLS_HOME": str(home)}
+    return subprocess.Popen([sys.executable, "-c", code, str(corpus)], env=environment)
 
 
-def test_two_processes_may_prepare_the_same_corpus_at_once(corpus, tmp_path):
-    both = [prepare_elsewhere(corpus, tmp_path / "f") for _ in range(2)]
+def complete_entries(home):
+    return [*home.glob("data/log_mels-*/[!.]*/index.json")]
+
+
+def assert_same(features, corpus, home, monkeypatch):
+    """Compare features with those that one process alone makes in another folder."""
+    log_mels = features.log_mels(features.segments)
+    monkeypatch.setenv("GENRECLS_HOME", str(home / "alone"))
+    alone = prepared(corpus)
+    pd.testing.assert_frame_equal(features.segments, alone.segments)
+    np.testing.assert_array_equal(log_mels, alone.log_mels(alone.segments))
+
+
+def test_two_processes_may_prepare_the_same_corpus(corpus, home, monkeypatch):
+    both = [start_prepare(corpus, home) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
-    alone = prepared(corpus, tmp_path / "alone")
-    together = prepared(corpus, tmp_path / "f")
-    pd.testing.assert_frame_equal(together.segments, alone.segments)
-    np.testing.assert_array_equal(
-        together.log_mels(together.segments), alone.log_mels(alone.segments)
-    )
-    assert not list((tmp_path / "f").glob("*/.*"))
+    assert not list(home.glob("data/*/.*"))
+    assert_same(prepared(corpus), corpus, home, monkeypatch)
 
 
-def test_a_killed_run_goes_on_where_it_stopped(corpus, tmp_path):
-    folder = tmp_path / "f"
-    process = prepare_elsewhere(corpus, folder)
-    while len(list(folder.glob("*/*.json"))) < 2:
+def test_workers_write_where_the_caller_says(corpus, home, monkeypatch):
+    """The workers of joblib outlive a change of the environment."""
+    list(joblib.Parallel(n_jobs=2)(joblib.delayed(time.sleep)(0.1) for _ in range(2)))
+    monkeypatch.setenv("GENRECLS_HOME", str(home / "other"))
+    assert len(prepared(corpus, jobs=2).segments) == 16
+    assert len(complete_entries(home / "other")) == 8
+    assert not (home / "data").exists()
+
+
+def test_a_killed_run_continues_where_it_stopped(corpus, home, monkeypatch):
+    process = start_prepare(corpus, home)
+    while len(complete_entries(home)) < 2:
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()
     process.wait()
-    done = {file: file.stat().st_mtime_ns for file in folder.glob("*/*.json")}
-    features = prepared(corpus, folder)
+    done = {file: file.stat().st_mtime_ns for file in complete_entries(home)}
+    features = prepared(corpus)
     assert {file: file.stat().st_mtime_ns for file in done} == done
-    pd.testing.assert_frame_equal(features.segments, prepared(corpus, tmp_path / "g").segments)
+    assert_same(features, corpus, home, monkeypatch)
 
 
-def test_memory_does_not_grow_with_the_length_of_a_file(tmp_path):
-    """What a process that reads 4 minutes takes at most, and one that reads an hour."""
+def test_memory_does_not_grow_with_the_length_of_a_file(tmp_path, home):
     noise = np.random.default_rng(0).normal(0, 0.1, (4 * 60 * RATE, 2)).astype(np.float32)
+    code = (
+        "import resource, sys; from pathlib import Path; from genrecls import FrontEnd; "
+        "from genrecls.features.prepare import _store_track; out = Path(sys.argv[2]); "
+        "meta = _store_track(Path(sys.argv[1]), out / 'x', out / 'print', FrontEnd()); "
+        "assert len(meta['segments']['segment']) == int(sys.argv[3]); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
     peaks = []
     for minutes in (4, 60):
         with soundfile.SoundFile(tmp_path / "long.wav", "w", RATE, 2) as file:
             for _ in range(minutes // 4):
                 file.write(noise)
-        code = (
-            "import resource, sys; from pathlib import Path; from genrecls import FrontEnd; "
-            "from genrecls.store import store_track; out = Path(sys.argv[2]); "
-            "assert not store_track(Path(sys.argv[1]), out / 'x', out / 'p.npz', FrontEnd()); "
-            "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
-        )
-        for file in tmp_path.glob("[xp].*"):
-            file.unlink()
+        words = [str(tmp_path / "long.wav"), str(tmp_path / f"{minutes}"), str(4 * minutes)]
         done = subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path / "long.wav"), str(tmp_path)],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True
+        )
         peaks.append(float(done.stdout))
     assert peaks[1] < 1.1 * peaks[0]
-    assert np.load(tmp_path / "x.npy", mmap_mode="r").shape == (240, *DEFAULT.shape)
+    assert np.load(tmp_path / "60/x/log_mels.npy", mmap_mode="r").shape == (240, *DEFAULT.shape)
 
 
-def test_a_cluster_prepares_the_same_and_survives_the_death_of_a_worker(corpus, tmp_path):
+def test_a_cluster_survives_the_death_of_a_worker(corpus, home, monkeypatch):
     distributed = pytest.importorskip("distributed")
-    import joblib
-
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with (
         distributed.LocalCluster(**options, silence_logs=logging.CRITICAL) as cluster,
@@ -382,61 +484,66 @@ def test_a_cluster_prepares_the_same_and_survives_the_death_of_a_worker(corpus, 
         joblib.parallel_config(backend="dask"),
     ):
         pids = client.run(os.getpid)
-        folder = tmp_path / "f"
 
         def kill_one():
             wait_until = time.time() + 60
-            while not list(folder.glob("*/*.json")) and time.time() < wait_until:
+            while not complete_entries(home) and time.time() < wait_until:
                 time.sleep(0.01)
             os.kill(next(iter(pids.values())), signal.SIGKILL)
 
         killer = threading.Thread(target=kill_one)
         killer.start()
-        features = prepare(Corpus.read(corpus), DEFAULT, out=folder, progress=False)
+        features = prepared(corpus, jobs=None)
         killer.join()
         assert set(client.run(os.getpid).values()) != set(pids.values())
-    alone = prepared(corpus, tmp_path / "alone")
-    pd.testing.assert_frame_equal(features.segments, alone.segments)
-    np.testing.assert_array_equal(
-        features.log_mels(features.segments), alone.log_mels(alone.segments)
-    )
+    assert_same(features, corpus, home, monkeypatch)
 
 
-def test_what_failed_is_tried_again(corpus, tmp_path):
-    """What is in its way may go without a trace in the table."""
-    file = corpus / "rap" / "rap 0 - Same Title.wav"
-    read = Corpus.read(corpus)
-    file.rename(tmp_path / "away.wav")
-    first = prepare(read, DEFAULT, out=tmp_path / "f", jobs=1, progress=False)
-    assert first.failures["path"].tolist() == ["rap/rap 0 - Same Title.wav"]
-    (tmp_path / "away.wav").rename(file)
-    again = prepare(read, DEFAULT, out=tmp_path / "f", jobs=1, progress=False)
-    assert not len(again.failures) and len(again.segments) == len(first.segments) + 2
+# Excerpts
 
 
-def test_two_front_ends_share_a_folder_but_no_log_mels(corpus, tmp_path):
-    first = prepared(corpus, tmp_path / "f")
-    other = dataclasses.replace(DEFAULT, n_mels=64)
-    second = prepare(Corpus.read(corpus), other, out=tmp_path / "f", jobs=1, progress=False)
-    rows = first.segments.head(2)
-    assert first.log_mels(rows).shape[1:3] == DEFAULT.shape
-    assert second.log_mels(rows).shape[1:3] == other.shape
+def test_prepare_saves_the_excerpts_of_the_first_training_tracks(corpus):
+    assert load_excerpts("music") is None
+    features = prepared(corpus)
+    saved = load_excerpts("music")
+    assert saved["genres"].tolist() == ["classique", "rap"]
+    assert str(saved["path_1"]) == FIRST
+    y, _ = load_audio(corpus / FIRST, sample_rate=44100)
+    np.testing.assert_array_equal(saved["envelope_1"], envelope(y))
+    assert saved["envelope_1"].shape == (2, 2000)
+    assert float(saved["duration_s_1"]) == len(y) / 44100
+    second = features.track(hash_of(features, FIRST))[1, ..., 0]
+    np.testing.assert_array_equal(saved["segment_1"], second)
+    for n_mels in (EXCERPT_MELS, *N_MELS):
+        assert saved[f"mels_{n_mels}"].shape == (n_mels, 1 + 30 * 44100 // 4096)
 
 
-def test_old_leftovers_of_killed_processes_go_but_not_what_is_being_written(corpus, tmp_path):
-    folder = prepared(corpus, tmp_path / "f").folder
-    old, new = folder / ".x.npy.1", folder / ".x.npy.2"
-    for file in (old, new):
-        file.touch()
-    os.utime(old, (1, 1))
-    next(folder.glob("*.npy")).touch()
-    prepared(corpus, tmp_path / "f")
-    assert not old.exists() and new.exists()
+def test_excerpts_do_not_depend_on_the_front_end(corpus):
+    prepared(corpus)
+    before = times("excerpts")
+    prepared(corpus, dataclasses.replace(DEFAULT, n_mels=64))
+    assert times("excerpts") == before
 
 
-def test_a_truncated_file_says_so_where_too_little_is_left(tmp_path, rng):
-    whole, rest = tmp_path / "whole.flac", tmp_path / "rest.flac"
-    soundfile.write(whole, rng.normal(0, 0.1, 60 * RATE), RATE)
-    rest.write_bytes(whole.read_bytes()[: whole.stat().st_size // 10])
-    with pytest.raises(AudioError, match=r"header promises 60.0 s.*Export it again"):
-        track_log_mels(rest, DEFAULT)
+def test_excerpts_follow_the_corpus(corpus):
+    prepared(corpus)
+    (corpus / FIRST).unlink()
+    prepared(corpus)
+    assert str(load_excerpts("music")["path_1"]) == "rap/rap 1 - Same Title.wav"
+
+
+@pytest.mark.parametrize("n", [1, 1999, 2000, 5000])
+def test_envelope_contains_all_samples(n, rng):
+    y = rng.normal(size=n)
+    low, high = envelope(y)
+    assert len(low) == min(n, 2000)
+    assert low.min() == y.min()
+    assert high.max() == y.max()
+
+
+def test_entries_are_named_by_front_end_and_file(corpus):
+    features = prepared(corpus)
+    sha256 = hash_of(features, FIRST)
+    entry = log_mels_entry(DEFAULT, sha256)
+    assert entry.name == f"{DEFAULT.log_mel_uid}-{sha256}"
+    assert cache.load(entry) is not None

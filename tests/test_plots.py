@@ -1,3 +1,5 @@
+"""Figures: their axes, labels and positions."""
+
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +9,7 @@ from matplotlib import pyplot as plt
 
 from genrecls import FrontEnd, plots
 from genrecls.features.excerpts import envelope
+from genrecls.features.spectrogram import mel_frequencies
 
 DEFAULT = FrontEnd.preset("default")
 
@@ -22,35 +25,35 @@ def labels(ax):
     return ax.get_xlabel(), ax.get_ylabel()
 
 
-def test_images_of_sound_are_in_seconds_and_hertz(ax):
+def test_log_mel_is_in_seconds_and_hertz(ax):
     levels = np.zeros(DEFAULT.shape)
     assert plots.log_mel(levels, DEFAULT, ax=ax) is ax
     assert labels(ax) == ("Time (s)", "Frequency (Hz)")
     assert ax.get_xlim()[1] == pytest.approx(15, abs=0.1)
 
 
-def test_low_frequencies_are_at_the_bottom_whatever_the_style(ax):
+def test_spectrograms_have_low_frequencies_at_the_bottom(ax):
     levels = np.zeros(DEFAULT.shape)
-    levels[0] = 1  # the lowest band is the bright one
-    for draw in (plots.log_mel(levels, DEFAULT, ax=ax), plots.spectrogram_image(levels, DEFAULT, ax=ax)):
-        image = draw.images[-1]
-        assert image.origin == "lower" and draw.get_ylim() == (0, DEFAULT.n_mels)
-        assert image.get_array()[0].min() == 1 and image.get_array()[1:].max() == 0
+    levels[0] = 1  # Only the lowest band is bright.
+    for draw in (plots.log_mel, plots.spectrogram_image):
+        image = draw(levels, DEFAULT, ax=ax).images[-1]
+        assert image.origin == "lower"
+        assert ax.get_ylim() == (0, DEFAULT.n_mels)
+        assert image.get_array()[0].min() == 1
+        assert image.get_array()[1:].max() == 0
         assert image.get_extent()[2:] == [0, DEFAULT.n_mels]
 
 
-def test_hertz_ticks_stand_at_the_bands_of_their_frequency(ax):
-    from genrecls.features.spectrogram import mel_frequencies
-
+def test_log_mel_ticks_are_at_the_bands_of_their_frequencies(ax):
     plots.log_mel(np.zeros(DEFAULT.shape), DEFAULT, ax=ax)
     centres = mel_frequencies(DEFAULT)
     for position, label in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True):
-        # band b is drawn from b to b + 1, its centre at b + 1/2
-        heard = np.interp(position - 0.5, np.arange(len(centres)), centres)
-        assert heard == pytest.approx(float(label.get_text()), rel=0.02)
+        # Band b is drawn from b to b + 1, with its centre at b + 1/2.
+        frequency = np.interp(position - 0.5, np.arange(len(centres)), centres)
+        assert frequency == pytest.approx(float(label.get_text()), rel=0.02)
 
 
-def test_maps_cover_the_axes_of_their_image():
+def test_first_layer_maps_cover_the_axes_of_their_image():
     figure = plots.first_layer(np.zeros((*DEFAULT.shape, 3)), np.zeros((10, 26, 65)), DEFAULT)
     axes = figure.get_axes()
     assert len(axes) == 11
@@ -58,10 +61,12 @@ def test_maps_cover_the_axes_of_their_image():
     plt.close(figure)
 
 
-def test_a_waveform_has_its_30_s_line(ax):
+def test_waveform_has_a_line_at_30_s(ax):
     y = np.sin(np.linspace(0, 1000, 50_000)) * np.linspace(0, 1, 50_000)
     curve = envelope(y)
-    assert curve.shape == (2, 2000) and curve.min() == y.min() and curve.max() == y.max()
+    assert curve.shape == (2, 2000)
+    assert curve.min() == y.min()
+    assert curve.max() == y.max()
     plots.waveform(curve, 60.0, ax=ax)
     assert ax.lines[0].get_xdata()[0] == 30.0
 
@@ -74,18 +79,27 @@ def test_confusion_shows_counts(ax):
 
 
 def test_history_draws_training_and_validation():
-    table = pd.DataFrame(dict(epoch=[0, 1], loss=[1, 0.5], val_loss=[1, 0.9],
-                              accuracy=[0.5, 1], val_accuracy=[0.5, 0.6]))  # fmt: skip
+    table = pd.DataFrame(
+        dict(
+            epoch=[0, 1],
+            loss=[1, 0.5],
+            val_loss=[1, 0.9],
+            accuracy=[0.5, 1],
+            val_accuracy=[0.5, 0.6],
+        )
+    )
     axes = plots.history(table)
     assert [line.get_label() for line in axes[0].lines] == ["training", "validation"]
     plt.close(axes[0].figure)
 
 
-def test_intervals_stand_in_the_order_of_the_table_with_their_ends(ax):
-    table = pd.DataFrame({"label": ["a", "b"], "value": [0.5, 0.8], "low": [0.4, 0.6],
-                          "high": [0.7, 0.9]})  # fmt: skip
+def test_intervals_are_in_the_order_of_the_table_with_their_ends(ax):
+    table = pd.DataFrame(
+        {"label": ["a", "b"], "value": [0.5, 0.8], "low": [0.4, 0.6], "high": [0.7, 0.9]}
+    )
     plots.intervals(table, ax=ax)
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"] and ax.yaxis_inverted()
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b"]
+    assert ax.yaxis_inverted()
     ends = ax.collections[0].get_segments()
     np.testing.assert_allclose([e[:, 0] for e in ends], table[["low", "high"]])
     np.testing.assert_allclose(ax.lines[0].get_xdata(), table["value"])
@@ -113,9 +127,13 @@ def test_history_marks_where_the_second_stage_begins():
 
 def test_fine_tuning_has_a_line_per_run_and_a_circle_where_stage_2_begins(ax):
     curves = pd.DataFrame(
-        {"run": ["a", "a", "b", "b", "b"], "stage": [0, 0, 1, 2, 2],
-         "time_s": [100, 200, 1, 2, 3], "test_f1": [0.5, 0.6, 0.7, 0.8, 0.9]}
-    )  # fmt: skip
+        {
+            "run": ["a", "a", "b", "b", "b"],
+            "stage": [0, 0, 1, 2, 2],
+            "time_s": [100, 200, 1, 2, 3],
+            "test_f1": [0.5, 0.6, 0.7, 0.8, 0.9],
+        }
+    )
     plots.fine_tuning(curves, ax=ax)
     assert labels(ax) == ("Training time (s)", "Macro F1, test segments")
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
@@ -123,19 +141,29 @@ def test_fine_tuning_has_a_line_per_run_and_a_circle_where_stage_2_begins(ax):
     assert circles == [[], [[2.0, 0.8]]]
 
 
-def test_a_taggram_has_a_row_and_a_colour_per_genre_and_a_cell_per_segment(ax):
+def test_taggram_has_a_row_per_genre_and_a_cell_per_segment(ax):
     table = pd.DataFrame(
-        {"start_s": [0, 3, 6.0], "end_s": [15, 18, 21.0], "silent": [False, False, True],
-         "prob_a": [1, 0.5, 0], "prob_b": [0, 0.5, 1], "prob_c": [0, 0.0, 0]}
-    )  # fmt: skip
+        {
+            "start_s": [0, 3, 6.0],
+            "end_s": [15, 18, 21.0],
+            "silent": [False, False, True],
+            "prob_a": [1, 0.5, 0],
+            "prob_b": [0, 0.5, 1],
+            "prob_c": [0, 0.0, 0],
+        }
+    )
     plots.taggram(table, ax=ax)
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c"] and ax.yaxis_inverted()
-    assert ax.get_xlim() == (0, 21) and ax.get_xlabel() == "Time (s)"
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c"]
+    assert ax.yaxis_inverted()
+    assert ax.get_xlim() == (0, 21)
+    assert ax.get_xlabel() == "Time (s)"
     rows = [c for c in ax.collections if len(c.get_paths()) == 3]
     assert len(rows) == 3
     strongest = {tuple(row.get_facecolors()[i]) for i, row in enumerate(rows) if i != 1}
     assert len(strongest) == 2
-    np.testing.assert_allclose(rows[0].get_facecolors()[2], 1, atol=0.01)  # improbable is white
+    np.testing.assert_allclose(
+        rows[0].get_facecolors()[2], 1, atol=0.01
+    )  # An improbable genre is white.
     ends = [path.vertices[:, 0] for path in rows[0].get_paths()]
     np.testing.assert_allclose([[e.min(), e.max()] for e in ends], [[0, 9], [9, 12], [12, 21]])
     assert [patch.get_hatch() for patch in ax.patches] == ["///"]
@@ -143,7 +171,7 @@ def test_a_taggram_has_a_row_and_a_colour_per_genre_and_a_cell_per_segment(ax):
     assert plots.taggram(SimpleNamespace(segments=table), ax=ax).get_xlim() == (0, 21)
 
 
-def test_maps_lie_over_the_seconds_and_bands_of_their_image():
+def test_saliency_maps_cover_the_axes_of_their_image():
     image = np.zeros((*DEFAULT.shape, 3))
     figure = plots.saliency_maps(image, {"one": np.ones((4, 5)), "two": np.eye(4) - 0.5}, DEFAULT)
     panels = [ax for ax in figure.get_axes() if ax.get_title()]
@@ -151,14 +179,49 @@ def test_maps_lie_over_the_seconds_and_bands_of_their_image():
     extents = {tuple(image.get_extent()) for ax in panels for image in ax.images}
     assert len(extents) == 1
     low, high = panels[2].images[-1].get_clim()
-    assert low == -high and panels[1].images[-1].get_clim()[0] == 0
+    assert low == -high
+    assert panels[1].images[-1].get_clim()[0] == 0
     plt.close(figure)
 
 
-def test_channels_stand_in_rows_with_their_strongest_segments_first():
-    table = pd.DataFrame({"channel": [1, 1, 2, 2], "rank": [1, -1, 1, -1], "genre": "a",
-                          "start_s": 0.0, "activation": [3.0, 1, 4, 2]})  # fmt: skip
+def test_channel_segments_have_a_row_per_channel_in_the_order_of_the_table():
+    table = pd.DataFrame(
+        {
+            "channel": [1, 1, 2, 2],
+            "rank": [1, -1, 1, -1],
+            "genre": "a",
+            "start_s": 0.0,
+            "activation": [3.0, 1, 4, 2],
+        }
+    )
     figure = plots.channel_segments(table, [np.zeros((*DEFAULT.shape, 3))] * 4, DEFAULT)
     titles = [ax.get_title() for ax in figure.get_axes()]
     assert titles == ["a, 0 s: 3", "a, 0 s: 1", "a, 0 s: 4", "a, 0 s: 2"]
     plt.close(figure)
+
+
+def test_robustness_shows_counts_in_the_order_of_the_table(ax):
+    rates = pd.DataFrame(
+        {
+            "run": ["b", "b", "a", "a"],
+            "transformation": ["noise", "gain", "noise", "gain"],
+            "flips": [8, 0, 1, 2],
+            "n": 10,
+        }
+    )
+    plots.robustness(rates.assign(rate=rates["flips"] / rates["n"]), ax=ax)
+    assert [t.get_text() for t in ax.texts] == ["8 of 10", "1 of 10", "0 of 10", "2 of 10"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["b", "a"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["noise", "gain"]
+    assert len(ax.figure.axes) == 1
+
+
+def test_prediction_without_log_mels_is_an_error():
+    with pytest.raises(ValueError, match="no log-mels to draw"):
+        plots.prediction(SimpleNamespace(log_mels=None))
+
+
+def test_plots_stub_names_every_function():
+    for name in plots.__all__:
+        assert getattr(plots, name) is not None
+    assert callable(plots.style)

@@ -1,236 +1,312 @@
-"""The report of saved runs: one page that holds everything, and whether it is still true."""
+"""The report, the audit page and the model card, from saved tables."""
 
 import dataclasses
-import html
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
-from base64 import b64decode
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import pyplot as plt
 
 from genrecls import FrontEnd, Recipe
-from genrecls.errors import StaleReportError
-from genrecls.evaluation.runs import FORMAT
+from genrecls.evaluation.runs import FORMAT, Run
 from genrecls.features.excerpts import EXCERPT_MELS, N_MELS, excerpt_front_end
-from genrecls.features.prepare import _folder
-from genrecls.report import inputs
-from genrecls.report.html import page
-from genrecls.report.inputs import check_report
-from genrecls.report.markdown import escape, markdown
+from genrecls.report import sections, sound_figures
+from genrecls.report.audit_pages import write_audit
+from genrecls.report.document import Report
+from genrecls.report.markdown import markdown
+from genrecls.report.model_card import model_card, write_model_card
 from genrecls.report.write import write_report
 
-PROJECT = Path(__file__).parents[1]
 GENRES = ("classique", "jazz", "rap")
 HOSTILE_NAME = 'genre/<script>alert(1)</script> & "Имя" 🎹|x.mp3'
 DEFAULT = FrontEnd.preset("default")
-pytestmark = pytest.mark.filterwarnings("ignore:Glyph 127929")  # few fonts have a keyboard
+pytestmark = pytest.mark.filterwarnings("ignore:Glyph 127929")  # Few fonts have a keyboard.
 
 
 def save_run(home, name, *, split_by="artist", seed=0):
-    """A run as training leaves it, without its model: 3 genres x 4 artists x 3 segments."""
+    """Save a run without its model: 3 genres x 4 artists x 3 segments."""
     rng = np.random.default_rng(seed)
     rows = []
     for genre in GENRES:
-        for artist, part in enumerate(("train", "validation", "test", "test")):
+        for artist, split in enumerate(("train", "validation", "test", "test")):
             path = HOSTILE_NAME if (genre, artist) == ("rap", 3) else f"{genre}/{artist} - x.mp3"
-            track = f"{genre}{artist}"
+            track = {"track_id": f"{genre}{artist}", "path": path, "title": path, "genre": genre}
+            track |= {"artist": f"{genre} {artist}", "group": f"{genre} {artist}", "split": split}
+            track |= {"sha256": f"{genre}{artist}", "silent": False}
             rows += [
-                {"track_id": track, "path": path, "title": path, "artist": f"{genre} {artist}",
-                 "genre": genre, "group": f"{genre} {artist}", "segment": i + 1, "sha256": track,
-                 "start_s": 15.0 * i, "end_s": 15.0 * i + 15, "split": part, "silent": False}
+                {**track, "segment": i + 1, "start_s": 15.0 * i, "end_s": 15.0 * i + 15}
                 for i in range(3)
-            ]  # fmt: skip
+            ]
     segments = pd.DataFrame(rows)
-    out = segments[segments["split"] != "train"].reset_index(drop=True)
-    probabilities = rng.dirichlet([1, 1, 1], len(out))
-    out[[f"prob_{genre}" for genre in GENRES]] = probabilities
-    out["predicted"] = np.array(GENRES)[probabilities.argmax(axis=1)]
-    out = out.assign(temperature=1.0, track_temperature=1.2)
+    predictions = segments[segments["split"] != "train"].reset_index(drop=True)
+    probabilities = rng.dirichlet([1, 1, 1], len(predictions))
+    predictions[[f"prob_{genre}" for genre in GENRES]] = probabilities
+    predictions["predicted"] = np.array(GENRES)[probabilities.argmax(axis=1)]
+    predictions = predictions.assign(temperature=1.0, track_temperature=1.2)
     folder = home / "models" / "hand" / name
     folder.mkdir(parents=True)
     segments.to_parquet(folder / "segments.parquet")
-    out.to_parquet(folder / "predictions.parquet")
-    epochs = range(4)
-    pd.DataFrame(
-        {"epoch": epochs, "loss": 1.0, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5,
-         "time_s": 1.0}
-    ).to_parquet(folder / "history.parquet")  # fmt: skip
-    np.savez(
-        folder / "first_layer.npz", path=np.array(HOSTILE_NAME), segment=np.array(1),
-        log_mel=rng.uniform(-80, 0, DEFAULT.shape).astype(np.float16), maps=rng.random((2, 8, 9)),
-    )  # fmt: skip
+    predictions.to_parquet(folder / "predictions.parquet")
+    values = {"loss": 1.0, "accuracy": 0.5, "val_loss": 1.0, "val_accuracy": 0.5, "time_s": 1.0}
+    pd.DataFrame({"epoch": range(4), **values}).to_parquet(folder / "history.parquet")
+    log_mel = rng.uniform(-80, 0, DEFAULT.shape).astype(np.float16)
+    layer = {"path": np.array(HOSTILE_NAME), "segment": np.array(1), "log_mel": log_mel}
+    np.savez(folder / "first_layer.npz", **layer, maps=rng.random((12, 8, 9)))
+    recipe = Recipe.preset("default", "compact_cnn", split_by=split_by)
     card = {
-        "format": FORMAT, "name": name, "uid": name, "corpus": "hand", "genres": list(GENRES),
-        "front_end": DEFAULT.to_dict(), "temperature": 1.0, "track_temperature": 1.2,
-        "recipe": dataclasses.asdict(Recipe.preset("default", "compact_cnn", split_by=split_by)),
-        "corpus_hash": "same", "left_out": [], "notes": [], "created": "2026-01-01",
-        "machine": "none", "versions": {"python": "3"}, "architecture": "compact_cnn",
-        "parameters": 10, "training_time_s": 1.0, "validation_accuracy": 0.5, "weights": "random",
-        "best_epoch": 3, "inference_ms_per_segment": 1.0,
-    }  # fmt: skip
+        "format": FORMAT,
+        "name": name,
+        "uid": name,
+        "corpus": "hand",
+        "corpus_hash": "same",
+        "genres": list(GENRES),
+        "front_end": DEFAULT.to_dict(),
+        "recipe": dataclasses.asdict(recipe),
+        "temperature": 1.0,
+        "track_temperature": 1.2,
+        "left_out": [],
+        "notes": [{"path": HOSTILE_NAME, "note": "half of it is silent"}],
+        "created": "2026-01-01",
+        "machine": "none",
+        "versions": {"python": "3", "genrecls": "0"},
+        "architecture": "compact_cnn",
+        "parameters": 10,
+        "training_time_s": 1.0,
+        "validation_accuracy": 0.5,
+        "weights": "random",
+        "best_epoch": 3,
+        "inference_ms_per_segment": 1.0,
+    }
     (folder / "card.json").write_text(json.dumps(card))
+    return Run.read(folder)
+
+
+def make_excerpts(corpus_name):
+    """Make excerpts of noise, as they are stored."""
+    rng = np.random.default_rng(0)
+    arrays = {"genres": np.array(GENRES)}
+    for i in range(len(GENRES)):
+        arrays[f"path_{i}"] = np.array(HOSTILE_NAME)
+        arrays[f"duration_s_{i}"] = np.array(45.0)
+        arrays[f"envelope_{i}"] = np.array([[-1.0, -0.5], [1.0, 0.5]])
+        arrays[f"segment_{i}"] = rng.uniform(-80, 0, DEFAULT.shape)
+    for n_mels in (EXCERPT_MELS, *N_MELS):
+        shape = (n_mels, excerpt_front_end().shape[1])
+        arrays[f"mels_{n_mels}"] = rng.uniform(-80, 0, shape)
+    return arrays
+
+
+def make_log_mels(front_end, sha256):
+    return np.random.default_rng(len(sha256)).uniform(-80, 0, (3, *front_end.shape))
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A project folder with its report."""
-    home = tmp_path_factory.mktemp("made")
+def project(tmp_path_factory):
+    """Make a project folder with the report of two runs and an audit."""
+    home = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENRECLS_HOME", str(home))
-        fill(home)
+        patch.setattr(sound_figures, "load_excerpts", make_excerpts)
+        patch.setattr(sound_figures, "stored_log_mels", make_log_mels)
+        save_run(home, "compact_cnn-original", split_by="segment")
+        save_run(home, "compact_cnn-default", seed=1)
+        (home / "reports" / "hand").mkdir(parents=True)
+        genres = markdown(pd.DataFrame({"genre": GENRES}))
+        (home / "reports" / "hand" / "audit_genres.md").write_text(genres)
+        problems = markdown(pd.DataFrame({"path": []}))
+        (home / "reports" / "hand" / "audit_problems.md").write_text(problems)
         write_report("hand")
-    return home
+        yield home
 
 
-@pytest.fixture
-def project(made, home):
-    return shutil.copytree(made, home, dirs_exist_ok=True)
-
-
-def fill(home):
-    rng = np.random.default_rng(0)
-    save_run(home, "compact_cnn-original", split_by="segment")
-    save_run(home, "compact_cnn-default", seed=1)
-    stored = _folder(DEFAULT)
-    stored.mkdir(parents=True)
-    for genre in GENRES:
-        for artist in range(4):
-            np.save(stored / f"{genre}{artist}.npy", rng.uniform(-80, 0, (3, *DEFAULT.shape)))
-    arrays = {"stamp": np.array(""), "genres": np.array(GENRES)}
-    for i, _ in enumerate(GENRES):
-        arrays |= {f"path_{i}": np.array(HOSTILE_NAME), f"duration_s_{i}": np.array(45.0),
-                   f"envelope_{i}": np.array([[-1.0, -0.5], [1.0, 0.5]]),
-                   f"segment_{i}": rng.uniform(-80, 0, DEFAULT.shape)}  # fmt: skip
-    for n in (EXCERPT_MELS, *N_MELS):
-        arrays[f"mels_{n}"] = rng.uniform(-80, 0, (n, excerpt_front_end().shape[1]))
-    (home / "data" / "gallery").mkdir()
-    np.savez(home / "data" / "gallery" / "hand.npz", **arrays)
-
-
-def test_the_page_holds_all_its_images_and_asks_for_nothing(project):
-    text = (project / "reports" / "hand" / "report.html").read_text(encoding="utf-8")
-    assert text == (project / "reports" / "report.html").read_text(encoding="utf-8")
-    sources = re.findall(r'src="([^"]*)"', text)
-    images = re.findall(r"!\[", (project / "reports" / "hand" / "report.md").read_text())
-    assert len(sources) == len(images) > 10
-    for source in sources:
-        kind, _, data = source.partition("base64,")
-        assert kind == "data:image/png;" and b64decode(data).startswith(b"\x89PNG")
-    without = re.sub(r'src="[^"]*"', "", text)
-    assert not re.search(r"https?://|<script|<link[^>]*stylesheet|@import|url\(", without)
-    for heading in ("Comparison", "Scores", "Calibration", "Models", "Example tracks", "Versions"):
-        assert re.search(rf"<h2[^>]*>{heading}", text) and f">{heading}</a>" in text
-    for genre in GENRES:
-        assert f"recall {genre}" in re.sub("<[^>]*>", "", text)
-
-
-def test_every_figure_is_a_png_and_an_svg_and_every_table_csv_and_markdown(project):
+def test_report_embeds_every_figure_in_one_page(project):
     folder = project / "reports" / "hand"
-    names = {file.name for file in folder.iterdir()}
-    stems = {kind: {Path(n).stem for n in names if n.endswith(kind)}
-             for kind in (".png", ".svg", ".csv", ".md")}  # fmt: skip
-    assert stems[".png"] == stems[".svg"] and len(stems[".png"]) > 10
-    assert stems[".md"] - {"report"} == stems[".csv"] and len(stems[".csv"]) > 8
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page == (project / "reports" / "report.html").read_text(encoding="utf-8")
+    figures = re.findall(r"!\[", (folder / "report.md").read_text(encoding="utf-8"))
+    assert page.count('src="data:image/png;base64,') == len(figures) == 3 * 2 + 2 * 5 + 4 + 1
+    for genre in GENRES:
+        assert f"recall {genre}" in re.sub("<[^>]*>", "", page)
+
+
+def test_report_has_the_sections_that_there_are_results_for(project):
+    text = (project / "reports" / "hand" / "report.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert headings == [
+        "Comparison",
+        "Splits",
+        "Scores",
+        "Calibration",
+        "Audit",
+        "Looking at the sound",
+        "Models",
+        "Example tracks",
+        "Test tracks",
+        "Tracks left out, and tracks used with a warning",
+        "Versions",
+    ]
+    assert "### Problems\n\nNone.\n" in text
+    assert "| genre |\n| --- |\n| classique |" in text
+
+
+def test_report_leaves_out_excerpts_that_are_not_stored(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(sound_figures, "load_excerpts", lambda corpus_name: None)
+    report = Report("x", tmp_path / "x")
+    sound_figures.add_excerpts(report, [save_run(home, "compact_cnn-default")])
+    assert "##" not in report.save().with_suffix(".md").read_text()
+
+
+def test_report_saves_figures_and_tables_in_two_formats_each(project):
+    names = [file.name for file in (project / "reports" / "hand").iterdir()]
+    stems = {
+        kind: {Path(name).stem for name in names if name.endswith(kind)}
+        for kind in (".png", ".svg", ".csv", ".md")
+    }
+    assert stems[".png"] == stems[".svg"]
+    assert len(stems[".png"]) > 10
+    without_csv = {"report", "audit_genres", "audit_problems"}
+    assert stems[".md"] - without_csv == stems[".csv"]
+    assert len(stems[".csv"]) > 8
     assert any(name.startswith("taggram_") for name in stems[".png"])
-    again = {n: (folder / n).read_bytes() for n in names if n.endswith((".svg", ".png"))}
+
+
+def test_report_is_the_same_when_written_again_and_keeps_the_callers_style(project):
+    folder, style = project / "reports" / "hand", dict(plt.rcParams)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
     write_report("hand")
-    assert {n: (folder / n).read_bytes() for n in again} == again
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert dict(plt.rcParams) == style
 
 
-def test_names_are_shown_as_they_are(project):
+def test_report_shows_names_as_they_are(project):
     text = (project / "reports" / "hand" / "report.html").read_text(encoding="utf-8")
     assert "<script>" not in text
-    shown = re.sub("<wbr>", "", text)
     name = "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;Имя&quot; 🎹|x"
-    assert name in shown
+    assert name in re.sub("<wbr>", "", text)
 
 
-@pytest.mark.parametrize(
-    "name", ["<b>", "a|b", "![x](y.png)", "[x](http://y)", "`c`", "&amp;", "# x"]
-)
-def test_the_text_of_a_cell_survives_markdown_and_html(name, tmp_path):
-    table = markdown(pd.DataFrame({"name": [name], "n": [1]}))
-    text = page(f"# {escape(name)}\n\n{table}", tmp_path)
-    cell = re.search(r"<td>(.*?)</td>", text, re.DOTALL)[1]
-    assert "<a " not in cell and "<img" not in cell and "<b>" not in cell
-    assert html.unescape(re.sub("<[^>]*>", "", cell)) == name
+def test_report_loads_neither_tensorflow_nor_an_audio_decoder(home):
+    save_run(home, "compact_cnn-default")
+    code = """
+import sys
+import numpy as np
+from genrecls.report import sound_figures
+from genrecls.report.write import write_report
+sound_figures.stored_log_mels = lambda front_end, sha256: np.zeros((3, *front_end.shape))
+print(write_report("hand"))
+print({"tensorflow", "keras", "torch", "av", "soundfile", "librosa"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [str(home / "reports" / "hand" / "report.html"), "set()"]
 
 
-# Is it still true?
+# The document
 
 
-def test_a_fresh_report_is_up_to_date(project):
-    assert check_report("hand") == project / "reports" / "hand" / "report.html"
+def test_document_is_what_was_added(tmp_path):
+    report = Report("A *title*", tmp_path / "reports" / "x")
+    report.section("Part")
+    report.text("Some `code`.")
+    report.table("a table", pd.DataFrame({"n": [1, 2]}), "Numbers:")
+    report.table("hidden", pd.DataFrame({"n": [3]}), shown=False)
+    report.figure("a figure", plt.figure(), "Nothing")
+    page = report.save()
+    assert page == tmp_path / "reports" / "x" / "report.html"
+    assert page.with_suffix(".md").read_text() == (
+        "# A &#42;title&#42;\n\n## Part\n\nSome `code`.\n\nNumbers:\n\n"
+        "| n |\n| ---: |\n| 1 |\n| 2 |\n\n![Nothing](a_figure.png)\n\n*Nothing*\n"
+    )
+    assert (page.parent / "a_table.csv").read_text() == "n\n1\n2\n"
+    assert (page.parent / "hidden.md").is_file()
+    assert not plt.get_fignums()
 
 
-def test_a_missing_report_says_how_to_make_it(home):
-    with pytest.raises(StaleReportError, match="there is no report .*genrecls report hand"):
-        check_report("hand")
+def test_transfer_is_shown_for_models_with_pretrained_and_random_weights(tmp_path, home):
+    run = save_run(home, "compact_cnn-default")
+    test = run.predictions.query("split == 'test'").assign(repeat=0, fold=0)
+    perfect = test.assign(predicted=test["genre"])
+    for genre in GENRES:
+        perfect[f"prob_{genre}"] = (test["genre"] == genre).astype(float)
+    runs = {"net": perfect, "net-weights-random": test, "other": test}
+    predictions = pd.concat([table.assign(run=name) for name, table in runs.items()])
+    report = Report("x", tmp_path)
+    sections.add_transfer(report, predictions[predictions["run"] != "net"], GENRES)
+    assert not (tmp_path / "transfer.csv").exists()
+    sections.add_transfer(report, predictions, GENRES)
+    table = pd.read_csv(tmp_path / "transfer.csv")
+    assert table["run"].tolist() == ["net"]
+    assert table["minus"].tolist() == ["net-weights-random"]
+    assert table["macro F1, segments"].iloc[0].startswith("+")
 
 
-def test_what_has_changed_is_named(project):
-    runs = project / "models" / "hand"
-    predictions = runs / "compact_cnn-original" / "predictions.parquet"
-    before = predictions.read_bytes()
-    pd.read_parquet(predictions).assign(predicted="jazz").to_parquet(predictions)
-    with pytest.raises(StaleReportError, match=r"stale \(changed: .*seed/predictions.parquet\)"):
-        check_report("hand")
-    predictions.write_bytes(before)
-    os.utime(predictions)  # another time, the same content
-    check_report("hand")
-    save_run(project, "another", seed=2)
-    with pytest.raises(StaleReportError, match="new: models/hand/another/card.json"):
-        check_report("hand")
-    for file in (runs / "another").iterdir():
-        file.unlink()
-    check_report("hand")
-    (runs / "compact_cnn-original" / "card.json").unlink()
-    with pytest.raises(StaleReportError, match="gone: models/hand/compact_cnn-original/card.json"):
-        check_report("hand")
+# The audit page
 
 
-@pytest.mark.parametrize("module", ["plots.py", "spectrogram.py"])
-def test_another_program_makes_a_report_stale(module, project, monkeypatch):
-    real = inputs.hash_file
-    monkeypatch.setattr(inputs, "hash_file", lambda f: "other" if f.name == module else real(f))
-    with pytest.raises(StaleReportError, match=f"changed: genrecls/{module}"):
-        check_report("hand")
+def test_audit_page_shows_names_as_they_are_and_gaps_as_dashes(tmp_path):
+    tables = {
+        "duplicates": pd.DataFrame({"a": [HOSTILE_NAME, None], "rate": [0.25, np.nan]}),
+        "problems": pd.DataFrame({"path": []}),
+    }
+    warnings = ("<b>Loud</b>",)
+    found = SimpleNamespace(corpus="<i>", warnings=warnings, tables=tables, to_json=lambda: "{}")
+    page = write_audit(found, tmp_path / "reports" / "x")
+    text = page.read_text(encoding="utf-8")
+    assert page.name == "audit.html"
+    assert (page.parent / "audit.json").read_text() == "{}"
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; " in text
+    assert "<script>" not in text
+    assert "<li>&lt;b&gt;Loud&lt;/b&gt;</li>" in text
+    assert "corpus &lt;i&gt;</title>" in text
+    assert "<h2>Problems</h2>\n<p>None.</p>" in text
+    assert "<th>rate</th>" in text
+    saved = (page.parent / "audit_duplicates.md").read_text(encoding="utf-8")
+    assert saved.splitlines()[-1] == "| – | – |"
+    assert "| 0.25 |" in saved
+    assert pd.read_csv(page.parent / "audit_duplicates.csv")["a"][0] == HOSTILE_NAME
 
 
-def test_the_command_checks_with_exit_codes_and_needs_neither_keras_nor_audio(project, tmp_path):
-    blocked = tmp_path / "blocked"
-    blocked.mkdir()
-    for module in ("tensorflow", "keras", "torch", "soundfile", "miniaudio", "av", "librosa"):
-        (blocked / f"{module}.py").write_text("raise ImportError('blocked')")
-    env = {**os.environ, "GENRECLS_HOME": str(project), "PYTHONPATH": str(blocked)}
-
-    def genrecls(*words):
-        return subprocess.run([sys.executable, "-m", "genrecls", *words], env=env, cwd=PROJECT,
-                              capture_output=True, text=True)  # fmt: skip
-
-    (project / "reports" / "hand" / "report.html").unlink()
-    none = genrecls("report", "hand", "--check")
-    assert none.returncode == 2 and none.stderr.startswith("genrecls: there is no report")
-    made = genrecls("report", "hand")
-    assert made.returncode == 0, made.stderr
-    assert genrecls("report", "hand", "--check").stdout.startswith("up to date: ")
-    save_run(project, "another", seed=2)
-    stale = genrecls("report", "hand", "--check")
-    assert stale.returncode == 2 and len(stale.stderr.splitlines()) == 1
-    assert "is stale (new: " in stale.stderr
+# The model card
 
 
-REPORTS = sorted(PROJECT.glob("reports/*/report.html"))
+def test_model_card_has_the_scores_and_limits_of_its_run(home):
+    run = save_run(home, "compact_cnn-default")
+    write_model_card(run)
+    text = (run.folder / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("# compact_cnn-default\n\nA compact_cnn with 10 parameters")
+    test = run.predictions.query("split == 'test'")
+    accuracy = (test["predicted"] == test["genre"]).mean()
+    assert f"segments ({len(test)})" in text
+    assert re.search(rf"^\| accuracy \| .* \| {accuracy:.3f} \(", text, re.MULTILINE)
+    assert "shares no artist with training" in text
+    assert "used with a warning: 1." in text
+    assert "The test set has 2 artists of the genre classique. With so few" in text
+    assert "leaks" not in text
+    assert "synthetic" not in text
+    assert "codec" not in text
 
 
-@pytest.mark.skipif(not REPORTS, reason="no report has been made in this checkout")
-@pytest.mark.parametrize("report", REPORTS, ids=lambda report: report.parent.name)
-def test_reports_that_lie_here_are_not_stale(report):
-    assert check_report(report.parent.name) == report
+def test_model_card_warns_of_a_leak_and_of_the_original_front_end(home):
+    run = save_run(home, "compact_cnn-original", split_by="segment")
+    original = run.card | {"front_end": FrontEnd.preset("original").to_dict()}
+    text = model_card(dataclasses.replace(run, card=original))
+    for limit in ("leaks: segments of a track", "by their loudness", "by their codec"):
+        assert limit in text
+    by_track = run.card | {"recipe": run.card["recipe"] | {"split_by": "track"}}
+    assert "leaks: tracks of an artist" in model_card(dataclasses.replace(run, card=by_track))
+
+
+def test_model_card_escapes_names_and_its_code_stays_valid(home):
+    run = save_run(home, "compact_cnn-default")
+    hostile = dataclasses.replace(run, card=run.card | {"corpus": 'a"b*Имя*<i>'})
+    text = model_card(hostile)
+    assert 'the corpus *a"b&#42;Имя&#42;&#60;i&#62;*' in text
+    assert "<i>" not in text
+    code = re.search(r"load\((.*)\)", text)[1]
+    assert eval(code) == 'models/a"b*Имя*<i>/compact_cnn-default'

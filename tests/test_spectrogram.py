@@ -1,8 +1,11 @@
 import dataclasses
+import re
 
 import librosa
+import matplotlib
 import numpy as np
 import pytest
+import soundfile
 import torch
 import torchaudio
 from hypothesis import given, settings
@@ -10,10 +13,11 @@ from hypothesis import strategies as st
 
 from genrecls import FrontEnd, load_audio, mel_spectrogram, split_segments, to_image
 from genrecls._utils.colors import color_table
+from genrecls.features.segments import non_overlapping, step_samples
 from genrecls.features.spectrogram import hz_to_mel, mel_frequencies, mel_power, mel_to_hz
 
-SEED, DEFAULT = FrontEnd.preset("original"), FrontEnd.preset("default")
-PRESETS = pytest.mark.parametrize("front_end", [SEED, DEFAULT], ids=["original", "default"])
+ORIGINAL, DEFAULT = FrontEnd.preset("original"), FrontEnd.preset("default")
+PRESETS = pytest.mark.parametrize("front_end", [ORIGINAL, DEFAULT], ids=["original", "default"])
 
 
 def sine(hz, front_end, seconds=15.0, amplitude=0.5):
@@ -27,7 +31,7 @@ def sine(hz, front_end, seconds=15.0, amplitude=0.5):
 @given(
     n=st.integers(1, 5000), length=st.integers(1, 700), hop=st.integers(1, 900), pad=st.booleans()
 )
-def test_segments_are_the_stretches_that_the_table_names(n, length, hop, pad):
+def test_split_segments_returns_the_stretches_in_its_table(n, length, hop, pad):
     y, rate = np.arange(1, n + 1), 100
     if n < length and not pad:
         with pytest.raises(ValueError, match="shorter than one segment"):
@@ -36,7 +40,8 @@ def test_segments_are_the_stretches_that_the_table_names(n, length, hop, pad):
     segments, table = split_segments(
         y, sample_rate=rate, length_s=length / rate, step_s=hop / rate, pad=pad
     )
-    assert len(segments) == len(table) and segments.shape[1] == length
+    assert len(segments) == len(table)
+    assert segments.shape[1] == length
     assert list(table["segment"]) == list(range(1, len(table) + 1))
     for segment, row in zip(segments, table.itertuples(), strict=True):
         start, end = round(row.start_s * rate), round(row.end_s * rate)
@@ -46,31 +51,69 @@ def test_segments_are_the_stretches_that_the_table_names(n, length, hop, pad):
     assert left < hop if not pad else left <= max(hop - length, 0)
 
 
-def test_remainder_is_dropped_or_padded():
+def test_split_segments_drops_or_pads_the_remainder():
     y = np.ones(40 * 1000)
     assert len(split_segments(y, sample_rate=1000)[0]) == 2
     segments, table = split_segments(y, sample_rate=1000, pad=True)
-    assert len(segments) == 3 and segments[2].sum() == 10 * 1000
+    assert len(segments) == 3
+    assert segments[2].sum() == 10 * 1000
     assert table["end_s"].iloc[-1] == 40.0
 
 
-def test_exact_and_just_short_lengths():
+def test_split_segments_needs_the_whole_length_of_a_segment():
     assert len(split_segments(np.ones(15 * 44100), sample_rate=44100)[0]) == 1
     with pytest.raises(ValueError, match="14.99"):
         split_segments(np.ones(15 * 44100 - 1), sample_rate=44100)
 
 
-def test_stereo_keeps_its_channels():
+def test_split_segments_keeps_channels():
     assert split_segments(np.ones((2, 31000)), sample_rate=1000)[0].shape == (2, 2, 15000)
 
 
-# Mel-spectrogram
+# Steps between segments
 
 
-def test_seed_image_has_the_shape_of_the_original():
-    levels = mel_spectrogram(sine(440, SEED), SEED)
-    assert levels.shape == SEED.shape == (400, 162) and levels.dtype == np.float32
-    assert to_image(levels, SEED).shape == (400, 162, 3)
+@pytest.mark.parametrize(("step_s", "samples"), [(None, 330750), (15, 330750), (2.5, 55125)])
+def test_step_samples_converts_seconds(step_s, samples):
+    assert step_samples(DEFAULT, step_s) == samples
+
+
+@pytest.mark.parametrize(
+    ("length_s", "step_s", "message"),
+    [
+        (15.0, 4.0, "15 s / 4 s is not a whole number; try 1, 3, 5 or 15"),
+        (7.0, 2.0, "7 s / 2 s is not a whole number; try 1 or 7"),
+        (2.5, 2.0, "2.5 s / 2 s is not a whole number; try 2.5"),
+        (15.0, 0.01, "step_s must be from 0.1 to 15 s, not 0.01 s"),
+        (15.0, 16.0, "step_s must be from 0.1 to 15 s, not 16 s"),
+        (15.0, float("nan"), "step_s must be from 0.1 to 15 s, not nan s"),
+    ],
+)
+def test_step_samples_suggests_steps_that_fit(length_s, step_s, message):
+    front_end = dataclasses.replace(DEFAULT, segment_s=length_s)
+    with pytest.raises(ValueError, match=f"{re.escape(message)}$"):
+        step_samples(front_end, step_s)
+    for step in re.findall(r"[\d.]+", message.partition("try ")[2]):
+        assert step_samples(front_end, float(step)) > 0
+
+
+@pytest.mark.parametrize(("step_s", "every"), [(None, 1), (5.0, 3), (0.5, 30)])
+def test_non_overlapping_selects_segments_side_by_side(step_s, every):
+    _, table = split_segments(np.ones(61 * 100), sample_rate=100, step_s=step_s)
+    selected = table[non_overlapping(table, DEFAULT)]
+    assert selected["start_s"].tolist() == [0, 15, 30, 45]
+    assert non_overlapping(table, DEFAULT)[::every].sum() == 4
+    assert non_overlapping(table.head(1), DEFAULT).tolist() == [True]
+
+
+# Mel spectrogram
+
+
+def test_original_image_has_its_shape():
+    levels = mel_spectrogram(sine(440, ORIGINAL), ORIGINAL)
+    assert levels.shape == ORIGINAL.shape == (400, 162)
+    assert levels.dtype == np.float32
+    assert to_image(levels, ORIGINAL).shape == (400, 162, 3)
 
 
 def signals(front_end):
@@ -88,90 +131,99 @@ def signals(front_end):
 
 
 def torchaudio_mel(y, front_end):
-    """The same spectrogram as the original made it, but in double precision."""
-    transform = torchaudio.transforms.MelSpectrogram(
-        sample_rate=front_end.sample_rate, n_fft=front_end.n_fft, hop_length=front_end.hop_length,
-        n_mels=front_end.n_mels, f_min=front_end.f_min, f_max=front_end.f_max,
-    )  # fmt: skip
-    return transform.double()(torch.tensor(y, dtype=torch.float64)).numpy()
+    """Compute the spectrogram with the library of the original, in double precision."""
+    names = ("sample_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
+    settings = {name: getattr(front_end, name) for name in names}
+    transform = torchaudio.transforms.MelSpectrogram(**settings).double()
+    return transform(torch.tensor(y, dtype=torch.float64)).numpy()
 
 
 def librosa_mel(y, front_end):
-    """The same by librosa."""
+    """Compute the spectrogram with librosa, in double precision."""
     return librosa.feature.melspectrogram(
-        y=y.astype(np.float64), sr=front_end.sample_rate, n_fft=front_end.n_fft,
-        hop_length=front_end.hop_length, n_mels=front_end.n_mels, fmin=front_end.f_min,
-        fmax=front_end.f_max, htk=True, norm=None, pad_mode="reflect", dtype=np.float64,
-    )  # fmt: skip
+        y=y.astype(np.float64),
+        sr=front_end.sample_rate,
+        n_fft=front_end.n_fft,
+        hop_length=front_end.hop_length,
+        n_mels=front_end.n_mels,
+        fmin=front_end.f_min,
+        fmax=front_end.f_max,
+        htk=True,
+        norm=None,
+        pad_mode="reflect",
+        dtype=np.float64,
+    )
 
 
 @PRESETS
 @pytest.mark.parametrize("reference", [librosa_mel, torchaudio_mel])
-def test_two_other_libraries_agree(front_end, reference):
+def test_mel_power_agrees_with_two_other_libraries(front_end, reference):
     for name, y in signals(front_end).items():
         y = np.asarray(y, np.float32)
-        found = reference(y, front_end)
-        assert relative_error(mel_power(y, front_end), found) <= 1e-3, name
+        expected = reference(y, front_end)
+        assert relative_error(mel_power(y, front_end), expected) <= 1e-3, name
 
 
 def relative_error(ours, reference):
-    """Largest relative error where single precision can tell: down to 80 dB below the peak."""
+    """Return the largest relative error down to 80 dB below the peak, in single precision."""
     audible = reference > reference.max() * 1e-8
     return np.max(np.abs(ours - reference)[audible] / reference[audible])
 
 
 @PRESETS
 @pytest.mark.parametrize("hz", [220.0, 1000.0, 5000.0, 7500.0])
-def test_a_sine_lands_in_the_band_around_its_frequency(front_end, hz):
+def test_a_sine_is_in_the_band_around_its_frequency(front_end, hz):
     levels = mel_spectrogram(sine(hz, front_end), front_end)
     band = np.bincount(levels.argmax(axis=0)).argmax()
     centres = mel_frequencies(front_end)
     assert abs(band - np.abs(centres - hz).argmin()) <= 1
 
 
-def test_mel_scale_has_its_closed_form():
+def test_mel_scale_agrees_with_its_other_formula():
     hz = np.array([0.0, 100, 1000, 8000])
     np.testing.assert_allclose(hz_to_mel(hz), 1127.01048 * np.log(1 + hz / 700), rtol=2e-5)
     np.testing.assert_allclose(mel_to_hz(hz_to_mel(hz)), hz, atol=1e-9)
     np.testing.assert_allclose(
-        mel_frequencies(SEED), librosa.mel_frequencies(402, fmin=0, fmax=22050, htk=True)[1:-1]
+        mel_frequencies(ORIGINAL), librosa.mel_frequencies(402, fmin=0, fmax=22050, htk=True)[1:-1]
     )
 
 
 @PRESETS
 @pytest.mark.parametrize("level", [0.0, 1e-30, 1e-8, 1.0])
-def test_levels_are_finite_and_above_the_floor(front_end, level):
+def test_levels_are_finite_and_not_below_the_floor(front_end, level):
     y = level * np.random.default_rng(0).standard_normal(front_end.segment_samples)
     levels = mel_spectrogram(y, front_end)
-    assert np.isfinite(levels).all() and levels.min() >= front_end.floor_db
+    assert np.isfinite(levels).all()
+    assert levels.min() >= front_end.floor_db
 
 
-def test_silence_is_dark_and_not_drawn_as_its_own_peak():
+def test_silence_is_dark_with_a_peak_reference():
     silence = np.zeros(DEFAULT.segment_samples)
     assert to_image(mel_spectrogram(silence, DEFAULT), DEFAULT).max() == 0
 
 
 @settings(deadline=None, max_examples=20)
 @given(gain_db=st.floats(-30, 6), seed=st.integers(0, 99))
-def test_default_does_not_hear_loudness(gain_db, seed):
+def test_default_levels_do_not_depend_on_loudness(gain_db, seed):
     y = np.random.default_rng(seed).normal(0, 0.1, DEFAULT.sample_rate)
     louder = y * 10 ** (gain_db / 20)
     difference = mel_spectrogram(louder, DEFAULT) - mel_spectrogram(y, DEFAULT)
     assert np.abs(difference).max() < 0.01
 
 
-def test_default_does_not_hear_what_is_above_10_khz():
+def test_default_levels_do_not_depend_on_sound_above_10_khz():
     below = sine(440, DEFAULT, 1.0) + sine(3000, DEFAULT, 1.0)
     above = sine(10800, DEFAULT, 1.0, amplitude=0.2)
     difference = mel_spectrogram(below + above, DEFAULT) - mel_spectrogram(below, DEFAULT)
-    # Apart from the ends, where mirroring the signal makes a click that is in all bands.
+    # The ends are excluded: reflection makes a click there, which is in all bands.
     assert np.abs(difference[:, 2:-2]).max() < 0.1
-    seed_below, seed_above = sine(440, SEED, 1.0), sine(17000, SEED, 1.0, amplitude=0.2)
-    heard = mel_spectrogram(seed_below + seed_above, SEED) - mel_spectrogram(seed_below, SEED)
-    assert np.abs(heard).max() > 20
+    low = sine(440, ORIGINAL, 1.0)
+    high = sine(17000, ORIGINAL, 1.0, amplitude=0.2)
+    difference = mel_spectrogram(low + high, ORIGINAL) - mel_spectrogram(low, ORIGINAL)
+    assert np.abs(difference).max() > 20
 
 
-def test_a_batch_is_its_items():
+def test_a_batch_equals_its_items():
     y = np.random.default_rng(0).normal(0, 0.1, (2, 3, 22050)).astype(np.float32)
     batch = mel_spectrogram(y, DEFAULT)
     assert batch.shape[:2] == (2, 3)
@@ -195,28 +247,27 @@ def test_too_few_samples_are_refused():
 # Images
 
 
-def test_seed_image_is_the_original_clipping():
-    """log2 power straight into a colour map for [0, 1], done here as the original did it."""
-    import matplotlib
-
-    y = np.random.default_rng(0).normal(0, 0.1, SEED.segment_samples).astype(np.float32)
-    power = mel_power(y, SEED)
+def test_original_image_has_its_clipping():
+    """The original passed log2 power to a colour map that takes [0, 1]."""
+    y = np.random.default_rng(0).normal(0, 0.1, ORIGINAL.segment_samples).astype(np.float32)
+    power = mel_power(y, ORIGINAL)
     original = matplotlib.colormaps["viridis"](np.log2(power).astype(np.float64))[..., :3]
-    ours = to_image(mel_spectrogram(y, SEED), SEED)
+    ours = to_image(mel_spectrogram(y, ORIGINAL), ORIGINAL)
     assert np.mean(np.abs(ours - original).max(axis=-1) > 0.01) < 1e-3
     ends = color_table("viridis")[[0, -1]]
     at_ends = [(np.abs(ours - end).max(axis=-1) < 1e-6).mean() for end in ends]
     assert sum(at_ends) > 0.5
 
 
-def test_default_image_uses_its_whole_range():
+def test_default_image_uses_the_whole_range():
     y = np.random.default_rng(0).normal(0, 0.1, DEFAULT.segment_samples)
     image = to_image(mel_spectrogram(y, DEFAULT), DEFAULT)
-    assert image.max() == 1 and image.dtype == np.float32
+    assert image.max() == 1
+    assert image.dtype == np.float32
     assert len(np.unique(image)) > 1000
 
 
-def test_colours_rise_with_the_level():
+def test_colours_follow_the_level():
     viridis = dataclasses.replace(DEFAULT, colormap="viridis")
     levels = np.linspace(-90, 10, 101)[:, None]
     image = to_image(levels, viridis)
@@ -225,41 +276,12 @@ def test_colours_rise_with_the_level():
     assert (np.diff(image[..., 1], axis=0) >= 0).all()
 
 
-DELTAS = dataclasses.replace(DEFAULT, colormap="deltas")
-
-
-@pytest.mark.parametrize("frames", [1, 5, 60])
-def test_deltas_are_those_of_librosa_over_their_window(frames, rng):
-    levels = rng.uniform(-90, 10, (2, 16, frames))
-    image = to_image(levels, DELTAS)
-    assert image.shape == (2, 16, frames, 3) and image.dtype == np.float32
-    np.testing.assert_array_equal(image[..., 0], to_image(levels, DEFAULT)[..., 0])
-    delta = of_librosa(image[..., 0])
-    np.testing.assert_allclose(image[..., 1], np.clip(delta, -0.5, 0.5) + 0.5, atol=1e-5)
-    change = np.clip(of_librosa(delta), -0.5, 0.5)
-    np.testing.assert_allclose(image[..., 2], change + 0.5, atol=1e-5)
-    assert (np.abs(delta).max() > 0.5) == (frames > 1)
-
-
-def of_librosa(values):
-    return 9 * librosa.feature.delta(values, width=9, order=1, mode="nearest")
-
-
-def test_a_steady_rise_is_a_steady_change():
-    # 2 dB a frame are 18 dB in 9 frames, of the 80 dB from dark to bright.
-    image = to_image(np.linspace(-78, 0, 40)[None], DELTAS)
-    np.testing.assert_allclose(image[0, 4:-4, 1], 0.5 + 18 / 80, atol=1e-5)
-    np.testing.assert_allclose(image[0, 8:-8, 2], 0.5, atol=1e-5)
-
-
-def test_double_precision_signals_give_single_precision_results():
+def test_double_precision_samples_give_single_precision_levels():
     y = torch.zeros(22050, dtype=torch.float64).numpy()
     assert mel_spectrogram(y, DEFAULT).dtype == np.float32
 
 
-def test_a_file_at_any_rate_gives_the_same_image(tmp_path):
-    import soundfile
-
+def test_the_sample_rate_of_a_file_does_not_change_the_levels(tmp_path):
     t = np.arange(16 * 48000) / 48000
     y = 0.3 * np.sin(2 * np.pi * 440 * t) + 0.3 * np.sin(2 * np.pi * 2500 * t)
     images = []

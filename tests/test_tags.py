@@ -40,3 +40,20 @@ def test_read_tags_finds_none_in_random_bytes(tmp_path_factory, content):
     file.write_bytes(content)
     assert read_tags(file) == {}
     assert read_tags(file.parent) == {}
+
+
+@pytest.mark.parametrize("pyav", [18, 19])
+def test_read_tags_replaces_bytes_that_are_not_utf_8(tmp_path, rng, monkeypatch, pyav):
+    file = tmp_path / "x.flac"
+    with soundfile.SoundFile(file, "w", RATE, 1) as out:
+        out.artist = "Bjork"
+        out.write(rng.normal(0, 0.1, RATE))
+    file.write_bytes(file.read_bytes().replace(b"Bjork", b"Bj\xf6rk"))
+    open_18 = av.open
+
+    def open_19(file, mode, *, options):
+        return open_18(file, mode, options=options, metadata_errors="surrogateescape")
+
+    if pyav == 19:
+        monkeypatch.setattr(av, "open", open_19)
+    assert read_tags(file) == {"artist": "Bj\ufffdrk"}

@@ -1,8 +1,8 @@
-"""Put generated tables and figures into README.md: every number there was written by a command.
+"""Put generated tables and figures into a page: ``python tools/refresh_readme.py README.md``.
 
-Run as ``python -m genrecls.readme README.md``. What the README names in ``reports/shown/`` is
-copied there from ``reports/``, so that a later run changes nothing that is in git. Between
-``<!-- include: FILE -->`` and ``<!-- end -->`` comes the content of FILE.
+Every number in the page was written by a command. A file in ``reports/shown/`` that the page names
+is copied there from ``reports/``, so that later runs do not change what is in git. The text between
+``<!-- include: FILE -->`` and ``<!-- end -->`` is replaced by the content of FILE.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ _BLOCK = re.compile(r"(<!-- include: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _SHOWN = re.compile(r"reports/shown/([\w./-]+)")
 
 
-def copy_shown(readme: Path) -> None:
-    """Copy what the README shows from ``reports/`` to ``reports/shown/``, where it was made."""
-    for name in set(_SHOWN.findall(readme.read_text(encoding="utf-8"))):
-        made, shown = readme.parent / "reports" / name, readme.parent / "reports" / "shown" / name
-        if made.is_file():
-            shown.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(made, shown)
+def copy_shown(page: Path) -> None:
+    """Copy the files that a page shows from ``reports/`` to ``reports/shown/``, if they exist."""
+    reports = page.parent / "reports"
+    for name in set(_SHOWN.findall(page.read_text(encoding="utf-8"))):
+        if (reports / name).is_file():
+            (reports / "shown" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(reports / name, reports / "shown" / name)
 
 
-def with_included(readme: Path) -> str:
-    """The text of a README with its blocks refreshed."""
+def include_files(page: Path) -> str:
+    """Return the text of a page with refreshed blocks."""
 
     def fill(block: re.Match) -> str:
-        return f"{block[1]}{(readme.parent / block[2]).read_text(encoding='utf-8')}{block[3]}"
+        return f"{block[1]}{(page.parent / block[2]).read_text(encoding='utf-8')}{block[3]}"
 
-    return _BLOCK.sub(fill, readme.read_text(encoding="utf-8"))
+    return _BLOCK.sub(fill, page.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
     copy_shown(target)
-    target.write_text(with_included(target), encoding="utf-8")
+    target.write_text(include_files(target), encoding="utf-8")

@@ -1,108 +1,120 @@
-"""The numbered notebooks, run top to bottom on a corpus."""
+"""Run the numbered notebooks on a corpus: ``python tools/run_notebooks.py CORPUS``.
+
+The executed copies go to ``reports/<corpus>/notebooks/``. A copy that is newer than its notebook
+and than the trained models is up to date and is not run again.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from pathlib import Path
 
-from .config import GenreclsError, hash_json, project_root
-from .corpus import Corpus
-from .files import hash_file
+import papermill
+from jupyter_core.paths import jupyter_runtime_dir
+from traitlets.config import Config
 
-_STAMP = "genrecls"
+import genrecls
+from genrecls._utils.paths import data_dir, models_dir, project_root, reports_dir
+from genrecls.errors import GenreclsError
 
 
-def run_notebooks(corpus: str | Path, **parameters) -> list[Path]:
+def run_notebooks(corpus: str | Path, *, only: str = "", **parameters) -> list[Path]:
     """Run every notebook on a corpus, or find its executed copy up to date.
 
     Parameters
     ----------
     corpus : str or Path
-        Folder or ``tracks.csv``; becomes the parameter ``CORPUS`` of the notebooks.
+        Folder or ``tracks.csv``; it becomes the parameter ``CORPUS`` of the notebooks.
+    only : str
+        Run only the notebooks whose name begins like this, such as ``"03"``.
     **parameters
-        Other parameters of the notebooks.
+        Other parameters of the notebooks. With any of them all notebooks run.
 
     Returns
     -------
     list of Path
-        The executed copies, in ``reports/<corpus>/notebooks/``.
+        The executed copies.
 
     Raises
     ------
     GenreclsError
         If there are no notebooks.
     papermill.PapermillExecutionError
-        If a cell fails; the copy then shows how far it came.
+        If a cell fails; the copy then shows the finished cells.
     """
-    import papermill
-    from jupyter_core.paths import jupyter_runtime_dir
-    from traitlets.config import Config
-
     sources = project_root() / "notebooks"
-    notebooks = sorted(sources.glob("[0-9]*.ipynb"))
+    notebooks = sorted(sources.glob(f"{only or '[0-9]'}*.ipynb"))
     if not notebooks:
-        raise GenreclsError(
-            f"no notebooks in {str(sources)!r}; run this in a checkout of genrecls, "
-            f"or set GENRECLS_HOME to one"
-        )
-    # Talk to the kernel through files rather than open ports, where their names are not too long.
+        raise GenreclsError(f"no notebooks in {str(sources)!r}; run this in a checkout of genrecls")
+    # Files connect to the kernel without open ports, where their paths are short enough.
     files = os.name == "posix" and len(jupyter_runtime_dir()) < 50
-    # Jupyter warns unless it is told whether to use the platform's folders.
+    # Jupyter warns unless this states whether to use the platform's folders.
     os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
-    name = Corpus.corpus_name(corpus)
-    if Path(corpus).resolve() != (project_root() / "data" / "demo").resolve():
+    name = genrecls.Corpus.corpus_name(corpus)
+    always = bool(parameters)
+    if Path(corpus).resolve() != (data_dir() / "demo").resolve():
         parameters["CORPUS"] = os.path.relpath(corpus, sources)
-    folder = project_root() / "reports" / name / "notebooks"
+    folder = reports_dir() / name / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
-    state = _runs_state(name)
     executed = []
     for source in notebooks:
         copy = folder / source.name
-        stamp = hash_json([_code(source), state, parameters])
-        if _stamp_of(copy) != stamp:
+        if always or not _up_to_date(copy, source, name):
+            partial = copy.with_name(f".{copy.name}")
             papermill.execute_notebook(
                 str(source),
-                str(copy),
+                str(partial),
                 parameters,
                 cwd=str(sources),
                 kernel_name="python3",
                 config=Config(KernelManager={"transport": "ipc" if files else "tcp"}),
             )
-            _write_stamp(copy, stamp)
+            _clean(partial)
+            os.replace(partial, copy)
         executed.append(copy)
     return executed
 
 
-def _code(notebook: Path) -> list[str]:
-    """The cells without their outputs."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return ["".join(cell["source"]) for cell in cells]
+def _up_to_date(copy: Path, source: Path, corpus_name: str) -> bool:
+    inputs = [source, *(models_dir() / corpus_name).glob("[!.]*/card.json")]
+    return copy.exists() and copy.stat().st_mtime > max(file.stat().st_mtime for file in inputs)
 
 
-def _runs_state(corpus_name: str) -> str:
-    """What the notebooks show that is not in them: runs of the corpus, and what is published."""
-    cards = sorted((project_root() / "models" / corpus_name).glob("[!.]*/card.json"))
-    uids = [json.loads(card.read_text(encoding="utf-8"))["uid"] for card in cards]
-    shown = sorted(project_root().glob("reports/shown/*/*"))
-    return "".join([*uids, *(hash_file(file) for file in shown)])
-
-
-def _stamp_of(copy: Path) -> str | None:
-    if not copy.exists():
-        return None
-    return json.loads(copy.read_text(encoding="utf-8"))["metadata"].get(_STAMP)
-
-
-def _write_stamp(copy: Path, stamp: str) -> None:
+def _clean(copy: Path) -> None:
+    """Remove papermill's record of paths and times from a notebook."""
     notebook = json.loads(copy.read_text(encoding="utf-8"))
-    # Without papermill's record of paths and times.
     notebook["metadata"] = {
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
         "language_info": {"name": "python"},
-        _STAMP: stamp,
     }
     for cell in notebook["cells"]:
         tags = cell["metadata"].get("tags")
         cell["metadata"] = {"tags": tags} if tags else {}
     copy.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Read the command line and run the notebooks."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("corpus", nargs="?", type=Path, default=data_dir() / "demo")
+    parser.add_argument("--only", default="", help="first characters of the names, such as 03")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=JSON",
+        help='a parameter, such as CHANGES={"epochs": 2}',
+    )
+    options = parser.parse_args()
+    parameters = {}
+    for item in options.set:
+        name, _, value = item.partition("=")
+        parameters[name] = json.loads(value)
+    for notebook in run_notebooks(options.corpus, only=options.only, **parameters):
+        print(f"up to date: {notebook}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,25 +1,28 @@
-"""Keras, imported without the pages that TensorFlow writes to the terminal and to notebooks.
+"""Keras, imported without the log messages that TensorFlow prints on the way.
 
-Errors are unharmed: they come as exceptions. ``TF_CPP_MIN_LOG_LEVEL=0`` shows the rest.
+Errors are not lost: they are raised as exceptions. ``TF_CPP_MIN_LOG_LEVEL=0`` shows the messages.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
-__all__ = ["gradient", "keras", "make_deterministic"]
+import numpy as np
 
 
 @contextlib.contextmanager
 def _without_stderr():
-    """Send what C++ writes to the standard error stream to nowhere."""
+    """Discard the output of C++ code on stderr."""
     sys.stderr.flush()
     saved = os.dup(2)
     try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+        with open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), 2)
         yield
     finally:
         os.dup2(saved, 2)
@@ -29,56 +32,52 @@ def _without_stderr():
 if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
     import keras
 else:
-    # What TensorFlow says before it reads that variable goes to the stream itself.
+    # TensorFlow prints some messages before it reads the variable.
     with _without_stderr():
         import keras
 
+_NAME = keras.backend.backend()
+# Keras has already loaded its backend, so that this import costs nothing.
+_framework: Any = importlib.import_module(_NAME)
+
 
 def make_deterministic() -> None:
-    """Let the same seeds give the same net on the same machine, bit by bit.
+    """Make training reproducible, bit by bit, on the same machine.
 
-    Sums are then made in the same order every time. It costs no time worth mentioning on a CPU; on
-    a GPU it does, and a few operations cannot be had. ``GENRECLS_DETERMINISTIC=0`` turns it off.
+    A CPU needs no more time for this. A GPU does, and lacks a few operations then.
+    ``GENRECLS_DETERMINISTIC=0`` turns it off.
     """
     if os.environ.get("GENRECLS_DETERMINISTIC") == "0":
         return
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow
-
-        tensorflow.config.experimental.enable_op_determinism()
-    elif keras.backend.backend() == "torch":
-        import torch
-
-        torch.use_deterministic_algorithms(True)
+    if _NAME == "tensorflow":
+        _framework.config.experimental.enable_op_determinism()
+    elif _NAME == "torch":
+        _framework.use_deterministic_algorithms(True)
 
 
-def gradient(function, x):
-    """Gradient of a scalar function of a tensor, whichever backend Keras runs on.
+def gradient(function: Callable, x: np.ndarray) -> np.ndarray:
+    """Compute the gradient of a scalar function with the backend of Keras.
 
     Parameters
     ----------
     function : callable
-        Of a tensor to a scalar, in `keras.ops`.
+        Takes a tensor and returns a scalar tensor; written with `keras.ops`.
     x : np.ndarray
+        Point at which the gradient is computed.
 
     Returns
     -------
     np.ndarray [shape of x]
     """
-    backend = keras.backend.backend()
-    x = keras.ops.convert_to_tensor(x)
-    if backend == "tensorflow":
-        import tensorflow
-
-        with tensorflow.GradientTape() as tape:
-            tape.watch(x)
-            value = function(x)
-        slope = tape.gradient(value, x)
-    elif backend == "torch":
-        import torch
-
-        x.requires_grad_()
-        [slope] = torch.autograd.grad(function(x), x)
+    tensor: Any = keras.ops.convert_to_tensor(x)
+    if _NAME == "tensorflow":
+        with _framework.GradientTape() as tape:
+            tape.watch(tensor)
+            value = function(tensor)
+        result = tape.gradient(value, tensor)
+    elif _NAME == "torch":
+        tensor.requires_grad_()
+        [result] = _framework.autograd.grad(function(tensor), tensor)
     else:
-        raise NotImplementedError(f"gradients with the Keras backend {backend!r}")
-    return keras.ops.convert_to_numpy(slope)
+        raise NotImplementedError(f"no gradients with {_NAME!r}; set KERAS_BACKEND=tensorflow")
+    return np.asarray(keras.ops.convert_to_numpy(result))

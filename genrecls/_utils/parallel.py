@@ -1,4 +1,4 @@
-"""The same call for many tracks: in several processes, or on a cluster."""
+"""The same call for many tracks, in several processes or on a cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-_AHEAD = 8  # items: enough for the thread to go on while something longer is done with one of them
+from joblib import Parallel, cpu_count, delayed
+from joblib.parallel import LokyBackend, get_active_backend
+from tqdm.auto import tqdm
+
+_PREFETCHED = 8  # items: enough to keep the thread busy while one item takes longer than usual
 
 
 def map_parallel(
@@ -19,45 +23,56 @@ def map_parallel(
     progress: bool = True,
     max_pending: int | None = None,
 ) -> Iterator:
-    """Results of ``function(*call)`` in the order of the calls, behind a progress bar.
+    """Call a function for every tuple of arguments, behind a progress bar.
 
     Parameters
     ----------
     function : callable
+        Called as ``function(*arguments)`` in other processes, so that it must be picklable.
     calls : sequence of tuple
+        The arguments of every call.
     jobs : int > 0, optional
-        Processes; by default what ``joblib.parallel_config`` says, else one per core, 8 at most,
-        and none but this one for a single call.
-    desc, unit : str
-        Of the progress bar.
+        Processes. By default the number in ``joblib.parallel_config``, else one per core and at
+        most 8; a single call runs in this process.
+    desc : str
+        Text before the progress bar.
+    unit : str
+        Name of one call in the progress bar.
     progress : bool
-        Show it.
+        Show the progress bar.
     max_pending : int > 0, optional
-        Calls that may be done before the first result is taken; by default all. It bounds the
-        memory of large results.
-    """
-    from joblib import Parallel, cpu_count, delayed
-    from joblib.parallel import LokyBackend, get_active_backend
-    from tqdm.auto import tqdm
+        Largest number of results that wait to be used, which limits the memory for large results.
+        By default there is no limit.
 
+    Yields
+    ------
+    object
+        The results, in the order of ``calls``.
+    """
     if not calls:
         return
     backend, configured = get_active_backend()
-    here = min(cpu_count(), 8, len(calls)) if isinstance(backend, LokyBackend) else -1
+    default = min(cpu_count(), 8, len(calls)) if isinstance(backend, LokyBackend) else -1
+    size = max_pending or len(calls)
     bar = tqdm(total=len(calls), desc=desc, unit=unit, disable=not progress)
-    with bar, Parallel(n_jobs=jobs or configured or here, return_as="generator") as run:
-        for first in range(0, len(calls), max_pending or len(calls)):
-            some = calls[first : first + (max_pending or len(calls))]
-            for result in run(delayed(function)(*call) for call in some):
+    with bar, Parallel(n_jobs=jobs or configured or default, return_as="generator") as run:
+        for first in range(0, len(calls), size):
+            for result in run(delayed(function)(*call) for call in calls[first : first + size]):
                 bar.update()
                 yield result
 
 
 def prefetch(items: Iterable) -> Iterator:
-    """The same items, made in a thread while those before them are used, a few in advance."""
+    """Produce items in a thread, a few of them in advance.
+
+    Parameters
+    ----------
+    items : iterable
+        Its items are yielded in the same order.
+    """
     source, end = iter(items), object()
     with ThreadPoolExecutor(1) as thread:
-        coming = deque(thread.submit(next, source, end) for _ in range(_AHEAD))
+        coming = deque(thread.submit(next, source, end) for _ in range(_PREFETCHED))
         while (item := coming.popleft().result()) is not end:
             coming.append(thread.submit(next, source, end))
             yield item

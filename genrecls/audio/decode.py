@@ -31,7 +31,7 @@ EXTENSIONS = frozenset(
 # At other rates, a damaged header is more likely than music.
 _SAMPLE_RATES = range(4_000, 768_001)
 
-# The headers of intact MP3 files promise up to 0.1 s too much, because encoders pad the sound.
+# The headers of intact MP3 files state up to 0.1 s too much, because encoders pad the sound.
 _MAX_SHORTFALL_S = 0.5
 
 # Lossy codecs exceed full scale by a few dB. Samples 12 dB above it are damaged, or they are
@@ -107,7 +107,7 @@ class AudioStream:
                 f"the header promises {self.duration_s:.1f} s, {decoded_s:.1f} s can be decoded"
             )
         if peak > _AUDIBLE_PEAK:
-            self.problems.append(f"samples reach {peak:.3g}; they are clipped at full scale (1)")
+            self.problems.append(f"samples reach {peak:.3g}; they are cut off at full scale (1)")
 
 
 @contextmanager
@@ -292,7 +292,7 @@ def _stated_duration(
     """Return the duration that the header states in seconds, or 0."""
     if not stream.duration or not stream.time_base:
         return 0.0
-    duration_s = float(stream.duration * stream.time_base)
+    duration_s = stream.duration * float(stream.time_base)
     # Where the header states none, FFmpeg guesses it from the first bit rate.
     bit_rate = stream.codec_context.bit_rate or math.inf
     guess_s = 8 * (container.size - start_byte) / bit_rate

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: temperature scaling (Guo et al. 2017)."""
+"""Temperature scaling: probabilities that match how often a model is right."""
 
 from __future__ import annotations
 
@@ -6,67 +6,75 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 
-# Single precision cannot tell a softmax output from 0 or 1 beyond this.
-_SMALLEST = 1e-7
+# A softmax output in single precision cannot be closer to 0 or 1 than this.
+_MIN_PROBABILITY = 1e-7
 
 
-def probability_columns(genres: list[str]) -> list[str]:
-    """Names of the columns that hold the probability of each genre."""
+def probability_columns(genres: Sequence[str]) -> list[str]:
+    """Return the names of the columns that hold the probability of each genre."""
     return [f"prob_{genre}" for genre in genres]
 
 
 def scale(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
-    """Soften (temperature > 1) or sharpen (< 1) probabilities.
+    """Soften (temperature > 1) or sharpen (temperature < 1) probabilities.
 
-    The logarithm of a softmax output is its logit but for a constant, so this is the softmax of
-    the logits divided by the temperature. The order of the genres stays as it is.
+    The logarithm of a softmax output is its logit plus a constant, so that this is the softmax of
+    the logits divided by the temperature. The order of the genres does not change.
 
     Parameters
     ----------
-    probabilities : np.ndarray [shape=(..., genres)], rows sum to 1
-    temperature : float > 0, or np.ndarray that broadcasts against the rows
+    probabilities : np.ndarray [shape=(..., genres)]
+        Outputs of a model; rows sum to 1.
+    temperature : float > 0 or np.ndarray [shape=(...)]
+        One temperature, or one per row.
 
     Returns
     -------
-    np.ndarray [shape=(..., genres)], rows sum to 1
+    np.ndarray [shape=(..., genres)]
+        Scaled probabilities; rows sum to 1.
     """
-    from scipy.special import softmax
+    return softmax(_logits(probabilities) / np.asarray(temperature, float)[..., None], axis=-1)
 
-    logits = np.log(np.maximum(np.asarray(probabilities, float), _SMALLEST))
-    return softmax(logits / np.asarray(temperature, float)[..., None], axis=-1)
+
+def _logits(probabilities: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(np.asarray(probabilities, float), _MIN_PROBABILITY))
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, *, independent: int) -> float:
-    """Temperature with the smallest negative log-likelihood.
+    """Fit the temperature with the smallest negative log-likelihood.
 
-    Where every segment is right, the likelihood wants a temperature of 0, that is, certainty.
-    Platt's targets (1999) keep it from that: in place of 1 the true genre gets
-    ``(n + 1) / (n + genres)``, as if every genre had been seen once more than it was.
+    If every segment is predicted correctly, the likelihood is largest at a temperature of 0.
+    Platt's targets prevent this: the true genre gets ``(n + 1) / (n + genres)`` instead of 1, as
+    if every genre had been observed once more.
 
     Parameters
     ----------
-    probabilities : np.ndarray [shape=(segments, genres)]
-        Of segments that the model was not trained on.
-    labels : np.ndarray [shape=(segments,), dtype=int]
-        Number of the true genre.
+    probabilities : np.ndarray [shape=(rows, genres)]
+        Predictions on segments or tracks that the model was not trained on.
+    labels : np.ndarray [shape=(rows,), dtype=int]
+        Index of the true genre.
     independent : int > 0
-        ``n``: how many independent observations the segments are. Segments of one artist are one.
+        Number ``n`` of independent observations. The segments of one artist count as one.
 
     Returns
     -------
     float in [0.05, 20]
-    """
-    from scipy.optimize import minimize_scalar
+        Temperature for :func:`scale`.
 
+    References
+    ----------
+    Guo et al., "On calibration of modern neural networks", ICML 2017, arXiv 1706.04599.
+    Platt, "Probabilistic outputs for support vector machines", MIT Press 1999.
+    """
     n_genres = probabilities.shape[1]
     targets = np.full(probabilities.shape, 1 / (independent + n_genres))
     targets[np.arange(len(labels)), labels] = (independent + 1) / (independent + n_genres)
-    logits = np.log(np.maximum(np.asarray(probabilities, float), _SMALLEST))
+    logits = _logits(probabilities)
 
     def loss(log_temperature: float) -> float:
-        from scipy.special import log_softmax
-
         scaled = log_softmax(logits / np.exp(log_temperature), axis=1)
         return -float((targets * scaled).sum(axis=1).mean())
 
@@ -74,31 +82,15 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, *, independen
     return float(np.exp(best.x))
 
 
-def add_predictions(segments: pd.DataFrame, probabilities: np.ndarray) -> pd.DataFrame:
-    """The segments whose split is not ``'train'``, with what a model says of them.
+def fit_group_temperature(predictions: pd.DataFrame, genres: Sequence[str]) -> float:
+    """Fit the temperature of a table of predictions; a group counts as one observation.
 
     Parameters
     ----------
-    segments : pd.DataFrame
-        The segments table, all sides of the split.
-    probabilities : np.ndarray [shape=(held-out segments, genres)]
-
-    Returns
-    -------
-    pd.DataFrame
-        The held-out rows with ``prob_<genre>...`` and ``predicted``.
-    """
-    genres = sorted(segments["genre"].unique())
-    out = segments[segments["split"] != "train"].reset_index(drop=True)
-    out[probability_columns(genres)] = probabilities
-    out["predicted"] = np.array(genres)[probabilities.argmax(axis=1)]
-    return out
-
-
-def fit_group_temperature(predictions: pd.DataFrame, genres: Sequence[str]) -> float:
-    """The temperature that suits predictions of segments, or predictions on tracks.
-
-    Their groups count as independent.
+    predictions : pd.DataFrame
+        Predictions on segments or tracks, with ``genre`` and ``group``.
+    genres : sequence of str
+        Genres in the order of the model's outputs.
     """
     return fit_temperature(
         predictions[probability_columns(genres)].to_numpy(),
@@ -107,11 +99,32 @@ def fit_group_temperature(predictions: pd.DataFrame, genres: Sequence[str]) -> f
     )
 
 
-def calibrated(table: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
-    """A table of predictions (segments or track predictions) with every row's ``temperature`` applied.
+def add_predictions(segments: pd.DataFrame, probabilities: np.ndarray) -> pd.DataFrame:
+    """Return the held-out segments with ``prob_<genre>`` and ``predicted``.
 
-    For a track that means: first the mean over its segments, then the temperature, so that no
-    prediction changes.
+    Parameters
+    ----------
+    segments : pd.DataFrame
+        Segments table with a split.
+    probabilities : np.ndarray [shape=(held-out segments, genres)]
+        Outputs of a model for the segments whose split is not ``'train'``.
+    """
+    genres = sorted(segments["genre"].unique())
+    table = segments[segments["split"] != "train"].reset_index(drop=True)
+    table[probability_columns(genres)] = probabilities
+    return table.assign(predicted=np.array(genres)[probabilities.argmax(axis=1)])
+
+
+def calibrated(table: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
+    """Scale the probabilities of every row by its ``temperature``.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Predictions on segments or tracks. The probabilities of a track are averaged first and
+        scaled afterwards, so that scaling changes no prediction.
+    genres : sequence of str
+        Genres in the order of the model's outputs.
     """
     columns = probability_columns(genres)
     scaled = scale(table[columns].to_numpy(), table["temperature"].to_numpy())
@@ -119,32 +132,33 @@ def calibrated(table: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
 
 
 def reliability(table: pd.DataFrame, genres: Sequence[str], *, bins: int = 10) -> pd.DataFrame:
-    """How often the model is right where it says how sure it is.
+    """Compare how often a model is right with how confident it is.
 
     Parameters
     ----------
     table : pd.DataFrame
-        Predictions, with probabilities as they are to be judged.
+        Predictions on segments or tracks, calibrated or not.
     genres : sequence of str
+        Genres in the order of the model's outputs.
     bins : int > 0
-        Equal stretches of confidence from 0 to 1.
+        Number of equal intervals of confidence from 0 to 1.
 
     Returns
     -------
     pd.DataFrame
-        One row a bin that is not empty: ``low, high, confidence`` (mean probability of the
-        predicted genre), ``accuracy, n``.
+        One row per non-empty bin: ``low``, ``high``, ``confidence`` (mean probability of the
+        predicted genre), ``accuracy``, ``n``.
     """
     confidence = table[probability_columns(genres)].max(axis=1)
-    bin_of = confidence_bins(confidence, bins)
     right = table["predicted"] == table["genre"]
-    by = pd.DataFrame({"confidence": confidence, "accuracy": right}).groupby(bin_of)
-    summary = by.mean().assign(n=by.size())
+    rows = pd.DataFrame({"confidence": confidence, "accuracy": right})
+    by_bin = rows.groupby(confidence_bins(confidence, bins))
+    summary = by_bin.mean().assign(n=by_bin.size())
     summary.insert(0, "low", summary.index / bins)
     summary.insert(1, "high", (summary.index + 1) / bins)
     return summary.reset_index(drop=True)
 
 
-def confidence_bins(confidence, bins: int) -> np.ndarray:
-    """Number of the bin, from 0, that each confidence falls in."""
+def confidence_bins(confidence: Sequence[float] | pd.Series | np.ndarray, bins: int) -> np.ndarray:
+    """Return the index, from 0, of the bin that each confidence falls into."""
     return np.minimum((np.asarray(confidence) * bins).astype(int), bins - 1)

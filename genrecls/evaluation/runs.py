@@ -1,4 +1,4 @@
-"""Saved runs and cross-validations, read from files."""
+"""Saved runs and cross-validations, read from files without loading a model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,67 +15,63 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genrecls._utils.paths import project_root
+from genrecls._utils.paths import models_dir, project_root
 from genrecls.config import FrontEnd, Recipe
 from genrecls.errors import ModelError
-from genrecls.evaluation.calibration import (
-    fit_group_temperature,
-)
-from genrecls.evaluation.scores import aggregate_tracks
+from genrecls.evaluation.calibration import fit_group_temperature
+from genrecls.evaluation.scores import aggregate_tracks, scores
 
-#: Version of the folder's layout.
-FORMAT = 3
 log = logging.getLogger(__name__)
 
+#: Version of the files of a run.
+FORMAT = 3
 CARD = "card.json"
-
-
-def _wrong_with(card: Any) -> str | None:
-    """Why a card cannot be used, if it cannot."""
-    if not isinstance(card, dict) or not isinstance(card.get("format"), int):
-        return "is no card of genrecls"
-    if card["format"] > FORMAT:
-        return (
-            f"was made by a later version of genrecls (format {card['format']}; this version "
-            f"reads {FORMAT}): update genrecls"
-        )
-    if card["format"] < FORMAT:
-        return (
-            f"was made by an earlier version of genrecls (format {card['format']}; this version "
-            f"reads {FORMAT}): train the model again"
-        )
-    genres, corpus = card.get("genres"), card.get("corpus")
-    if not (isinstance(genres, list) and all(isinstance(genre, str) for genre in genres)
-            and len(set(genres)) == len(genres) >= 2):  # fmt: skip
-        return f"is damaged: its genres are {genres!r}"
-    for key in ("name", "uid", "corpus", "created", "corpus_hash"):
-        if not isinstance(card.get(key), str):
-            return f"is damaged: its {key} is {card.get(key)!r}"
-    if Path(corpus).name != corpus:
-        return f"is damaged: its corpus is {corpus!r}, which is no name of a folder"
-    for key in ("temperature", "track_temperature"):
-        value = card.get(key)
-        if not isinstance(value, int | float) or not 0 < value < math.inf:
-            return f"is damaged: its {key} is {value!r}"
-    for key, kind in (("front_end", FrontEnd), ("recipe", Recipe)):
-        try:
-            kind.from_dict(card[key])
-        except (KeyError, TypeError, ValueError) as error:
-            return f"is damaged: its {key} cannot be used ({error})"
-    return None
-
-
+#: Folder of the cross-validations of a corpus.
 FOLDER = "cross_validation"
+
+_CARD_CHECKS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("name", "uid", "created", "corpus_hash"), lambda x: isinstance(x, str)),
+    # The name of the corpus becomes part of a path, which must not lead to other folders.
+    "corpus": lambda x: x and Path(x).name == x,
+    # This refuses equal names, and names that are not text.
+    "genres": lambda x: x == list(dict.fromkeys(map(str, x))) and len(x) > 1,
+    **dict.fromkeys(("temperature", "track_temperature"), lambda x: 0 < x < math.inf),
+    "front_end": FrontEnd.from_dict,
+    "recipe": Recipe.from_dict,
+}
+
+
+def _card_problem(card: Any) -> str | None:
+    """Return why a card is invalid, or None."""
+    if not isinstance(card, dict) or not isinstance(card.get("format"), int):
+        return "is not a card of genrecls"
+    if card["format"] != FORMAT:
+        age, advice = ("an earlier", "train the model again")
+        if card["format"] > FORMAT:
+            age, advice = ("a later", "update genrecls")
+        made_by = f"{age} version of genrecls (format {card['format']}, not {FORMAT})"
+        return f"was made by {made_by}: {advice}"
+    for key, check in _CARD_CHECKS.items():
+        reason = ""
+        try:
+            valid = check(card.get(key))
+        except (TypeError, ValueError) as error:
+            valid, reason = False, f" ({error})"
+        if not valid:
+            return f"is damaged: its {key} is {card.get(key)!r}{reason}; copy the run again"
+    return None
 
 
 @dataclass(frozen=True)
 class Run:
-    """The folder of a trained model: its card and tables, read without TensorFlow.
+    """The folder of a trained model: its card and tables.
 
     Attributes
     ----------
     folder : Path
+        Folder of the run.
     card : dict
+        Content of ``card.json``: settings, versions and results.
     """
 
     folder: Path
@@ -83,30 +79,34 @@ class Run:
 
     @classmethod
     def read(cls, folder: str | os.PathLike) -> Run:
-        """Open a saved run for its card and tables; its model may be missing.
+        """Read the card of a run; the file of the model may be missing.
+
+        Parameters
+        ----------
+        folder : path-like
+            Folder of the run, relative to the current folder or to the project.
 
         Raises
         ------
         ModelError
-            If there is no run in the folder, or its card cannot be used.
+            If there is no run in the folder, or its card is invalid.
         """
-        folder = Path(folder)
-        if not folder.exists():
-            folder = project_root() / folder
+        folder = Path(folder) if Path(folder).exists() else project_root() / folder
+        file = folder / CARD
         try:
-            card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+            card = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise ModelError(
-                f"no trained model in {str(folder)!r}; make one with 'genrecls train'"
-            ) from error
+            advice = "make one with 'genrecls train'"
+            raise ModelError(f"no trained model in {str(folder)!r}; {advice}") from error
         except (OSError, ValueError) as error:
-            raise ModelError(f"{str(folder / CARD)!r} cannot be read: {error}") from error
-        if wrong := _wrong_with(card):
-            raise ModelError(f"{str(folder / CARD)!r} {wrong}")
+            raise ModelError(f"{str(file)!r} cannot be read: {error}") from error
+        if problem := _card_problem(card):
+            raise ModelError(f"{str(file)!r} {problem}")
         return cls(folder, card)
 
     @property
     def name(self) -> str:
+        """Name of the run, such as ``cnn-default``."""
         return self.card["name"]
 
     @property
@@ -116,31 +116,36 @@ class Run:
 
     @property
     def temperature(self) -> float:
-        """What calibrates the probabilities of segments. See :mod:`genrecls.evaluation.calibration`."""
+        """Temperature that calibrates the probabilities of segments."""
         return self.card["temperature"]
 
     @property
     def track_temperature(self) -> float:
-        """The same for tracks: a mean over segments is less sure than they are."""
+        """Temperature that calibrates the mean probabilities of tracks."""
         return self.card["track_temperature"]
 
     @cached_property
     def front_end(self) -> FrontEnd:
+        """Front end that the model was trained with."""
         return FrontEnd.from_dict(self.card["front_end"])
 
     @cached_property
     def recipe(self) -> Recipe:
+        """Recipe that the model was trained with."""
         return Recipe.from_dict(self.card["recipe"])
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row an epoch: ``epoch, loss, accuracy, val_loss, val_accuracy``."""
+        """One row per epoch: ``epoch``, ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``."""
         return pd.read_parquet(self.folder / "history.parquet")
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """One row a validation or test segment: segments table, ``prob_<genre>`` (as the model
-        gives them, not calibrated), ``predicted``, ``temperature``, ``track_temperature``."""
+        """Validation and test segments with their predictions.
+
+        The segments table with ``prob_<genre>`` (not calibrated), ``predicted``, ``temperature``
+        and ``track_temperature``.
+        """
         return pd.read_parquet(self.folder / "predictions.parquet")
 
     @property
@@ -149,89 +154,44 @@ class Run:
         return pd.read_parquet(self.folder / "segments.parquet")
 
     @property
+    def synthetic(self) -> bool:
+        """Whether all music of the corpus is synthetic, according to the card or its sources."""
+        if "synthetic" in self.card:
+            return bool(self.card["synthetic"])
+        source = self.segments.get("source", pd.Series([""]))
+        return bool(source.str.contains("synthetic", case=False, na=False).all())
+
+    @property
     def first_layer(self) -> tuple[dict[str, Any], np.ndarray]:
-        """One test segment (``path, segment, log_mel``) and its maps [shape=(channels, h, w)]."""
+        """A test segment, and the output of the first convolution [shape=(channels, h, w)].
+
+        The segment is a dictionary with ``path``, ``segment`` and ``log_mel``.
+        """
         with np.load(self.folder / "first_layer.npz", allow_pickle=False) as saved:
-            segment = {
-                "path": str(saved["path"]),
-                "segment": int(saved["segment"]),
-                "log_mel": saved["log_mel"],
-            }
-            return segment, saved["maps"]
-
-
-def _read(folder: Path, genres: Sequence[str]) -> pd.DataFrame:
-    return _with_temperatures(pd.read_parquet(folder / "predictions.parquet"), genres)
-
-
-def _with_temperatures(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
-    """For every row the temperatures that suit the other folds' test segments and tracks best."""
-    out = predictions.assign(temperature=1.0, track_temperature=1.0)
-    tested = predictions["split"] == "test"
-    for (repeat, fold), rows in predictions.groupby(["repeat", "fold"]).groups.items():
-        elsewhere = (predictions["repeat"] == repeat) & (predictions["fold"] != fold)
-        others = predictions[tested & elsewhere]
-        out.loc[rows, "temperature"] = fit_group_temperature(others, genres)
-        by_track = aggregate_tracks(others, genres)
-        out.loc[rows, "track_temperature"] = fit_group_temperature(by_track, genres)
-    return out
-
-
-def _uid_of(folder: Path) -> str | None:
-    try:
-        return json.loads((folder / CARD).read_text(encoding="utf-8"))["uid"]
-    except FileNotFoundError:
-        return None
-
-
-def has_predictions(corpus_name: str) -> bool:
-    """Whether any model of the corpus has been cross-validated."""
-    return any((project_root() / "models" / corpus_name / FOLDER).glob(f"[!.]*/{CARD}"))
-
-
-def read_predictions(corpus_name: str) -> tuple[pd.DataFrame, dict[str, dict]]:
-    """The one predictions table: every cross-validated model of a corpus, from files.
-
-    Returns
-    -------
-    predictions : pd.DataFrame
-        One row a segment, repeat and model (``run``). See :func:`cross_validate`.
-    cards : dict of str to dict
-        Per run: front end, recipe, folds, repeats, validation.
-
-    Raises
-    ------
-    ModelError
-        If no model of the corpus has been cross-validated.
-    """
-    folder = project_root() / "models" / corpus_name / FOLDER
-    cards = {}
-    for card in sorted(folder.glob(f"[!.]*/{CARD}")):
-        cards[card.parent.name] = json.loads(card.read_text(encoding="utf-8"))
-    if not cards:
-        raise ModelError(
-            f"no model of {corpus_name!r} has been cross-validated; run 'genrecls crossval'"
-        )
-    now = max((folder / name / CARD for name in cards), key=lambda file: file.stat().st_mtime)
-    corpus_hash = cards[now.parent.name]["corpus_hash"]
-    for name in [name for name, card in cards.items() if card["corpus_hash"] != corpus_hash]:
-        log.warning("%s is left out: the corpus has changed since", folder / name)
-        del cards[name]
-    tables = [_read(folder / name, card["genres"]) for name, card in cards.items()]
-    return pd.concat(tables, ignore_index=True), cards
+            segment = {"path": str(saved["path"]), "segment": int(saved["segment"])}
+            return segment | {"log_mel": saved["log_mel"]}, saved["maps"]
 
 
 def read_runs(corpus_name: str) -> list[Run]:
-    """The runs of a corpus in ``models/<corpus>/``, small nets first, preset ``original`` first.
+    """Read the runs of a corpus from ``models/<corpus>/``.
 
-    Runs from before the corpus changed are left out with a warning: their test is another.
+    Parameters
+    ----------
+    corpus_name : str
+        Name of the corpus.
+
+    Returns
+    -------
+    list of Run
+        Small models first, preset ``original`` first. Runs from before the corpus changed are
+        left out with a warning, because their test tracks are others.
 
     Raises
     ------
     ModelError
-        If there is none.
+        If there is no run, or a card is invalid.
     """
-    folder = project_root() / "models" / corpus_name
+    folder = models_dir() / corpus_name
     runs = [Run.read(card.parent) for card in sorted(folder.glob(f"[!.]*/{CARD}"))]
     if not runs:
         trained = sorted({card.parts[-3] for card in folder.parent.glob(f"*/*/{CARD}")})
@@ -239,9 +199,123 @@ def read_runs(corpus_name: str) -> list[Run]:
             f"no trained models of a corpus {corpus_name!r} (there are: {trained or 'none'}); "
             f"check the name, or run 'genrecls train' first"
         )
-    now = max(runs, key=lambda run: run.card["created"]).card["corpus_hash"]
-    for run in runs:
-        if run.card["corpus_hash"] != now:
+    newest = max(runs, key=lambda run: run.card["created"])
+    for run in list(runs):
+        if run.card["corpus_hash"] != newest.card["corpus_hash"]:
             log.warning("%s is left out: the corpus has changed since; train it again", run.folder)
-    runs = [run for run in runs if run.card["corpus_hash"] == now]
+            runs.remove(run)
     return sorted(runs, key=lambda r: (r.card["parameters"] > 5e6, r.recipe.split_by != "segment"))
+
+
+def find_best_run() -> Run:
+    """Find the best validated run of the newest corpus.
+
+    The newest corpus is the one with the newest run. The best of its runs has the highest balanced
+    accuracy over validation tracks; a tie goes to the lower NLL of validation segments, then to
+    the first name. Runs with a leaky validation (not by artist) count only if there are no others.
+
+    Raises
+    ------
+    ModelError
+        If there is no run, or a card of the newest corpus is invalid.
+    """
+    runs = []
+    for card in sorted(models_dir().glob(f"[!.]*/[!.]*/{CARD}")):
+        try:
+            runs.append(Run.read(card.parent))
+        except ModelError as error:
+            log.warning("run left out: %s", error)
+    if not runs:
+        raise ModelError(f"no trained model in {str(models_dir())!r}; run 'genrecls train' first")
+    newest = max(runs, key=lambda run: run.card["created"])
+    runs = read_runs(newest.folder.parent.name)
+    return min([run for run in runs if run.recipe.split_by == "artist"] or runs, key=_rank)
+
+
+def _rank(run: Run) -> tuple[float, float, str]:
+    segments = run.predictions.query("split == 'validation'")
+    right = scores(aggregate_tracks(segments, run.genres), run.genres, auc=False)
+    loss = scores(segments, run.genres, auc=False)["NLL"]
+    # A genre without validation tracks makes the balanced accuracy NaN, which ranks last.
+    return -float(np.nan_to_num(right["balanced accuracy"][0])), float(loss[0]), run.name
+
+
+def read_uid(folder: Path) -> str | None:
+    """Return the identifier of the cross-validation in a folder, or None."""
+    try:
+        return json.loads((folder / CARD).read_text(encoding="utf-8"))["uid"]
+    except FileNotFoundError:
+        return None
+
+
+def read_cross_validation(folder: Path, genres: Sequence[str]) -> pd.DataFrame:
+    """Read the predictions of a cross-validated model, with fitted temperatures.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the cross-validation.
+    genres : sequence of str
+        Genres in the order of the model's outputs.
+    """
+    return _add_temperatures(pd.read_parquet(folder / "predictions.parquet"), genres)
+
+
+def _add_temperatures(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
+    """Fit the temperatures of every fold on the test segments and tracks of the others."""
+    table = predictions.assign(temperature=1.0, track_temperature=1.0)
+    test = predictions[predictions["split"] == "test"]
+    for _, part in predictions.groupby(["repeat", "fold"]):
+        repeat, fold = part[["repeat", "fold"]].iloc[0]
+        others = test[(test["repeat"] == repeat) & (test["fold"] != fold)]
+        tracks = aggregate_tracks(others, genres)
+        table.loc[part.index, "temperature"] = fit_group_temperature(others, genres)
+        table.loc[part.index, "track_temperature"] = fit_group_temperature(tracks, genres)
+    return table
+
+
+def has_predictions(corpus_name: str) -> bool:
+    """Return whether any model of the corpus has been cross-validated."""
+    return any((models_dir() / corpus_name / FOLDER).glob(f"[!.]*/{CARD}"))
+
+
+def read_predictions(corpus_name: str) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
+    """Read the predictions of all cross-validated models of a corpus.
+
+    Parameters
+    ----------
+    corpus_name : str
+        Name of the corpus.
+
+    Returns
+    -------
+    predictions : pd.DataFrame
+        One row per segment, repeat and model (``run``), with temperatures fitted on the other
+        folds. Models from before the corpus changed are left out with a warning.
+    cards : dict of str to dict
+        Card of every ``run``: settings, folds, repeats, ``split_by``.
+
+    Raises
+    ------
+    ModelError
+        If no model of the corpus has been cross-validated.
+    """
+    folder = models_dir() / corpus_name / FOLDER
+    files = sorted(folder.glob(f"[!.]*/{CARD}"), key=lambda file: file.stat().st_mtime)
+    if not files:
+        advice = "run 'genrecls crossval'"
+        raise ModelError(f"no model of {corpus_name!r} has been cross-validated; {advice}")
+    cards = {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
+    corpus_hash = cards[files[-1].parent.name]["corpus_hash"]
+    tables = {}
+    for name, card in sorted(cards.items()):
+        if card["corpus_hash"] == corpus_hash:
+            tables[name] = read_cross_validation(folder / name, card["genres"])
+        else:
+            log.warning("%s is left out: the corpus has changed since", folder / name)
+    return pd.concat(tables.values(), ignore_index=True), {name: cards[name] for name in tables}
+
+
+# Former names, for modules that have not been changed yet.
+_read = read_cross_validation
+_uid_of = read_uid

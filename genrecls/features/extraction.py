@@ -1,49 +1,59 @@
-"""A sound file to the log-mels of its segments, block by block."""
+"""Extraction: from a sound file to the log-mels of its segments, block by block."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from genrecls.audio.decode import Blocks, array_blocks, read_blocks, warn_problems
+from genrecls.audio.decode import AudioStream, open_audio, stream_array, warn_problems
 from genrecls.audio.fingerprint import Fingerprinter
 from genrecls.audio.resample import Resampler, to_mono
 from genrecls.config import FrontEnd
 from genrecls.errors import AudioError
-from genrecls.features.segments import _cut, step_samples
+from genrecls.features.segments import step_samples
 from genrecls.features.spectrogram import is_silent, mel_spectrogram
 
-# Half precision is exact to 0.03 dB at -80 dB and to 0.001 dB around 0 dB.
+#: Type of stored levels: half precision is exact to 0.03 dB at -80 dB and to 0.001 dB at 0 dB.
 DTYPE = np.float16
 
 
 def track_log_mels(
     path: str | os.PathLike, front_end: FrontEnd, *, pad: bool = False
 ) -> tuple[np.ndarray, pd.DataFrame]:
-    """Log-mels of the segments of one file.
+    """Compute the log-mel of each segment of a file.
 
     Parameters
     ----------
     path : str or path-like
+        Sound file.
     front_end : FrontEnd
+        Settings of segments and log-mels.
     pad : bool
-        Complete the last segment with silence instead of dropping it.
+        Complete the last segment with silence. By default the remainder is dropped.
 
     Returns
     -------
     log_mels : np.ndarray [shape=(segments, n_mels, frames), dtype=float16] (in dB)
-        In the precision in which they are stored, so that a model is always given what it was
-        trained on.
+        Levels in the precision of the stored ones, so that predictions get the same input as
+        training.
     table : pd.DataFrame
-        ``segment, start_s, end_s`` as of :func:`genrecls.split_segments`, and ``silent``.
+        One row per segment: ``segment``, ``start_s``, ``end_s`` as in
+        :func:`genrecls.split_segments`, and ``silent``.
 
     Raises
     ------
     AudioError
         If the file cannot be decoded or is shorter than one segment.
+
+    Warns
+    -----
+    AudioWarning
+        If the file is damaged but can be used.
     """
     log_mels, table, problems = extract_log_mels(path, front_end, pad=pad)
     warn_problems(path, problems)
@@ -59,128 +69,113 @@ def extract_log_mels(
     step_s: float | None = None,
     max_duration_s: float | None = None,
 ) -> tuple[np.ndarray, pd.DataFrame, list[str]]:
-    """:func:`track_log_mels` of a file or of samples, and what is to be warned of.
+    """Compute the log-mel of each segment of a file or of samples.
 
     Parameters
     ----------
     sound : str, path-like, or np.ndarray [shape=(n,) or (channels, n)]
+        Sound file, or samples in [-1, 1].
     front_end : FrontEnd
-    sample_rate : int > 0 (in Hz)
-        Of an array.
-    pad, step_s, max_duration_s
-        See :func:`compute_log_mels`.
+        Settings of segments and log-mels.
+    sample_rate : int > 0, optional (in Hz)
+        Sample rate of an array, which must be given.
+    pad : bool
+        Complete the last segment with silence. By default the remainder is dropped.
+    step_s : float > 0, optional (in seconds)
+        Step from the start of a segment to the start of the next; by default their length.
+    max_duration_s : float > 0, optional (in seconds)
+        Refuse longer sound, without reading all of it.
 
     Returns
     -------
     log_mels : np.ndarray [shape=(segments, n_mels, frames), dtype=float16] (in dB)
+        Levels, as in :func:`track_log_mels`.
     table : pd.DataFrame
+        One row per segment, as in :func:`track_log_mels`.
     problems : list of str
+        Problems of a file that can be used nevertheless.
 
     Raises
     ------
     AudioError
-        If a file cannot be decoded, or is too short or too long.
+        If a file cannot be decoded, or if the sound is too short or too long.
     ValueError
-        If samples are no sound, or a segment is no whole number of hops long.
+        If the samples are not sound, or ``step_s`` does not divide the length of a segment.
     """
-
-    def collect(blocks: Blocks):
-        log_mels: list[np.ndarray] = []
-        options = {"pad": pad, "step_s": step_s, "max_duration_s": max_duration_s}
-        table = compute_log_mels(path, blocks, front_end, log_mels.append, **options)
-        return np.stack(log_mels), table, blocks.problems
-
+    opened: contextlib.AbstractContextManager[AudioStream]
     if isinstance(sound, np.ndarray):
-        path = "<array>"
-        return collect(array_blocks(sound, sample_rate))
-    path = sound
-    return read_blocks(path, collect, in_thread=True)
+        path, opened = "<array>", contextlib.nullcontext(stream_array(sound, sample_rate))
+    else:
+        path, opened = sound, open_audio(sound, prefetch=True)
+    options = {"pad": pad, "step_s": step_s, "max_duration_s": max_duration_s}
+    with opened as stream:
+        rows, log_mels = zip(*compute_log_mels(path, stream, front_end, **options), strict=True)
+    return np.stack(log_mels), pd.DataFrame(rows), list(stream.problems)
 
 
 def compute_log_mels(
-    path,
-    blocks: Blocks,
+    path: str | os.PathLike,
+    stream: AudioStream,
     front_end: FrontEnd,
-    keep: Callable[[np.ndarray], object],
     *,
     pad: bool = False,
     step_s: float | None = None,
     max_duration_s: float | None = None,
-    listener: Fingerprinter | None = None,
-) -> pd.DataFrame:
-    """Give the log-mel of every segment to ``keep``, and every block to ``listener``.
+    fingerprinter: Fingerprinter | None = None,
+) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """Yield each segment of a stream: its row of the table, and its log-mel.
 
-    No more than a block and a segment is held at a time.
-
-    Parameters
-    ----------
-    path : str or path-like
-        For the error.
-    blocks : Blocks
-    front_end : FrontEnd
-    keep : callable
-    pad : bool
-        Complete the last segment with silence instead of dropping it.
-    step_s : float > 0, optional (in seconds)
-        From the start of one segment to that of the next; by default their length. See
-        :func:`step_samples`.
-    max_duration_s : float > 0, optional (in seconds)
-        Refuse what is longer, without reading the rest.
-    listener : Fingerprinter, optional
-
-    Returns
-    -------
-    pd.DataFrame
-        The table of the segments.
-
-    Raises
-    ------
-    AudioError
-        If there is less than one segment of sound, or more than ``max_duration_s``.
+    One block and one segment are held in memory at a time. Each block is also passed to the
+    fingerprinter, if any. ``path`` is the name of the sound in error messages; the other
+    parameters and the errors are those of :func:`extract_log_mels`.
     """
     rate, length = front_end.sample_rate, front_end.segment_samples
-    hop = step_samples(front_end, step_s)
-    rows = []
-    for start, y in _cut(_sound(blocks, front_end, listener), length, hop):
-        n = len(y)
-        if max_duration_s and (start + n) / rate > max_duration_s:
-            raise AudioError(
-                path, {"length": f"more than {max_duration_s / 60:g} minutes"}, "Use a part of it."
-            )
-        if n < length and not (pad and n > (length - hop if rows else 0)):
-            break
-        if n < length:
-            y = np.pad(y, (0, length - n))
-        log_mel = mel_spectrogram(y, front_end)
-        keep(log_mel.astype(DTYPE))
-        silent = bool(is_silent(log_mel, front_end))
-        rows.append((len(rows) + 1, start / rate, (start + n) / rate, silent))
-    if not rows:
-        short = (
-            f"{n / rate:.7g} s of sound is shorter than one segment of {front_end.segment_s:g} s"
-        )
-        if blocks.problems:
-            short = "; ".join([short, *blocks.problems])
-        advice = "Export it again." if blocks.problems else "Use a longer recording."
-        raise AudioError(path, {"length": short}, advice)
-    return pd.DataFrame(rows, columns=["segment", "start_s", "end_s", "silent"])
+    step = step_samples(front_end, step_s)
+    segment = start = 0
+    y = np.empty(0, np.float32)
+    for samples in _resample_stream(stream, front_end, fingerprinter):
+        y = np.concatenate([y, samples])
+        if max_duration_s and (start + len(y)) / rate > max_duration_s:
+            reason = f"more than {max_duration_s / 60:g} minutes"
+            raise AudioError(path, {"length": reason}, "Use a part of it.")
+        while len(y) >= length:
+            segment += 1
+            yield _finish(y[:length], segment, start, length, front_end)
+            start, y = start + step, y[step:]
+    # The remainder begins with samples that the last segment has had already.
+    if pad and len(y) > (length - step if segment else 0):
+        segment += 1
+        yield _finish(np.pad(y, (0, length - len(y))), segment, start, len(y), front_end)
+    if not segment:
+        short = f"{len(y) / rate:.7g} s of sound is shorter than one segment of "
+        reasons = [f"{short}{front_end.segment_s:g} s", *stream.problems]
+        advice = "Export it again." if stream.problems else "Use a longer recording."
+        raise AudioError(path, {"length": "; ".join(reasons)}, advice)
 
 
-def _sound(
-    blocks: Blocks, front_end: FrontEnd, listener: Fingerprinter | None
+def _finish(
+    y: np.ndarray, segment: int, start: int, n: int, front_end: FrontEnd
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Return the row and the log-mel of a segment with n samples of sound."""
+    log_mel = mel_spectrogram(y, front_end)
+    rate = front_end.sample_rate
+    row = {"segment": segment, "start_s": start / rate, "end_s": (start + n) / rate}
+    return row | {"silent": bool(is_silent(log_mel, front_end))}, log_mel.astype(DTYPE)
+
+
+def _resample_stream(
+    stream: AudioStream, front_end: FrontEnd, fingerprinter: Fingerprinter | None
 ) -> Iterator[np.ndarray]:
-    """One channel at the rate of the front end, in stretches [shape=(n,)] of any length.
-
-    No more of it than the file is long: a resampler rounds up, and 15 s less one sample are none.
-    """
-    resampler = Resampler(blocks.sample_rate, front_end.sample_rate)
-    frames = given = 0
-    for block in blocks:
-        frames += len(block)
-        if listener:
-            listener.push(block)
+    """Yield the stream as one channel [shape=(n,)] at the rate of the front end."""
+    resampler = Resampler(stream.sample_rate, front_end.sample_rate)
+    n_in = n_out = 0
+    for block in stream:
+        n_in += len(block)
+        if fingerprinter:
+            fingerprinter.push(block)
         y = resampler.push(to_mono(block) if front_end.channel == "mix" else block[:, 0])
-        given += len(y)
+        n_out += len(y)
         yield y
-    rest = resampler.push(np.empty(0, np.float32), last=True)
-    yield rest[: max(frames * front_end.sample_rate // blocks.sample_rate - given, 0)]
+    # A resampler rounds up. One sample too many would make 15 s out of a file that is shorter.
+    y = resampler.push(np.empty(0, np.float32), last=True)
+    yield y[: max(n_in * front_end.sample_rate // stream.sample_rate - n_out, 0)]

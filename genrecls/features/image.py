@@ -1,34 +1,31 @@
-"""Log-mel spectrograms as images."""
+"""Images: log-mels in colours."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from genrecls._utils.colors import color_table, delta_weights
+from genrecls._utils.colors import color_table
 from genrecls.config import FrontEnd
 
 
 def to_image(log_mel: np.ndarray, front_end: FrontEnd | None = None) -> np.ndarray:
-    """Colour a log-mel: sound is a picture too.
+    """Convert a log-mel to a colour image: sound is a picture too.
 
-    The levels in ``front_end.image_db`` are scaled to [0, 1] and go through the colour map.
-    Preset ``original`` draws only the 3 dB above a power of 1, which is what the original did by
-    giving log2 power to a colour map for [0, 1]: most of its image is one of two colours.
-
-    With ``'deltas'`` the scaled level is the first channel. The second is how much it changes
-    over 9 frames, by the slope of a straight line fitted to them (``librosa.feature.delta`` times
-    9), the third how much that changes in turn; both from -0.5, drawn as 0, to 0.5, drawn as 1.
+    The levels in ``front_end.image_db`` are scaled to [0, 1] and coloured by the colour map.
+    The preset ``original`` shows only the 3 dB above a power of 1, because the original passed
+    log2 power to a colour map for [0, 1]. Most of its image has one of two colours.
 
     Parameters
     ----------
     log_mel : np.ndarray [shape=(..., n_mels, frames)] (in dB)
+        One log-mel or a batch.
     front_end : FrontEnd, optional
-        By default ``FrontEnd.preset("default")``.
+        Settings with the levels and the colours; by default ``FrontEnd.preset("default")``.
 
     Returns
     -------
     np.ndarray [shape=(..., n_mels, frames, 3), dtype=float32], in [0, 1]
-        Row 0 is the lowest band: show it with ``origin="lower"``.
+        RGB image. Row 0 is the lowest band: show it with ``origin="lower"``.
 
     Examples
     --------
@@ -43,16 +40,5 @@ def to_image(log_mel: np.ndarray, front_end: FrontEnd | None = None) -> np.ndarr
     level = np.clip((np.asarray(log_mel, np.float32) - low) / (high - low), 0, 1)
     if front_end.colormap == "gray":
         return np.repeat(level[..., None], 3, axis=-1)
-    if front_end.colormap == "deltas":
-        delta = _delta(level)
-        changes = np.stack([delta, _delta(delta)], axis=-1)
-        return np.concatenate([level[..., None], np.clip(changes + 0.5, 0, 1)], axis=-1)
     table = color_table(front_end.colormap)
     return table[np.minimum((level * len(table)).astype(int), len(table) - 1)]
-
-
-def _delta(values: np.ndarray) -> np.ndarray:
-    """Change over time; before the first and after the last frame stands that frame itself."""
-    from scipy.ndimage import correlate1d
-
-    return correlate1d(values, delta_weights(), axis=-1, mode="nearest")

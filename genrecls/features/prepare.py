@@ -1,107 +1,58 @@
-"""Tracks to log-mels on disk and the segments table: in parallel, resumable."""
+"""Preparation: the log-mels of a corpus, computed in parallel and stored once per file."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 import logging
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import chain
+import shutil
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from genrecls._utils import cache
 from genrecls._utils.io import file_size
 from genrecls._utils.parallel import map_parallel
-from genrecls._utils.paths import project_root
+from genrecls.audio.decode import load_audio, open_audio
 from genrecls.audio.duplicates import find_near_duplicates
-from genrecls.audio.fingerprint import fingerprint_file, read_fingerprints
-from genrecls.config import FrontEnd
-from genrecls.corpus.tracks import Corpus, merge_groups
-from genrecls.errors import CorpusError
-from genrecls.features.store import (
-    VERSION,
-    Tables,
-    read_tables,
-    remove_leftovers,
-    store_track,
-    tables_folder,
-    write_tables,
+from genrecls.audio.fingerprint import (
+    Fingerprinter,
+    fingerprint_file,
+    load_fingerprint,
+    read_fingerprints,
+    save_fingerprint,
 )
+from genrecls.audio.resample import resample
+from genrecls.config import FrontEnd, hash_json
+from genrecls.corpus.tracks import Corpus, merge_groups
+from genrecls.errors import AudioError, AudioWarning, CorpusError
+from genrecls.features.excerpts import (
+    EXCERPT_MELS,
+    EXCERPT_S,
+    EXCERPTS_FILE,
+    N_MELS,
+    envelope,
+    excerpt_front_end,
+)
+from genrecls.features.extraction import DTYPE, compute_log_mels, extract_log_mels
+from genrecls.features.spectrogram import mel_spectrogram
+from genrecls.features.stored import (
+    Features,
+    SegmentLoader,
+    gather_segments,
+    log_mels_entry,
+    stored_log_mels,
+)
+
+__all__ = ["Features", "SegmentLoader", "gather_segments", "prepare", "stored_log_mels"]
 
 log = logging.getLogger(__name__)
 
-#: Log-mels, or what a part of a net makes of them, of all segments of a track [shape=(segments, ...)],
-#: by the hash of its file.
-SegmentLoader = Callable[[str], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Features:
-    """The segments of a corpus under one front end.
-
-    Attributes
-    ----------
-    front_end : FrontEnd
-    segments : pd.DataFrame
-        One row a segment: ``track_id, path, genre, artist, segment, start_s, end_s, split`` and the
-        other columns of the tracks table, and ``recording``: equal for tracks that sound the same
-        over 5 s or more, as copies in another format do. These share a ``group`` too.
-    failures : pd.DataFrame
-        One row a track that could not be used: ``path, reason``.
-    notes : pd.DataFrame
-        One row a track that was used with a warning: ``path, note``.
-    folder : Path
-        Where the log-mels lie, one ``.npy`` a track, named by the content of its file.
-    """
-
-    front_end: FrontEnd
-    segments: pd.DataFrame
-    failures: pd.DataFrame
-    notes: pd.DataFrame
-    folder: Path
-
-    def log_mels(self, segments: pd.DataFrame) -> np.ndarray:
-        """Log-mels of the segments in a table.
-
-        Returns
-        -------
-        np.ndarray [shape=(segments, n_mels, frames, 1), dtype=float32] (in dB)
-        """
-        return gather_segments(self.track, segments)
-
-    def track(self, sha256: str) -> np.ndarray:
-        """Log-mels of all segments of a track, silent ones included, from the disk.
-
-        Returns
-        -------
-        np.ndarray [shape=(segments, n_mels, frames, 1), dtype=float16] (in dB)
-        """
-        file = self.folder / f"{sha256}.npy"
-        return np.load(file, mmap_mode="r", allow_pickle=False)[..., None]
-
-
-def gather_segments(track: SegmentLoader, segments: pd.DataFrame) -> np.ndarray:
-    """What is kept of each segment in a table, such as its log-mel.
-
-    Parameters
-    ----------
-    track : callable
-        The hash of a sound file to an array [shape=(segments of the track, ...)].
-    segments : pd.DataFrame
-        With ``sha256`` and ``segment``.
-
-    Returns
-    -------
-    np.ndarray [shape=(len(segments), ...), dtype=float32]
-    """
-    rows = segments.reset_index(drop=True)
-    out = np.empty((len(rows), *track(rows["sha256"].iloc[0]).shape[1:]), np.float32)
-    for sha256, of_track in rows.groupby("sha256", sort=False):
-        out[of_track.index] = track(sha256)[of_track["segment"].to_numpy() - 1]
-    return out
+_SPINE = "track_id path genre artist segment start_s end_s split".split()
+_TABLES = ("segments", "failures", "notes")
 
 
 def prepare(
@@ -109,42 +60,40 @@ def prepare(
     front_end: FrontEnd | None = None,
     *,
     jobs: int | None = None,
-    out: str | os.PathLike | None = None,
     strict: bool = False,
     progress: bool = True,
 ) -> Features:
-    """Turn every track of a corpus into log-mels, or find them already made.
+    """Compute and store the log-mels of a corpus, or find them stored.
 
-    What is stored is named by the content of the audio file and the front end: renamed files are
-    not done again, changed ones are, and an interrupted run goes on where it stopped. Several
-    processes may prepare the same corpus at the same time. Where size or time of what is stored
-    have changed, its checksum tells whether it is made again.
+    Log-mels are stored under the hash of the sound file and the front end. Renamed files are thus
+    not decoded again, changed and damaged ones are, and an interrupted run continues where it
+    stopped. Several processes may prepare the same corpus at the same time. The excerpts that the
+    report shows are stored, too.
 
     Parameters
     ----------
     corpus : Corpus
+        Tracks to prepare.
     front_end : FrontEnd, optional
-        By default ``FrontEnd.preset("default")``.
+        Settings of the log-mels; by default ``FrontEnd.preset("default")``.
     jobs : int > 0, optional
-        Processes, of about 0.2 GB each whatever the length of a file; by default one per core, 8
-        at most. Under ``joblib.parallel_config(backend="dask")`` by default all workers of the
-        cluster, which must see the files and ``out`` under the same paths.
-    out : path-like, optional
-        Where to store, in a folder a front end; by default ``data/features`` in the project.
+        Number of processes, of about 0.2 GB each; by default one per core, at most 8. Under
+        ``joblib.parallel_config(backend="dask")`` it is all workers of the cluster, which must
+        see the files and the data folder under the same paths.
     strict : bool
-        Fail at tracks that cannot be used instead of leaving them out.
+        Raise an error if a track cannot be used. By default such tracks are left out.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
     Features
+        Segments and their log-mels.
 
     Raises
     ------
     CorpusError
-        If no track of some genre can be used, or with ``strict`` if any track cannot. Otherwise
-        single bad files only end up in ``failures``.
+        If no track of a genre can be used, or with ``strict`` if any track cannot.
 
     Examples
     --------
@@ -154,95 +103,122 @@ def prepare(
     (4, 128, 323, 1)
     """
     front_end = front_end or FrontEnd.preset("default")
-    folder = _folder(front_end, out)
-    folder.mkdir(parents=True, exist_ok=True)
-    tables = tables_folder(folder, corpus.tracks)
-    found = read_tables(tables)
-    # What failed may be put right in a way that does not show in the table: a permission.
-    if found and len(found[1]) == 0:
-        return Features(front_end, *found, folder)
-    remove_leftovers(folder)
-    found = _prepare(corpus, front_end, folder, jobs=jobs, strict=strict, progress=progress)
-    write_tables(tables, found)
-    return Features(front_end, *found, folder)
+    hashes = corpus.tracks["sha256"].unique()
+    stored: dict[str, Any] = {s: cache.load(log_mels_entry(front_end, s)) for s in hashes}
+    path = _tables_entry(corpus, front_end)
+    # A track that failed is not stored. It is tried again, because it may be readable now.
+    if all(stored.values()) and cache.load(path) is not None:
+        segments, failures, notes = (pd.read_parquet(path / f"{t}.parquet") for t in _TABLES)
+    else:
+        for kind in ("log_mels", "corpora"):
+            cache.remove_leftovers(kind)
+        _store_missing(corpus, front_end, stored, jobs=jobs, progress=progress)
+        segments, failures, notes = tables = _make_tables(corpus, stored, strict=strict)
+        if failures.empty:
+            with cache.new(path) as (new, _):
+                for name, table in zip(_TABLES, tables, strict=True):
+                    table.to_parquet(new / f"{name}.parquet")
+    _save_excerpts(corpus, segments, jobs=jobs, progress=progress)
+    return Features(front_end, segments, failures, notes, cache.entry("log_mels", ""))
 
 
-def stored_log_mels(front_end: FrontEnd, sha256: str) -> np.ndarray:
-    """Log-mels of all segments of a track that has been prepared, by the hash of its file.
+def _tables_entry(corpus: Corpus, front_end: FrontEnd) -> Path:
+    """Return the folder for the tables of a corpus, which depend on the versions of its data."""
+    versions = [cache.VERSIONS[kind] for kind in ("fingerprints", "log_mels")]
+    text = f"{versions}\n{corpus.tracks.to_csv(index=False)}"
+    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+    return cache.entry("corpora", f"{front_end.log_mel_uid}-{digest[:16]}")
 
-    Returns
-    -------
-    np.ndarray [shape=(segments, n_mels, frames), dtype=float16] (in dB)
 
-    Raises
-    ------
-    CorpusError
-        If they are not in ``data/features``.
-    """
-    file = _folder(front_end) / f"{sha256}.npy"
+def _store_missing(
+    corpus: Corpus, front_end: FrontEnd, stored: dict[str, Any], **options: Any
+) -> None:
+    """Store the tracks whose log-mels or fingerprint are missing, and update ``stored``."""
+    files = dict(zip(corpus.tracks["sha256"], map(corpus.file, corpus.tracks["path"]), strict=True))
+    missing = [s for s in files if not stored[s] or load_fingerprint(fingerprint_file(s)) is None]
+    # The largest file goes first, so that no process works on it when the others have ended.
+    missing.sort(key=lambda s: file_size(files[s]), reverse=True)
+    calls = [
+        (files[s], log_mels_entry(front_end, s), fingerprint_file(s), front_end) for s in missing
+    ]
+    results = map_parallel(_store_track, calls, desc="log-mels", **options)
+    stored.update(zip(missing, results, strict=True))
+
+
+def _store_track(
+    file: Path, path: Path, fingerprint: Path, front_end: FrontEnd
+) -> dict[str, Any] | AudioError:
+    """Store log-mels and fingerprint of a file; return the metadata, or why there are none."""
     try:
-        return np.load(file, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise CorpusError(f"{str(file)!r} is missing; run 'genrecls prepare' first") from error
+        with open_audio(file) as stream, cache.new(path) as (folder, meta):
+            known = load_fingerprint(fingerprint) is not None
+            fingerprinter = None if known else Fingerprinter(stream.sample_rate)
+            computed = compute_log_mels(file, stream, front_end, fingerprinter=fingerprinter)
+            table = pd.DataFrame(_write_rows(folder / "log_mels.npy", computed, front_end.shape))
+            notes = [f"{str(file)!r}: {problem}" for problem in stream.problems]
+            if front_end.skip_silence and (silent := int(table["silent"].sum())):
+                if silent == len(table):
+                    raise AudioError(file, {"sound": "all of it is silent"}, "Remove the file.")
+                count = f"{silent} of {len(table)} segments are silent and left out"
+                notes.append(f"{str(file)!r}: {count}")
+                table = table[~table["silent"]]
+            if fingerprinter:
+                save_fingerprint(fingerprint, fingerprinter.finish())
+            meta |= {"segments": table.to_dict("list"), "notes": notes}
+    except AudioError as error:
+        return error
+    return meta
 
 
-def _folder(front_end: FrontEnd, out: str | os.PathLike | None = None) -> Path:
-    return Path(out or project_root() / "data" / "features") / f"{front_end.log_mel_uid}-{VERSION}"
+def _write_rows(
+    path: Path, computed: Iterable[tuple[dict[str, Any], np.ndarray]], shape: tuple[int, ...]
+) -> list[dict[str, Any]]:
+    """Write log-mels to an .npy file as they are computed; return their rows of the table."""
+    header: dict[str, Any] = {"descr": np.dtype(DTYPE).str, "fortran_order": False}
+    rows = []
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header | {"shape": (0, *shape)})
+        for row, log_mel in computed:
+            file.write(log_mel.tobytes())
+            rows.append(row)
+        file.seek(0)  # NumPy has left room in the header for the number of rows
+        np.lib.format.write_array_header_1_0(file, header | {"shape": (len(rows), *shape)})
+    return rows
 
 
-def _prepare(
-    corpus: Corpus,
-    front_end: FrontEnd,
-    folder: Path,
-    *,
-    jobs: int | None,
-    strict: bool,
-    progress: bool,
-) -> Tables:
-    """Store what is missing or damaged; returns segments, failures and notes."""
-    tracks = corpus.tracks
-    files = tracks.drop_duplicates("sha256").set_index("sha256")["path"].map(corpus.file)
-    # The largest first, or one process may still be at it when the others have ended.
-    files = files.sort_values(key=lambda f: f.map(file_size), ascending=False, kind="stable")
-    calls = [(file, folder / s, fingerprint_file(s), front_end) for s, file in files.items()]
-    done = map_parallel(store_track, calls, jobs=jobs, desc="log-mels", progress=progress)
-    failed = {sha256: why for sha256, why in zip(files.index, done, strict=True) if why}
-    usable = tracks.loc[~tracks["sha256"].isin(list(failed))]
-    failures = pd.DataFrame(
-        [(t.path, failed[t.sha256]) for t in tracks.itertuples() if t.sha256 in failed],
-        columns=["path", "reason"],
-    )
-    if strict and len(failures):
-        reasons = "\n".join(failures["reason"])
-        raise CorpusError(f"{len(failures)} of {len(tracks)} tracks cannot be used:\n{reasons}")
-    for reason in failures["reason"]:
+def _make_tables(
+    corpus: Corpus, stored: dict[str, Any], *, strict: bool
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return segments, failures and notes from what is known about each file."""
+    failed = {s: str(error) for s, error in stored.items() if isinstance(error, AudioError)}
+    usable = corpus.tracks[~corpus.tracks["sha256"].isin(list(failed))]
+    rows = corpus.tracks[["path", "sha256", "genre"]].to_numpy().tolist()
+    failures = [(path, failed[sha256]) for path, sha256, _ in rows if sha256 in failed]
+    if strict and failures:
+        reasons = "\n".join(reason for _, reason in failures)
+        raise CorpusError(f"{len(failures)} of {len(rows)} tracks cannot be used:\n{reasons}")
+    for _, reason in failures:
         log.warning("left out: %s", reason)
     for genre in sorted(set(corpus.genres) - set(usable["genre"])):
-        reason = failed[tracks.loc[tracks["genre"] == genre, "sha256"].iloc[0]]
+        reason = next(failed[sha256] for _, sha256, of_track in rows if of_track == genre)
         raise CorpusError(f"no track of genre {genre!r} can be used; the first one: {reason}")
-
-    stored = {s: json.loads((folder / f"{s}.json").read_text()) for s in usable["sha256"]}
-    notes = pd.DataFrame(
-        [(t.path, note) for t in usable.itertuples() for note in stored[t.sha256]["notes"]],
-        columns=["path", "note"],
+    usable, notes = _find_recordings(usable)
+    tables = []
+    for path, sha256, track_id in usable[["path", "sha256", "track_id"]].to_numpy().tolist():
+        tables.append(pd.DataFrame(stored[sha256]["segments"]).assign(track_id=track_id))
+        notes += [(path, note) for note in stored[sha256]["notes"]]
+    segments = pd.concat(tables).merge(usable, on="track_id", validate="many_to_one")
+    segments = segments[[*_SPINE, *(column for column in segments if column not in _SPINE)]]
+    return (
+        segments,
+        pd.DataFrame(failures, columns=["path", "reason"]),
+        pd.DataFrame(notes, columns=["path", "note"]),
     )
-    usable, alike = _with_recordings(usable)
-    notes = pd.concat([notes, alike], ignore_index=True)
-    of_tracks = [stored[sha256]["segments"] for sha256 in usable["sha256"]]
-    segments = pd.DataFrame(
-        {column: [*chain.from_iterable(segments[column] for segments in of_tracks)]
-         for column in of_tracks[0]}
-    )  # fmt: skip
-    counts = [len(segments["segment"]) for segments in of_tracks]
-    segments["track_id"] = usable["track_id"].repeat(counts).to_numpy()
-    merged = segments.merge(usable, on="track_id", validate="many_to_one")
-    spine = "track_id path genre artist segment start_s end_s split".split()
-    return merged[spine + [c for c in merged if c not in spine]], failures, notes
 
 
-def _with_recordings(tracks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Tracks with ``recording``, groups that hold recordings together, and a note on each pair."""
-    pairs = find_near_duplicates(read_fingerprints(tracks["sha256"]))
+def _find_recordings(tracks: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """Add ``recording``, merge the groups that share one, and return a note on each pair."""
+    pairs = find_near_duplicates(read_fingerprints(tracks["sha256"].tolist()))
     paths, ids = tracks["path"].to_numpy(), tracks["track_id"].to_numpy()
     edges = pd.DataFrame({"recording": [*ids, *ids[pairs["a"]]], "with": [*ids, *ids[pairs["b"]]]})
     recording = merge_groups(edges["recording"], edges["with"])[: len(tracks)]
@@ -252,4 +228,47 @@ def _with_recordings(tracks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         (paths[p.b], f"{paths[p.b]!r} and {paths[p.a]!r} have {p.overlap_s:.0f} s in common")
         for p in pairs.itertuples()
     ]
-    return tracks, pd.DataFrame(notes, columns=["path", "note"])
+    return tracks, notes
+
+
+def _save_excerpts(corpus: Corpus, segments: pd.DataFrame, **options: Any) -> None:
+    """Save the excerpts of a corpus for the report, unless they are up to date."""
+    first = segments[segments["split"] != "test"].groupby("genre")[["path", "sha256"]].first()
+    default = FrontEnd.preset("default")
+    stamp = hash_json([default.to_dict(), first.reset_index().to_numpy().tolist()])
+    path = cache.entry("excerpts", corpus.name)
+    if (cache.load(path) or {}).get("stamp") == stamp:
+        return
+    cache.remove_leftovers("excerpts")
+    shutil.rmtree(path, ignore_errors=True)  # excerpts of former tracks
+    calls = [(i, corpus.file(track), default) for i, track in enumerate(first["path"])]
+    parts = map_parallel(_excerpt, calls, desc="excerpts", **options)
+    with cache.new(path) as (folder, meta):
+        arrays: dict[str, Any] = {"genres": np.array(first.index.tolist())}
+        for i, (track, part) in enumerate(zip(first["path"], parts, strict=True)):
+            arrays |= {f"path_{i}": np.array(track), **part}
+        np.savez_compressed(folder / EXCERPTS_FILE, **arrays)
+        meta["stamp"] = stamp
+
+
+def _excerpt(i: int, file: Path, front_end: FrontEnd) -> dict[str, np.ndarray]:
+    """Compute the arrays of genre number i from a file."""
+    with warnings.catch_warnings():  # prepare() has noted the problems of the file
+        warnings.simplefilter("ignore", AudioWarning)
+        y, sample_rate = load_audio(file)
+    # One more second, because the resampler needs the samples behind the second segment.
+    start = y[: round((2 * front_end.segment_s + 1) * sample_rate)]
+    log_mels, _, _ = extract_log_mels(start, front_end, sample_rate=sample_rate)
+    rate = excerpt_front_end().sample_rate
+    if sample_rate != rate:
+        y = np.clip(resample(y, sample_rate, rate), -1, 1)
+    arrays = {
+        f"envelope_{i}": envelope(y),
+        f"duration_s_{i}": np.array(len(y) / rate),
+        f"segment_{i}": log_mels[:2][-1],
+    }
+    if i == 0:
+        for n_mels in (EXCERPT_MELS, *N_MELS):
+            levels = mel_spectrogram(y[: round(EXCERPT_S * rate)], excerpt_front_end(n_mels))
+            arrays[f"mels_{n_mels}"] = levels.astype(np.float16)
+    return arrays

@@ -1,13 +1,14 @@
-"""Segments of equal length."""
+"""Segments: stretches of equal length that a track is cut into."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
 from genrecls.config import FrontEnd
+
+#: Shortest step between segments (in seconds). At 0.01 s the segments would fill the memory.
+MIN_STEP_S = 0.1
 
 
 def split_segments(
@@ -25,25 +26,26 @@ def split_segments(
     y : np.ndarray [shape=(..., n)]
         Samples of one track.
     sample_rate : int > 0 (in Hz)
+        Sample rate of ``y``.
     length_s : float > 0 (in seconds)
         Length of a segment.
     step_s : float > 0, optional (in seconds)
-        Step from the start of one segment to the next; by default ``length_s`` (no overlap).
+        Step from the start of a segment to the start of the next; by default ``length_s``.
     pad : bool
-        Complete the last segment with zeros. By default what is left over is dropped.
+        Complete the last segment with zeros. By default the remainder is dropped.
 
     Returns
     -------
     segments : np.ndarray [shape=(segments, ..., round(length_s * sample_rate))]
-        A read-only view of ``y`` (of a padded copy where ``pad`` adds something).
+        A read-only view of ``y``, or of a padded copy.
     table : pd.DataFrame
-        One row a segment: ``segment`` (from 1, as in the original's ``<song>_<i+1>``),
-        ``start_s``, ``end_s`` (in seconds; a padded segment ends where the sound does).
+        One row per segment: ``segment`` (numbered from 1, as the original numbers its files),
+        ``start_s`` and ``end_s`` (in seconds; a padded segment ends where the sound ends).
 
     Raises
     ------
     ValueError
-        If ``y`` is shorter than one segment and ``pad`` is False, or is empty.
+        If ``y`` is empty, or if it is shorter than one segment and ``pad`` is False.
 
     Examples
     --------
@@ -58,96 +60,78 @@ def split_segments(
     1        2     15.0   30.0
     """
     if sample_rate <= 0 or length_s <= 0 or (step_s is not None and step_s <= 0):
-        raise ValueError("sample_rate, length_s and step_s are greater than 0")
+        raise ValueError("sample_rate, length_s and step_s must be above 0")
     y = np.asarray(y)
     n = y.shape[-1]
     length = round(length_s * sample_rate)
-    hop = length if step_s is None else max(1, round(step_s * sample_rate))
+    step = length if step_s is None else max(1, round(step_s * sample_rate))
     if n == 0 or (n < length and not pad):
         raise ValueError(
             f"{n / sample_rate:.7g} s of sound is shorter than one segment of {length_s:g} s; "
-            f"pad=True completes it with silence"
+            f"use a longer recording or pad=True"
         )
-    starts = np.arange(0, max(n - length, 0) + 1, hop)
-    if pad and starts[-1] + length < n and starts[-1] + hop < n:
-        starts = np.append(starts, starts[-1] + hop)
-    short_by = max(starts[-1] + length - n, 0)
-    if short_by:
-        y = np.pad(y, [(0, 0)] * (y.ndim - 1) + [(0, short_by)])
+    starts = np.arange(0, max(n - length, 0) + 1, step)
+    if pad and max(starts[-1] + length, starts[-1] + step) < n:
+        starts = np.append(starts, starts[-1] + step)
+    if starts[-1] + length > n:
+        y = np.pad(y, [(0, 0)] * (y.ndim - 1) + [(0, starts[-1] + length - n)])
     windows = np.lib.stride_tricks.sliding_window_view(y, length, axis=-1)
-    segments = np.moveaxis(windows[..., ::hop, :], -2, 0)
     table = pd.DataFrame(
-        {
-            "segment": np.arange(1, len(segments) + 1),
-            "start_s": starts / sample_rate,
-            "end_s": np.minimum(starts + length, n) / sample_rate,
-        }
+        {"segment": np.arange(1, len(starts) + 1), "start_s": starts / sample_rate}
     )
-    return segments, table
-
-
-#: Segments of a track may begin so close to each other: ten times as many a second would fill the
-#: memory.
-MIN_STEP_S = 0.1
+    table["end_s"] = np.minimum(starts + length, n) / sample_rate
+    return np.moveaxis(windows[..., ::step, :], -2, 0), table
 
 
 def step_samples(front_end: FrontEnd, step_s: float | None) -> int:
-    """Samples from one segment to the next.
+    """Return the step from one segment to the next in samples.
+
+    Parameters
+    ----------
+    front_end : FrontEnd
+        Settings with the sample rate and the length of a segment.
+    step_s : float, optional (in seconds)
+        Step from the start of a segment to the start of the next; None: the length of a segment.
 
     Raises
     ------
     ValueError
-        Unless a segment is a whole number of hops long: else the segments that a prediction rests on,
-        which do not overlap, would not be among those that do.
+        If the step is out of range or does not divide the length of a segment. The prediction of
+        a track rests on segments without overlap, which must be among the overlapping ones.
     """
-    length = front_end.segment_samples
+    length, length_s = front_end.segment_samples, front_end.segment_s
     if step_s is None:
         return length
-    if not MIN_STEP_S <= step_s <= front_end.segment_s:  # NaN neither
+    if not MIN_STEP_S <= step_s <= length_s:  # also refuses NaN
+        raise ValueError(f"step_s must be from {MIN_STEP_S:g} to {length_s:g} s, not {step_s:g} s")
+    step = round(step_s * front_end.sample_rate)
+    if length % step:
+        seconds = [
+            s for s in range(1, int(length_s) + 1) if length % (s * front_end.sample_rate) == 0
+        ]
+        choices = ", ".join(map(str, seconds or [length_s]))
         raise ValueError(
-            f"a hop is from {MIN_STEP_S:g} to {front_end.segment_s:g} s long, not {step_s:g} s"
+            f"step_s must divide the segment length: {length_s:g} s / {step_s:g} s is not a whole "
+            f"number; try {' or '.join(choices.rsplit(', ', 1))}"
         )
-    hop = round(step_s * front_end.sample_rate)
-    if length % hop:
-        some = ", ".join(f"{front_end.segment_s / n:g}" for n in (15, 10, 5, 3, 2))
-        raise ValueError(
-            f"a segment of {front_end.segment_s:g} s is no whole number of hops of {step_s:g} s; "
-            f"{some} s go into it"
-        )
-    return hop
+    return step
 
 
 def non_overlapping(segments: pd.DataFrame, front_end: FrontEnd) -> np.ndarray:
-    """Which of the segments of a track stand side by side, from the first one on.
+    """Select the segments of a track that follow each other without overlap.
 
     Parameters
     ----------
     segments : pd.DataFrame
-        All segments of a track, in the order of time, with ``start_s``.
+        All segments of a track in the order of time, with the column ``start_s``.
     front_end : FrontEnd
+        Settings with the length of a segment.
 
     Returns
     -------
     np.ndarray [shape=(len(segments),), dtype=bool]
+        True for the first segment and for each one a whole number of lengths later.
     """
-    step_s = segments["start_s"].diff().iloc[1:2].min()  # NaN where there is one segment
+    step_s = segments["start_s"].diff().iloc[1:2].min()  # NaN if there is one segment
     every = 1 if np.isnan(step_s) else round(front_end.segment_s / step_s)
     return np.arange(len(segments)) % every == 0
-
-
-def _cut(sound: Iterator[np.ndarray], length: int, hop: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Segments of so many samples and where they start; at last what is left, which may be empty.
-
-    A segment is to be used before the next one is asked for, which takes its place.
-    """
-    segment, held, start = np.empty(length, np.float32), 0, 0
-    for y in sound:
-        while len(y):
-            part, y = y[: length - held], y[length - held :]
-            segment[held : held + len(part)] = part
-            held += len(part)
-            if held == length:
-                yield start, segment
-                segment[: length - hop] = segment[hop:]
-                start, held = start + hop, length - hop
-    yield start, segment[:held]

@@ -1,1 +1,1 @@
-"""."""
+"""Tests of what a prediction depends on: robustness and saliency."""

@@ -1,4 +1,9 @@
-"""Changes to a recording that must not change its genre."""
+"""Transformations of a recording that do not change its genre.
+
+Each takes samples [shape=(channels, n), dtype=float32], their rate in Hz and a random generator,
+and returns the transformed samples and their rate. Samples beyond full scale are not clipped, so
+that a gain does not also distort.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +11,47 @@ import io
 from collections.abc import Callable
 from functools import partial
 
+import av
+import librosa
 import numpy as np
+import soundfile
+from scipy import fft, signal
 
 from genrecls.audio.resample import resample
 
-# What there is in MPEG-1, -2 and -2.5 audio (in Hz).
+Sound = tuple[np.ndarray, int]
+Transformation = Callable[[np.ndarray, int, np.random.Generator], Sound]
+
+# Sample rates of MPEG-1, -2 and -2.5 audio (in Hz).
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 
-def _gain(y, rate, rng, *, db):
-    """Nothing is cut off at full scale: this is to measure gain, not distortion."""
+def _gain(y: np.ndarray, rate: int, rng: np.random.Generator, *, db: float) -> Sound:
     return y * np.float32(10 ** (db / 20)), rate
 
 
-def _mono(y, rate, rng):
-    """The mean of the channels in every channel."""
+def _mono(y: np.ndarray, rate: int, rng: np.random.Generator) -> Sound:
     return np.broadcast_to(y.mean(axis=0), y.shape), rate
 
 
-def _low_pass(y, rate, rng, *, hz):
-    """Zero phase; unchanged below 0.95 ``hz``, 80 dB down from ``hz`` on."""
-    from scipy import signal
-
+def _low_pass(y: np.ndarray, rate: int, rng: np.random.Generator, *, hz: float) -> Sound:
+    """Filter with zero phase: 0 dB below 0.95 ``hz``, -80 dB from ``hz`` on."""
     if hz >= rate / 2:
         return y, rate
     taps, beta = signal.kaiserord(80.0, 0.05 * hz / (rate / 2))
-    kernel = signal.firwin(taps | 1, 0.975 * hz, window=("kaiser", beta), fs=rate)
-    kernel = kernel.astype(np.float32)[None]
-    return signal.oaconvolve(y, kernel, mode="same", axes=-1), rate
+    window = ("kaiser", beta)
+    # pyright infers a str from the default of ``window``.
+    kernel = signal.firwin(taps | 1, 0.975 * hz, window=window, fs=rate)  # pyright: ignore[reportArgumentType]
+    kernel = np.asarray(kernel, np.float32)[None]
+    return np.asarray(signal.oaconvolve(y, kernel, mode="same", axes=-1)), rate
 
 
-def _mp3(y, rate, rng, *, kbit_s):
-    """Encoded by LAME at a constant bit rate, and decoded without its delay.
+def _mp3(y: np.ndarray, rate: int, rng: np.random.Generator, *, kbit_s: int) -> Sound:
+    """Encode with LAME at a constant bit rate, and decode without the delay of the encoder.
 
-    A rate that MP3 has not is resampled to the nearest, and more than two channels are encoded
-    two by two. At 24 kHz and below, MP3 ends at 160 kbit/s.
+    A rate that MP3 does not have is resampled to the nearest. More than two channels are encoded
+    in pairs. At 24 kHz and below, the highest bit rate of MP3 is 160 kbit/s.
     """
-    import av
-    import soundfile
-
     mp3_rate = min(_MP3_RATES, key=lambda known: abs(known - rate))
     y = resample(y, rate, mp3_rate)
     decoded = np.empty_like(y)
@@ -61,48 +68,40 @@ def _mp3(y, rate, rng, *, kbit_s):
             container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
         file.seek(0)
-        # The encoder notes its delay and padding in the first frame; libsndfile goes by that.
+        # LAME stores its delay and padding in the first frame, and libsndfile removes both.
         decoded[first : first + 2] = soundfile.read(file, dtype="float32", always_2d=True)[0].T
     return decoded, mp3_rate
 
 
-def _file_rate(y, rate, rng, *, hz):
+def _file_rate(y: np.ndarray, rate: int, rng: np.random.Generator, *, hz: int) -> Sound:
     return resample(y, rate, hz), hz
 
 
-def _noise(y, rate, rng, *, snr_db):
-    """White and Gaussian, the same in all channels, relative to the power of the excerpt."""
+def _noise(y: np.ndarray, rate: int, rng: np.random.Generator, *, snr_db: float) -> Sound:
+    """Add white noise, the same in all channels, relative to the power of the excerpt."""
     power = np.mean(y**2, dtype=np.float64) / 10 ** (snr_db / 10)
     noise = rng.standard_normal(y.shape[-1], dtype=np.float32)
     return y + np.float32(np.sqrt(power)) * noise, rate
 
 
-def _tempo(y, rate, rng, *, factor):
-    import librosa
-
+def _tempo(y: np.ndarray, rate: int, rng: np.random.Generator, *, factor: float) -> Sound:
     return librosa.effects.time_stretch(y, rate=factor), rate
 
 
-def _pitch(y, rate, rng, *, semitones):
-    import librosa
-
+def _pitch(y: np.ndarray, rate: int, rng: np.random.Generator, *, semitones: int) -> Sound:
     return librosa.effects.pitch_shift(y, sr=rate, n_steps=semitones), rate
 
 
-def _tilt(y, rate, rng, *, db_per_octave):
-    """Straight over the octaves, 0 dB at 1 kHz, constant below 62.5 Hz and above 16 kHz."""
-    from scipy import fft
-
+def _tilt(y: np.ndarray, rate: int, rng: np.random.Generator, *, db_per_octave: float) -> Sound:
+    """Tilt the spectrum around 1 kHz; the gain is constant below 62.5 Hz and above 16 kHz."""
     hz = np.clip(fft.rfftfreq(y.shape[-1], 1 / rate), 62.5, 16000.0)
     gain = 10 ** (db_per_octave * np.log2(hz / 1000.0) / 20)
-    return fft.irfft(fft.rfft(y) * gain.astype(np.float32), y.shape[-1]), rate
+    spectrum = np.asarray(fft.rfft(y)) * gain.astype(np.float32)
+    return np.asarray(fft.irfft(spectrum, y.shape[-1])), rate
 
 
-#: What must not matter. Each takes samples [shape=(channels, n), dtype=float32], their rate in
-#: Hz and a generator, and returns changed samples and their rate.
-TRANSFORMATIONS: dict[
-    str, Callable[[np.ndarray, int, np.random.Generator], tuple[np.ndarray, int]]
-] = {
+#: Name and function of every transformation.
+TRANSFORMATIONS: dict[str, Transformation] = {
     "gain −6 dB": partial(_gain, db=-6.0),
     "gain +6 dB": partial(_gain, db=6.0),
     "mono": _mono,

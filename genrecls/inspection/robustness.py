@@ -1,16 +1,20 @@
-"""Change what must not matter, and count how many predictions flip.
+"""Transform the test tracks in ways that do not change their genre, and compare the predictions.
 
-A *horse* is a system that is right for the wrong reason, as Clever Hans was: it hears not the
-music but something that happens to go along with the genre (B. L. Sturm, "A simple method to
-determine if a music information retrieval system is a 'horse'", IEEE Transactions on Multimedia
-16(6), 2014). Nobody calls a rap track classical after turning it up; a model that does has
-learned loudness.
+A *horse* is a system that is right for a wrong reason, like the horse Clever Hans, which watched
+its questioner instead of counting. Such a model uses something that happens to go along with the
+genre, such as loudness; its predictions then flip if the loudness changes.
+
+References
+----------
+Sturm, "A simple method to determine if a music information retrieval system is a 'horse'", IEEE
+Transactions on Multimedia 16(6), 2014, DOI 10.1109/TMM.2014.2330697.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Hashable, Sequence
 from os import PathLike
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,24 +27,24 @@ from genrecls.classifier import GenreClassifier
 from genrecls.config import PRESETS, FrontEnd
 from genrecls.corpus.tracks import Corpus
 from genrecls.errors import ModelError
-from genrecls.evaluation.robustness import ROBUSTNESS_FILE, _settings_of
+from genrecls.evaluation.robustness import ROBUSTNESS_FILE, read_robustness
 from genrecls.features.extraction import DTYPE
 from genrecls.features.image import to_image
 from genrecls.features.spectrogram import mel_spectrogram
-from genrecls.inspection.perturbations import TRANSFORMATIONS
+from genrecls.inspection.perturbations import TRANSFORMATIONS, Transformation
 
-# Sound on either side of a segment, relative to its length: a tempo 6 % higher takes 3 % on each,
-# and what a filter or encoder does at the ends falls outside of the segment.
+# Sound before and after a segment, relative to its length. A tempo 6 % higher uses 3 % on each
+# side, and the ends of a filter or encoder fall outside the segment.
 _MARGIN = 0.05
 
-_MAX_PENDING = 64  # tracks that may wait for the models
+_MAX_PENDING = 64  # tracks that wait for the models
 
-# The images before and after cannot be compared frame by frame.
+# The frames before and after these cannot be compared.
 _SHIFTS_TIME = ("tempo −6 %", "tempo +6 %")
 
 
 def measure_robustness(
-    runs: Sequence[GenreClassifier],
+    classifiers: Sequence[GenreClassifier],
     corpus: Corpus,
     *,
     n_tracks: int | None = None,
@@ -49,152 +53,157 @@ def measure_robustness(
     jobs: int | None = None,
     progress: bool = True,
 ) -> None:
-    """Transform the test tracks, ask the runs again, and save what they say.
+    """Predict the test tracks before and after every transformation.
 
-    Of each test track of a run the middle segments are taken, with a margin (mirrored sound where
-    the track has no more), at the rate and with the channels of the file. They go through the
-    front end and the model as they are, and after each of :data:`TRANSFORMATIONS`. A prediction is
-    of these segments, not of the whole track. After a transformation nothing is cut off at full
-    scale, so that a change of gain is no distortion.
-
-    Each run gets a table ``robustness.parquet`` in its folder, see :func:`read_robustness`. A run that
-    has one of the same model, settings and transformations is not asked again.
+    The middle segments of a track are cut at the rate and with the channels of the file, with a
+    margin (mirrored at the ends of the track), transformed, and predicted together. The table of a
+    classifier is saved in its folder; :func:`~genrecls.evaluation.robustness.read_robustness` reads
+    it. A classifier that has been tested with the same settings is left out.
 
     Parameters
     ----------
-    runs : sequence of GenreClassifier
-        Runs of the corpus. What several of them need is computed once.
+    classifiers : sequence of GenreClassifier
+        Models of the corpus. Log-mels that several of them need are computed once.
     corpus : Corpus
+        Corpus with the test tracks.
     n_tracks : int > 0, optional
-        At most so many test tracks a genre, chosen at random; by default all.
+        Largest number of test tracks per genre, chosen at random; by default all.
     n_segments : int > 0
-        At most so many segments a track.
+        Largest number of segments per track.
     random_seed : int >= 0
-        Of the choice of tracks and of the noise.
+        Seed of the choice of tracks and of the noise.
     jobs : int > 0, optional
-        Processes, of up to 1 GB each; by default one per core, 8 at most.
+        Number of processes, of up to 1 GB each; by default one per core, at most 8.
     progress : bool
         Show a progress bar.
 
     Raises
     ------
     ModelError
-        If a test track of a run is not in the corpus (any more).
+        If a test track is no longer in the corpus.
     AudioError
-        If it cannot be decoded (any more).
+        If a test track can no longer be decoded.
     """
-    settings = {"n_tracks": n_tracks, "n_segments": n_segments, "random_seed": random_seed,
-                "transformations": list(TRANSFORMATIONS)}  # fmt: skip
-    todo = [run for run in runs if _settings_of(run) != settings | {"uid": run.card["uid"]}]
-    tests = [_test_tracks(run, n_tracks, n_segments, random_seed) for run in todo]
+    settings: dict[Hashable | None, Any] = {
+        "n_tracks": n_tracks,
+        "n_segments": n_segments,
+        "random_seed": random_seed,
+        "transformations": list(TRANSFORMATIONS),
+    }
+    todo = [c for c in classifiers if not _is_measured(c, settings)]
+    tests = [_test_tracks(c, n_tracks, n_segments, random_seed) for c in todo]
     paths = dict(zip(corpus.tracks["sha256"], corpus.tracks["path"], strict=True))
     wanted: dict[str, dict[FrontEnd, list[int]]] = {}
-    for run, test in zip(todo, tests, strict=True):
-        for track in test.itertuples():
-            if track.sha256 not in paths:
+    for classifier, test in zip(todo, tests, strict=True):
+        for track in test:
+            if track["sha256"] not in paths:
                 raise ModelError(
-                    f"the test track {track.path!r} of {str(run.folder)!r} is not in the corpus "
-                    f"{corpus.name!r}, or is another file; train again with 'genrecls train'"
+                    f"the test track {track['path']!r} of {str(classifier.folder)!r} is not in the "
+                    f"corpus {corpus.name!r}, or has changed; train again with 'genrecls train'"
                 )
-            wanted.setdefault(track.sha256, {})[run.front_end] = track.segments
-    # The processes are given the transformations, since they know of none added meanwhile.
-    given = list(TRANSFORMATIONS.values()), random_seed
-    calls = [
-        (corpus.file(paths[sha256]), sha256, segments, *given)
-        for sha256, segments in wanted.items()
-    ]
-    rows: list[list[dict]] = [[] for _ in todo]
-    done = map_parallel(
-        _track_log_mels,
+            wanted.setdefault(track["sha256"], {})[classifier.front_end] = track["segments"]
+    # A new process would not know transformations that were added to the table meanwhile.
+    options = list(TRANSFORMATIONS.values()), random_seed
+    calls = [(corpus.file(paths[key]), key, numbers, *options) for key, numbers in wanted.items()]
+    results = map_parallel(
+        _compute_log_mels,
         calls,
         jobs=jobs,
         desc="robustness",
         progress=progress,
         max_pending=_MAX_PENDING,
     )
-    for sha256, log_mels in done:
-        for run, test, table in zip(todo, tests, rows, strict=True):
-            for track in test[test["sha256"] == sha256].itertuples():
-                if run.front_end in log_mels:
-                    table += _answers(run, track, log_mels[run.front_end])
-    for run, table in zip(todo, rows, strict=True):
+    rows: list[list[dict[str, Any]]] = [[] for _ in todo]
+    for sha256, log_mels in zip(wanted, results, strict=True):
+        for classifier, test, table in zip(todo, tests, rows, strict=True):
+            for track in test:
+                if track["sha256"] == sha256:
+                    table += _predict_track(classifier, track, log_mels[classifier.front_end])
+    for classifier, table in zip(todo, rows, strict=True):
         saved = pd.DataFrame(table).sort_values("path", kind="stable", ignore_index=True)
-        saved.attrs = settings | {"uid": run.card["uid"]}
-        write_atomically(run.folder / ROBUSTNESS_FILE, saved.to_parquet)
+        saved.attrs = settings | {"uid": classifier.card["uid"]}
+        write_atomically(classifier.folder / ROBUSTNESS_FILE, saved.to_parquet)
+
+
+def _is_measured(classifier: GenreClassifier, settings: dict[Hashable | None, Any]) -> bool:
+    try:
+        return settings.items() <= read_robustness(classifier).attrs.items()
+    except ModelError:
+        return False
 
 
 def perturbed_images(
     path: str | PathLike, transformation: str, *, segment: int = 1
 ) -> dict[str, dict[str, np.ndarray]]:
-    """A segment before and after a transformation, as each preset draws it.
+    """Compute the images of a segment before and after a transformation.
+
+    Parameters
+    ----------
+    path : path-like
+        Sound file.
+    transformation : str
+        One of the keys of :data:`~genrecls.inspection.perturbations.TRANSFORMATIONS`.
+    segment : int > 0
+        Number of the segment, from 1.
 
     Returns
     -------
     dict of str to dict of str to np.ndarray [shape=(n_mels, frames, 3)], in [0, 1]
-        Keys: the preset; then ``'as it is'`` and the name of the transformation.
+        Images by preset, and by ``'as it is'`` and the name of the transformation.
     """
     presets = {name: FrontEnd.preset(name) for name in PRESETS}
-    wanted = {front_end: [segment] for front_end in presets.values()}
-    _, log_mels = _track_log_mels(path, "0" * 8, wanted, [TRANSFORMATIONS[transformation]], 0)
+    numbers = {front_end: [segment] for front_end in presets.values()}
+    log_mels = _compute_log_mels(path, "0" * 8, numbers, [TRANSFORMATIONS[transformation]], 0)
     return {
         name: {
-            what: to_image(log_mels[front_end][i, 0], front_end)
-            for i, what in enumerate(("as it is", transformation))
+            state: to_image(log_mels[front_end][i, 0], front_end)
+            for i, state in enumerate(("as it is", transformation))
         }
         for name, front_end in presets.items()
     }
 
 
 def _test_tracks(
-    run: GenreClassifier, n_tracks: int | None, n_segments: int, random_seed: int
-) -> pd.DataFrame:
-    """The test tracks of a run, and the numbers of their middle ``segments``.
-
-    They are the same for all runs of one split and front end.
-    """
-    test = run.segments.query("split == 'test'").sort_values(["track_id", "segment"])
+    classifier: GenreClassifier, n_tracks: int | None, n_segments: int, random_seed: int
+) -> list[dict[Any, Any]]:
+    """Choose the test tracks, the same for all models of a split, and their ``segments``."""
+    test = classifier.segments.query("split == 'test'").sort_values(["track_id", "segment"])
     middle = {}
     for track_id, numbers in test.groupby("track_id")["segment"]:
         first = max(len(numbers) - n_segments, 0) // 2
         middle[track_id] = numbers.tolist()[first : first + n_segments]
     chosen = test.drop_duplicates("track_id").sample(frac=1, random_state=random_seed)
     chosen["segments"] = chosen["track_id"].map(middle)
-    return chosen if n_tracks is None else chosen.groupby("genre").head(n_tracks)
+    return chosen.groupby("genre").head(n_tracks or len(chosen)).to_dict("records")
 
 
-def _track_log_mels(
+def _compute_log_mels(
     path: str | PathLike,
     sha256: str,
-    wanted: dict[FrontEnd, list[int]],
-    transformations: Sequence[Callable],
+    numbers: dict[FrontEnd, list[int]],
+    transformations: Sequence[Transformation],
     random_seed: int,
-) -> tuple[str, dict[FrontEnd, np.ndarray]]:
-    """Log-mels of segments of a track, given their numbers for each front end.
-
-    Returns
-    -------
-    sha256 : str
-    log_mels : dict of FrontEnd to np.ndarray [shape=(1 + transformations, segments, n_mels, frames)]
-        The untouched ones first.
-    """
+) -> dict[FrontEnd, np.ndarray]:
+    """Return log-mels [shape=(1 + transformations, segments, n_mels, frames)], untouched first."""
     decoded = decode(path)
-    # As the loader does it.
+    # Samples of a corpus are clipped when they are read.
     y, rate = np.clip(decoded.samples, -1.0, 1.0), decoded.sample_rate
-    found: dict[tuple, list] = {(f, n): [] for f, numbers in wanted.items() for n in numbers}
-    for segment_s, segment in sorted({(front_end.segment_s, n) for front_end, n in found}):
-        excerpt = _excerpt(y, round(segment_s * rate), segment)
-        for change in (None, *transformations):
-            # The same noise whatever its level and the order of the tracks.
-            rng = np.random.default_rng((random_seed, int(sha256[:8], 16), segment))
-            changed, new_rate = change(excerpt, rate, rng) if change else (excerpt, rate)
-            for (front_end, n), log_mels in found.items():
-                if (front_end.segment_s, n) == (segment_s, segment):
-                    log_mels.append(_log_mel(changed, new_rate, front_end))
-    return sha256, {f: np.stack([found[f, n] for n in wanted[f]], axis=1) for f in wanted}
+    log_mels: dict[FrontEnd, list[list[np.ndarray]]] = {front_end: [] for front_end in numbers}
+    for segment_s, number in sorted({(f.segment_s, n) for f in numbers for n in numbers[f]}):
+        users = [f for f in numbers if f.segment_s == segment_s and number in numbers[f]]
+        excerpt = _excerpt(y, round(segment_s * rate), number)
+        sounds = [(excerpt, rate)]
+        for transform in transformations:
+            # The noise depends neither on its level nor on the order of the tracks.
+            rng = np.random.default_rng((random_seed, int(sha256[:8], 16), number))
+            sounds.append(transform(excerpt, rate, rng))
+        for front_end in users:
+            log_mels[front_end].append([_log_mel(*sound, front_end) for sound in sounds])
+    return {front_end: np.stack(parts, axis=1) for front_end, parts in log_mels.items()}
 
 
 def _excerpt(y: np.ndarray, length: int, segment: int) -> np.ndarray:
-    """A segment (numbers start at 1) with a margin on either side."""
+    """Cut a segment (numbers start at 1) with a margin on either side."""
     start, margin = (segment - 1) * length, round(_MARGIN * length)
     inside = y[:, max(start - margin, 0) : start + length + margin]
     before = max(margin - start, 0)
@@ -203,7 +212,7 @@ def _excerpt(y: np.ndarray, length: int, segment: int) -> np.ndarray:
 
 
 def _log_mel(y: np.ndarray, rate: int, front_end: FrontEnd) -> np.ndarray:
-    """Log-mel of the segment in the middle, as :func:`genrecls.features.extraction.track_log_mels`."""
+    """Compute the log-mel of the segment in the middle, as for training."""
     y = y.mean(axis=0) if front_end.channel == "mix" else y[0]
     if rate != front_end.sample_rate:
         y = resample(y, rate, front_end.sample_rate)
@@ -211,21 +220,29 @@ def _log_mel(y: np.ndarray, rate: int, front_end: FrontEnd) -> np.ndarray:
     return mel_spectrogram(y[start:][: front_end.segment_samples], front_end).astype(DTYPE)
 
 
-def _answers(run: GenreClassifier, track, log_mels: np.ndarray) -> list[dict]:
-    """One row a transformation of one track."""
-    changes, segments, *shape = log_mels.shape
-    probabilities = run.predict_log_mels(log_mels.reshape(-1, *shape))
-    probabilities = probabilities.reshape(changes, segments, -1).mean(axis=1)
-    before, *by_track = probabilities.argmax(axis=1)
-    levels = np.clip(log_mels.astype(np.float32), *run.front_end.image_db)
+def _predict_track(
+    classifier: GenreClassifier, track: dict[Any, Any], log_mels: np.ndarray
+) -> list[dict[str, Any]]:
+    """Return one row per transformation of a track."""
+    states, segments, *shape = log_mels.shape
+    probabilities = classifier.predict_log_mels(log_mels.reshape(-1, *shape))
+    probabilities = probabilities.reshape(states, segments, -1).mean(axis=1)
+    before, *predicted = probabilities.argmax(axis=1)
+    levels = np.clip(log_mels.astype(np.float32), *classifier.front_end.image_db)
     rows = []
-    for i, (name, after) in enumerate(zip(TRANSFORMATIONS, by_track, strict=True), start=1):
+    for i, (name, after) in enumerate(zip(TRANSFORMATIONS, predicted, strict=True), start=1):
         change = np.nan if name in _SHIFTS_TIME else np.abs(levels[i] - levels[0]).mean()
         rows.append(
-            {column: getattr(track, column) for column in ("track_id", "path", "genre", "group")}
-            | {"transformation": name, "before": run.genres[before], "after": run.genres[after]}
-            | {"flipped": bool(after != before), "prob_before": float(probabilities[0, before])}
-            | {"prob_after": float(probabilities[i, before])}
-            | {"image_change_db": float(change), "segments": segments}
+            {column: track[column] for column in ("track_id", "path", "genre", "group")}
+            | {
+                "transformation": name,
+                "before": classifier.genres[before],
+                "after": classifier.genres[after],
+                "flipped": bool(after != before),
+                "prob_before": float(probabilities[0, before]),
+                "prob_after": float(probabilities[i, before]),
+                "image_change_db": float(change),
+                "segments": segments,
+            }
         )
     return rows

@@ -1,9 +1,14 @@
-"""What nets with a pretrained backbone have in common: the head, the cut, batch-norm statistics."""
+"""Parts that all models with a pretrained backbone share.
+
+A backbone is the part of such a model that turns an image into a map of features. The head turns
+this map into probabilities.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,20 +20,29 @@ layers = keras.layers
 HEADS = ("flatten", "pool")
 
 
-def add_head(x, n_classes: int, head: str):
-    """Put a head on the map that a backbone ends in.
+def add_head(x: Any, n_classes: int, head: str) -> Any:
+    """Add a head to the last map of a backbone.
 
     Parameters
     ----------
     x : keras.KerasTensor [shape=(batch, height, width, channels)]
+        Last map of the backbone.
     n_classes : int >= 2
+        Number of genres.
     head : {'flatten', 'pool'}
-        The original's, ``flatten, dense`` (32 units), ``genre``; or ``pool, dropout, genre``,
-        which has channels x n_classes weights and no place to learn images by heart in.
+        ``'flatten'`` is the original's head: layers ``flatten, dense`` (32 units), ``genre``.
+        ``'pool'`` has layers ``pool, dropout, genre`` with only channels x n_classes weights,
+        which are too few to memorise the training images.
 
     Returns
     -------
-    keras.KerasTensor [shape=(batch, n_classes)], probabilities
+    keras.KerasTensor [shape=(batch, n_classes)]
+        Probabilities.
+
+    Raises
+    ------
+    ValueError
+        If there is no such head.
     """
     if head == "flatten":
         x = layers.Flatten(name="flatten")(x)
@@ -37,88 +51,108 @@ def add_head(x, n_classes: int, head: str):
         x = layers.GlobalAveragePooling2D(name="pool")(x)
         x = layers.Dropout(0.2, name="dropout")(x)
     else:
-        raise ValueError(f"head is one of {HEADS}, not {head!r}")
+        raise ValueError(f"head must be one of {HEADS}, not {head!r}")
     return layers.Dense(n_classes, activation="softmax", name="genre")(x)
 
 
-def load_backbone_weights(backbone: keras.Model, file: Path) -> None:
-    """Give a backbone the weights of a Keras weights file.
-
-    Raises
-    ------
-    WeightsError
-        If they are those of another net, or no weights at all.
-    """
+def _load_weights(backbone: keras.Model, file: Path) -> None:
+    """Load a Keras weights file, or raise a WeightsError if it belongs to another model."""
     try:
         backbone.load_weights(str(file))
     except (ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise WeightsError(
-            f"{str(file)!r} has no weights of {backbone.name!r}: {reason}"
+            f"{str(file)!r} does not have the weights of {backbone.name!r}: {reason}"
         ) from error
 
 
 def split_at(model: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
-    """A model as two that share its layers: up to the output of a layer, and what comes after it.
+    """Split a model at a layer into two models that share its weights.
 
-    What is frozen never changes its mind about a segment: it is computed once, and only what comes
-    after it is trained on the result.
+    The outputs of frozen lower blocks never change. They can be computed once, and only the upper
+    blocks are then trained on them.
 
     Parameters
     ----------
     model : keras.Model
-        Functional.
+        Functional model.
     layer : str
-        Name of the layer whose output is the cut; see :func:`backbone_end`.
+        Name of the last layer of the lower part; see :func:`backbone_end`.
+
+    Returns
+    -------
+    below, above : keras.Model
+        From the input to the output of the layer, and from there to the output of the model.
 
     Raises
     ------
     ValueError
-        If there is no such layer, or if other layers pass the cut by.
+        If there is no such layer, or a connection bypasses it.
     """
     if layer not in (names := [x.name for x in model.layers]):
-        raise ValueError(f"{model.name!r} has no layer {layer!r}; it ends in {names[-10:]}")
-    cut = model.get_layer(layer).output
+        raise ValueError(f"{model.name!r} has no layer {layer!r}; its last layers: {names[-10:]}")
+    border = model.get_layer(layer).output
     try:
-        above = keras.Model(cut, model.output, name="above")
+        above = keras.Model(border, model.output, name="above")
     except ValueError as error:
         raise ValueError(
-            f"{model.name!r} cannot be cut after {layer!r}: other layers pass it by"
+            f"{model.name!r} cannot be split after {layer!r}, because a connection bypasses this "
+            "layer; choose a layer that every path passes through"
         ) from error
-    return keras.Model(model.input, cut, name="below"), above
+    return keras.Model(model.input, border, name="below"), above
 
 
 def backbone_end(model: keras.Model) -> str:
-    """Name of the layer whose output the head of a model takes."""
+    """Return the name of the last layer of the backbone.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Model with one of the :data:`HEADS`.
+    """
     names = [layer.name for layer in model.layers]
     return names[next(i for i, name in enumerate(names) if name in HEADS) - 1]
 
 
 def unfreeze(model: keras.Model) -> None:
-    """Let all layers learn but batch norm: a few small batches know less than what it has seen.
+    """Make all layers trainable except batch normalization.
 
-    Layer by layer, since under TensorFlow a model that is trainable already passes nothing on.
+    The statistics from pretraining are better than those from a few small batches.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Model that is changed in place.
     """
+    # Each layer is set by itself: with TensorFlow, a model that is already trainable does not pass
+    # the setting on to its layers.
     for layer in model.layers:
         layer.trainable = not isinstance(layer, layers.BatchNormalization)
 
 
 def calibrate_batch_norm(model: keras.Model, batches: Iterable[np.ndarray]) -> None:
-    """Set the batch-norm statistics of random weights to their mean over some data.
+    """Set the statistics of batch normalization to their mean over some data.
 
-    Fresh layers claim that their inputs have mean 0 and variance 1. In a deep net with random
-    weights this is far off, and hardly anything of the image comes out at the other end.
+    New batch-norm layers assume inputs with mean 0 and variance 1. In a deep model with random
+    weights this is far from true, and its outputs then hardly depend on the image.
 
     Parameters
     ----------
     model : keras.Model
+        Model that is changed in place.
     batches : iterable of np.ndarray [shape=(batch, *input_shape)]
+        Inputs of the model.
+
+    References
+    ----------
+    Ioffe, S., and Szegedy, C. (2015): Batch normalization: accelerating deep network training by
+    reducing internal covariate shift. ICML. https://doi.org/10.48550/arXiv.1502.03167
     """
     norms = [x for x in model.layers if isinstance(x, layers.BatchNormalization)]
     before = [norm.momentum for norm in norms]
     for n, batch in enumerate(batches):
         for norm in norms:
-            norm.momentum = n / (n + 1)  # a running mean over all batches
+            norm.momentum = n / (n + 1)  # This makes a running mean over all batches.
         model(batch, training=True)
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum

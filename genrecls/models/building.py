@@ -1,35 +1,133 @@
-"""Models by name, from log-mels to probabilities."""
+"""Models by name or by the user's own builder, from log-mels to probabilities."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
-from genrecls.config import BACKBONES, FrontEnd, Recipe
-from genrecls.models import BUILDERS, Image
+from genrecls._utils.backend import keras
+from genrecls.config import BACKBONES, FrontEnd, Recipe, hash_json
+from genrecls.models.checks import find_unsafe
+from genrecls.models.cnn import build_cnn
+from genrecls.models.compact_cnn import build_compact_cnn
+from genrecls.models.efficientnet_lite0 import build_efficientnet_lite0
+from genrecls.models.image import Image, image_input
+from genrecls.models.inception_resnet_v2 import build_inception_resnet_v2
+
+#: Builder for every model name that a recipe can have.
+BUILDERS: dict[str, Callable[..., keras.Model]] = {
+    "cnn": build_cnn,
+    "compact_cnn": build_compact_cnn,
+    "inception_resnet_v2": build_inception_resnet_v2,
+    "efficientnet_lite0": build_efficientnet_lite0,
+}
 
 
 def build_model(
     recipe: Recipe, front_end: FrontEnd, n_genres: int, builder: Callable | None = None
-):
+) -> keras.Model:
     """Build the untrained model of a recipe.
 
     Parameters
     ----------
     recipe : Recipe
+        Its model, weights, head and input range are used.
     front_end : FrontEnd
+        Front end of the log-mels.
     n_genres : int >= 2
+        Number of genres.
     builder : callable, optional
-        The user's own builder, ``(input_shape, n_classes) -> keras.Model``.
+        The user's own builder ``(input_shape, n_classes) -> keras.Model``. It gets the shape of
+        an image, (n_mels, frames, 3), and must end in ``n_classes`` softmax probabilities.
 
     Returns
     -------
     keras.Model
         Log-mels [shape=(batch, n_mels, frames, 1)] in dB to probabilities.
+
+    Raises
+    ------
+    ValueError
+        If the model has no builder, or the user's builder returns an unsuitable model.
+    WeightsError
+        If the weights of the recipe are not available.
     """
+    image = Image.from_front_end(front_end, recipe.input_range)
+    if builder is not None:
+        return _build_own(builder, recipe.model, front_end, n_genres, image)
+    if recipe.model not in BUILDERS:
+        raise ValueError(
+            f"there is no model {recipe.model!r}; choose one of {', '.join(BUILDERS)}, or pass "
+            "your own builder (input_shape, n_classes) -> keras.Model"
+        )
     options = {"weights": recipe.weights, "head": recipe.head}
     return BUILDERS[recipe.model](
         (*front_end.shape, 1),
         n_genres,
-        image=Image.of(front_end, recipe.input_range),
+        image=image,
         **(options if recipe.model in BACKBONES else {}),
     )
+
+
+def builder_uid(builder: Callable, front_end: FrontEnd, n_genres: int) -> str:
+    """Return a hash of the model that a user's builder makes.
+
+    Parameters
+    ----------
+    builder : callable
+        The user's own builder; see :func:`build_model`.
+    front_end : FrontEnd
+        Front end of the log-mels.
+    n_genres : int >= 2
+        Number of genres.
+    """
+    image = Image.from_front_end(front_end)
+    model = _build_own(builder, "own", front_end, n_genres, image)
+    config = model.to_json()
+    for i, operation in enumerate(model.operations):
+        # Keras numbers the layers of a process, so that the same model has other names each time.
+        config = config.replace(f'"{operation.name}"', f'"operation {i}"')
+    return hash_json(config)[:16]
+
+
+def _build_own(
+    builder: Callable, name: str, front_end: FrontEnd, n_genres: int, image: Image
+) -> keras.Model:
+    """Build the user's model behind our image layer, as one graph without nested models."""
+    own = builder((*front_end.shape, 3), n_genres)
+    if not isinstance(own, keras.Model):
+        raise ValueError(f"the builder of {name!r} must return a keras.Model, not {type(own)}")
+    inputs, images = image_input((*front_end.shape, 1), image)
+    # `call` connects the layers themselves with the image; `own(images)` would nest the model.
+    connected = keras.Model(inputs, own.call(images), name=name)
+    if fault := _find_fault(connected, n_genres):
+        raise ValueError(f"the model of the builder {name!r} {fault}")
+    # These layers also belong to the graph of the builder, so that `layer.output` could mean
+    # either graph. Copies belong to this graph alone.
+    model = keras.Model.from_config(connected.get_config())
+    model.set_weights(connected.get_weights())
+    return model
+
+
+def _find_fault(model: keras.Model, n_genres: int) -> str | None:
+    if model.output_shape != (None, n_genres):
+        return (
+            f"has the output shape {model.output_shape}, not {(None, n_genres)}; end it with "
+            "keras.layers.Dense(n_classes, activation='softmax')"
+        )
+    last = model.layers[-1]
+    softmax = getattr(last, "activation", None) is keras.activations.softmax
+    if not softmax and not isinstance(last, keras.layers.Softmax):
+        return (
+            f"ends in {type(last).__name__} {last.name!r}, which does not return probabilities; "
+            "end it with keras.layers.Dense(n_classes, activation='softmax')"
+        )
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            return (
+                f"holds the model {layer.name!r} as one layer; add the layers of this model one "
+                "by one, or build it with input_tensor= if it is from keras.applications"
+            )
+    if unsafe := find_unsafe(json.loads(model.to_json())):
+        return f"holds {unsafe!r}, which could not be loaded again; use standard layers of Keras"
+    return None

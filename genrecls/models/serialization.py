@@ -1,110 +1,54 @@
-"""The file of a trained model: whole, and of nothing but what genrecls builds; and as ONNX."""
+"""Model files: loaded with Keras, or exported as ONNX for programs without Keras."""
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import warnings
-import zipfile
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+import genrecls.models.image  # noqa: F401  registers the Image layer
+from genrecls._utils.backend import keras
 from genrecls.config import FrontEnd
 from genrecls.errors import ModelError
+from genrecls.models.checks import check_model_file
 
-#: How far the probabilities of an exported model may be from those of the model itself.
+#: Largest accepted difference between the probabilities of a model and of its export.
 EXPORT_TOLERANCE = 1e-4
 
-# What the nets of `genrecls.models` are made of. Keras would build other things as well, some of
-# which run what stands in the file.
-_MODULES = frozenset(
-    "keras keras.layers keras.initializers keras.optimizers keras.src.models.functional "
-    "keras.src.applications.inception_resnet_v2 genrecls.models.image".split()
-)
-_CLASSES = frozenset(
-    "Activation Adam Add AveragePooling2D BatchNormalization Concatenate Conv2D CustomScaleLayer "
-    "DTypePolicy Dense DepthwiseConv2D Dropout Flatten Functional GlobalAveragePooling2D "
-    "GlorotUniform InputLayer MaxPooling2D Ones Image ReLU SGD TruncatedNormal VarianceScaling "
-    "Zeros".split()
-)
-_TENSOR = "__keras_tensor__"
-_PARTS = frozenset({"metadata.json", "config.json", "model.weights.h5"})
 
-
-def check_model_file(file: Path) -> None:
-    """Refuse a model file that is damaged or holds something that genrecls does not build.
-
-    Nothing of it is executed; neither TensorFlow nor Keras is needed.
+def load_model(file: Path, front_end: FrontEnd, n_genres: int) -> keras.Model:
+    """Check and load a model file.
 
     Parameters
     ----------
     file : Path
-        A ``.keras`` file.
+        A ``.keras`` file; see :func:`genrecls.models.check_model_file`.
+    front_end : FrontEnd
+        Front end whose log-mels the model must take.
+    n_genres : int >= 2
+        Number of probabilities that it must return.
 
     Raises
     ------
     ModelError
-        If it is missing, is no whole zip archive of a Keras model, or describes a layer or an
-        object that is none of those in the nets of :mod:`genrecls.models`.
+        If the file is refused, Keras cannot read it, or the model has other inputs or outputs.
     """
+    check_model_file(file)
     try:
-        with zipfile.ZipFile(file) as archive:
-            damaged = archive.testzip()
-            names = set(archive.namelist())
-            config = json.loads(archive.read("config.json")) if "config.json" in names else None
-    except FileNotFoundError as error:
-        raise ModelError(f"{str(file)!r} is missing; train the model again") from error
-    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ModelError(f"{str(file)!r} is damaged ({error}); copy it again") from error
-    if damaged:
-        raise ModelError(f"{str(file)!r} is damaged (in {damaged}); copy it again")
-    if names != _PARTS:
-        raise ModelError(f"{str(file)!r} is no model of genrecls: it holds {sorted(names)}")
-    for module, name in _objects(config):
-        if name not in _CLASSES or module not in _MODULES:
-            raise ModelError(
-                f"{str(file)!r} is refused: it holds {f'{module}.{name}'!r}, of which no net of "
-                f"genrecls is made"
-            )
-
-
-def _objects(config) -> Iterator[tuple[str | None, str]]:
-    """Module and class of everything that Keras would make of a configuration."""
-    if isinstance(config, dict):
-        if "class_name" in config and config["class_name"] != _TENSOR:
-            yield str(config.get("module")), str(config["class_name"])
-        config = list(config.values())
-    if isinstance(config, list):
-        for part in config:
-            yield from _objects(part)
-
-
-def load_model(file: Path, front_end: FrontEnd, n_genres: int):
-    """The Keras model of a checked file.
-
-    Raises
-    ------
-    ModelError
-        If Keras cannot make it, or it does not take what the front end gives.
-    """
-    from genrecls import models  # noqa: F401  registers the Image layer
-    from genrecls._utils.backend import keras
-
-    try:
-        model = keras.saving.load_model(file, safe_mode=True, compile=False)
-    except Exception as error:  # there is no end of what damaged values make Keras raise
+        model: Any = keras.saving.load_model(file, safe_mode=True, compile=False)
+    except Exception as error:  # Damaged values make Keras raise errors of any type.
         raise ModelError(f"{str(file)!r} cannot be read: {_first_line(error)}") from error
-    takes, gives = model.input_shape[1:], model.output_shape[1:]
-    wanted = (*front_end.shape, 1)
-    fits = len(takes) == 3 and all(n in (None, w) for n, w in zip(takes, wanted, strict=True))
-    if not fits or gives != (n_genres,):
+    inputs, outputs = model.input_shape[1:], model.output_shape[1:]
+    expected = (*front_end.shape, 1)
+    fits = len(inputs) == 3 and all(n in (None, e) for n, e in zip(inputs, expected, strict=True))
+    if not fits or outputs != (n_genres,):
         raise ModelError(
-            f"{str(file)!r} is not the model of its card: it makes {gives} of {takes}, not "
-            f"{(n_genres,)} of {wanted}"
+            f"{str(file)!r} is not the model of its card: it turns {inputs} into {outputs}, not "
+            f"{expected} into {(n_genres,)}"
         )
     return model
 
@@ -113,58 +57,59 @@ def _first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), repr(error))
 
 
-def export_onnx(model, file: Path, front_end: FrontEnd, properties: dict[str, str]) -> float:
-    """Write a model as ONNX, once ONNX Runtime has given the same answers.
+def export_onnx(
+    model: keras.Model, file: Path, front_end: FrontEnd, properties: dict[str, str]
+) -> float:
+    """Export a model as ONNX and compare its probabilities with the original.
 
     Parameters
     ----------
     model : keras.Model
+        Takes log-mels [shape=(batch, n_mels, frames, 1)] in dB.
     file : Path
+        File to write.
     front_end : FrontEnd
-        What the model takes.
+        Front end of the log-mels.
     properties : dict of str to str
-        Kept in the file as its metadata.
+        Metadata to store in the file.
 
     Returns
     -------
     float
-        Largest difference of a probability, of random segments.
+        Largest difference of a probability, for random segments.
 
     Raises
     ------
     ModelError
-        If the answers differ by more than :data:`EXPORT_TOLERANCE`; nothing is written then.
+        If the difference is above :data:`EXPORT_TOLERANCE`; then no file is written.
     ImportError
         If the extra ``onnx`` is not installed.
     """
-    from genrecls._utils.backend import keras
-
     try:
         import onnx
         import onnxruntime
     except ImportError as error:
-        raise ImportError(
-            f'{error}; ONNX is an extra of genrecls: pip install ".[onnx]"'
-        ) from error
-    takes = keras.InputSpec(shape=(None, *front_end.shape, 1), dtype="float32", name="log_mel")
-    rng = np.random.default_rng(0)
-    segments = rng.uniform(-80, 20, (4, *front_end.shape, 1)).astype(np.float32)
+        message = f'{error}; ONNX is an extra of genrecls: pip install "genrecls[onnx]"'
+        raise ImportError(message) from error
+    shape = front_end.shape
+    signature = keras.InputSpec(shape=(None, *shape, 1), dtype="float32", name="log_mel")
+    segments = np.random.default_rng(0).uniform(-80, 20, (4, *shape, 1)).astype(np.float32)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
         new = Path(folder) / "new.onnx"
         with warnings.catch_warnings():
-            # The converters use what NumPy and PyTorch are about to give up.
+            # The converters use functions that NumPy and PyTorch have deprecated.
             warnings.simplefilter("ignore")
-            model.export(str(new), format="onnx", verbose=False, input_signature=[takes])
+            model.export(str(new), format="onnx", verbose=False, input_signature=[signature])
         exported = onnx.load(new)
         onnx.helper.set_model_props(exported, properties)
         onnx.save(exported, new)
         session = onnxruntime.InferenceSession(new, providers=["CPUExecutionProvider"])
-        [answers] = session.run(None, {session.get_inputs()[0].name: segments})
-        difference = float(np.abs(answers - model.predict_on_batch(segments)).max())
+        [probabilities] = session.run(None, {session.get_inputs()[0].name: segments})
+        difference = float(np.abs(probabilities - model.predict_on_batch(segments)).max())
         if not difference <= EXPORT_TOLERANCE:
             raise ModelError(
-                f"the exported model differs by {difference:.2g} from the model itself; "
-                f"{str(file)!r} is not written"
+                f"{str(file)!r} is not written: the probabilities of the exported model differ "
+                f"by {difference:.2g} from those of the model itself"
             )
         os.replace(new, file)
     return difference

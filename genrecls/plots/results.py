@@ -12,31 +12,42 @@ from genrecls.plots.style import COLORS
 
 
 def history(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
-    """Loss and accuracy per epoch, training and validation; a dotted line before stage 2."""
-    axes = axes if axes is not None else plt.subplots(1, 2, figsize=(10, 3.2))[1]
-    for ax, what in zip(axes, ("loss", "accuracy"), strict=True):
-        ax.plot(table["epoch"], table[what], label="training")
-        ax.plot(table["epoch"], table[f"val_{what}"], label="validation")
+    """Draw the loss and the accuracy of each epoch.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        One row per epoch: ``epoch, loss, accuracy, val_loss, val_accuracy``. With ``stage``, a
+        dotted line marks the beginning of the second stage.
+    axes : sequence of two Axes, optional
+        Axes for the loss and the accuracy; by default those of a new figure.
+    """
+    panels: Sequence[Axes] = plt.subplots(1, 2, figsize=(10, 3.2))[1] if axes is None else axes
+    for ax, name in zip(panels, ("loss", "accuracy"), strict=True):
+        ax.plot(table["epoch"], table[name], label="training")
+        ax.plot(table["epoch"], table[f"val_{name}"], label="validation")
         if "stage" in table:
-            for second in table.loc[table["stage"] == 2, "epoch"].head(1):
-                ax.axvline(second - 0.5, color="gray", ls=":", lw=1)
-        ax.set(xlabel="Epoch", ylabel=what.capitalize())
+            for epoch in table.loc[table["stage"] == 2, "epoch"].head(1):
+                ax.axvline(epoch - 0.5, color="gray", ls=":", lw=1)
+        ax.set(xlabel="Epoch", ylabel=name.capitalize())
         ax.legend()
-    axes[1].set_ylim(0, 1.02)
-    return axes
+    panels[1].set_ylim(0, 1.02)
+    return panels
 
 
 def fine_tuning(curves: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Test F1 over training time, on a logarithmic axis; a circle where a second stage begins.
+    """Draw test F1 over training time, with a circle where a second stage begins.
 
     Parameters
     ----------
     curves : pd.DataFrame
-        One row an epoch: ``run, stage`` (0 where there are none), ``time_s, test_f1``.
+        One row per epoch: ``run, stage`` (0 if there are no stages), ``time_s, test_f1``.
+    ax : Axes, optional
+        Axes to draw on; by default those of a new figure.
     """
     ax = ax or plt.subplots(figsize=(9, 3.8))[1]
     for color, (run, curve) in zip(COLORS, curves.groupby("run", sort=False), strict=False):
-        ax.plot(curve["time_s"], curve["test_f1"], color=color, label=run)
+        ax.plot(curve["time_s"], curve["test_f1"], color=color, label=str(run))
         second = curve[curve["stage"] == 2].head(1)
         ax.plot(second["time_s"], second["test_f1"], "o", color=color)
     ax.set_xscale("log")
@@ -47,58 +58,67 @@ def fine_tuning(curves: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 def confusion(matrix: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """A confusion matrix with its counts; rows are the true genres."""
+    """Draw a confusion matrix with its counts.
+
+    Parameters
+    ----------
+    matrix : pd.DataFrame
+        Counts, with true genres in rows and predicted genres in columns.
+    ax : Axes, optional
+        Axes to draw on; by default the current ones.
+    """
     ax = ax or plt.gca()
-    shares = matrix / matrix.sum(axis=1).clip(lower=1).to_numpy()[:, None]
-    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, origin="upper", aspect="equal")
-    for i, row in enumerate(matrix.to_numpy()):
-        for j, count in enumerate(row):
-            color = "white" if shares.iloc[i, j] > 0.6 else "black"
-            ax.text(j, i, str(count), ha="center", va="center", color=color)
-    names = list(matrix.index)
-    ax.set_xticks(range(len(names)), names, rotation=0 if len(names) < 5 else 60)
-    ax.set_yticks(range(len(names)), names)
+    shares = matrix.div(matrix.sum(axis=1).clip(lower=1), axis=0)
+    labels = matrix.astype(str).to_numpy()
+    _heat_map(
+        shares.to_numpy(), labels, rows=list(matrix.index), columns=list(matrix.columns), ax=ax
+    )
+    ax.set_aspect("equal")
+    ax.tick_params(axis="x", rotation=0 if len(matrix) < 5 else 60)
     ax.set(xlabel="Predicted genre", ylabel="True genre")
-    ax.spines[:].set_visible(False)
     return ax
 
 
 def intervals(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Values with their intervals, one below the other.
+    """Draw values with their intervals, one below the other.
 
     Parameters
     ----------
     table : pd.DataFrame
-        ``label, value, low, high``, the first row at the top; with ``group``, a colour and a
-        legend entry for each.
+        ``label, value, low, high``, from top to bottom. With ``group``, each group has a colour
+        and an entry in the legend.
+    ax : Axes, optional
+        Axes to draw on; by default the current ones.
     """
     ax = ax or plt.gca()
     groups = table["group"] if "group" in table else pd.Series("", table.index)
     labels = list(dict.fromkeys(table["label"]))
-    kinds = list(dict.fromkeys(groups))
-    for i, kind in enumerate(kinds):
-        rows = table[groups == kind]
-        shift = (i - (len(kinds) - 1) / 2) * 0.25
+    names = list(dict.fromkeys(groups))
+    for i, name in enumerate(names):
+        rows = table[groups == name]
+        shift = (i - (len(names) - 1) / 2) * 0.25
         y = [labels.index(label) + shift for label in rows["label"]]
         ax.hlines(y, rows["low"], rows["high"], color=COLORS[i], lw=2)
-        ax.plot(rows["value"], y, "o", color=COLORS[i], label=kind)
+        ax.plot(rows["value"], y, "o", color=COLORS[i], label=name)
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.5, -0.5)
     ax.grid(axis="x", color="0.9")
     ax.set_axisbelow(True)
-    if len(kinds) > 1:
+    if len(names) > 1:
         ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
     return ax
 
 
 def reliability(tables: dict[str, pd.DataFrame], *, ax: Axes | None = None) -> Axes:
-    """How often a model is right where it says how sure it is: the diagonal is honest.
+    """Draw reliability diagrams: a calibrated model is on the diagonal.
 
     Parameters
     ----------
     tables : dict of str to pd.DataFrame
-        Label and table of :func:`genrecls.calibration.reliability`. The larger the dot, the more
-        predictions stand behind it.
+        Label and table, as from :func:`genrecls.evaluation.calibration.reliability`. The size of
+        a dot shows its number of predictions.
+    ax : Axes, optional
+        Axes to draw on; by default the current ones.
     """
     ax = ax or plt.gca()
     ax.plot([0, 1], [0, 1], color="0.7", lw=1, ls="--")
@@ -107,33 +127,42 @@ def reliability(tables: dict[str, pd.DataFrame], *, ax: Axes | None = None) -> A
         sizes = 150 * table["n"] / table["n"].sum() + 8
         ax.scatter(table["confidence"], table["accuracy"], sizes, color=color)
     lowest = min((table["confidence"].min() for table in tables.values()), default=0)
-    ax.set(xlim=(max(lowest - 0.05, 0), 1.02), ylim=(-0.02, 1.04), xlabel="Confidence",
-           ylabel="Share that is right")  # fmt: skip
+    ax.set(xlim=(max(lowest - 0.05, 0), 1.02), ylim=(-0.02, 1.04))
+    ax.set(xlabel="Confidence", ylabel="Share that is right")
     ax.legend()
     return ax
 
 
 def robustness(rates: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Transformations that must not matter down, runs across: the share of predictions that flip.
+    """Draw how many predictions change, with a row per transformation and a column per run.
 
     Parameters
     ----------
     rates : pd.DataFrame
-        Of one genre, or of all: ``run, transformation, flips, n, rate``, a row each. See
-        :func:`genrecls.evaluation.robustness.flip_rates`.
+        One row per cell: ``run, transformation, flips, n, rate``, as from
+        :func:`genrecls.evaluation.robustness.flip_rates` for one genre or for all.
+    ax : Axes, optional
+        Axes to draw on; by default the current ones.
     """
     ax = ax or plt.gca()
-    runs, names = rates["run"].unique(), rates["transformation"].unique()
-    cells = rates.set_index(["transformation", "run"])
-    shares = cells["rate"].unstack().reindex(index=names, columns=runs)
-    image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, origin="upper", aspect="auto")
-    for (name, run), cell in cells.iterrows():
-        place = list(runs).index(run), list(names).index(name)
-        color = "white" if cell["rate"] > 0.6 else "black" if cell["flips"] else "0.6"
-        text = f"{cell['flips']:.0f} of {cell['n']:.0f}"
-        ax.text(*place, text, ha="center", va="center", color=color, fontsize=9)
-    ax.figure.colorbar(image, ax=ax, label="Share of predictions flipped", pad=0.02)
-    ax.set_xticks(range(len(runs)), runs, rotation=30, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(names)), names)
-    ax.spines[:].set_visible(False)
+    rows, columns = rates["transformation"].unique(), rates["run"].unique()
+    cells = rates.assign(label=rates["flips"].astype(str) + " of " + rates["n"].astype(str))
+    shares, labels = (
+        cells.pivot(index="transformation", columns="run", values=value).loc[rows, columns]
+        for value in ("rate", "label")
+    )
+    _heat_map(shares.to_numpy(), labels.fillna("").to_numpy(), rows=rows, columns=columns, ax=ax)
+    ax.set_xticks(range(len(columns)), columns, rotation=30, ha="right", rotation_mode="anchor")
     return ax
+
+
+def _heat_map(shares, labels, *, rows: Sequence[str], columns: Sequence[str], ax: Axes) -> None:
+    """Draw a table of labels on a background that shows shares from 0 to 1."""
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, origin="upper", aspect="auto")
+    for i in range(len(rows)):
+        for j in range(len(columns)):
+            color = "white" if shares[i, j] > 0.6 else "black" if shares[i, j] else "0.6"
+            ax.text(j, i, labels[i, j], ha="center", va="center", color=color)
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.spines[:].set_visible(False)

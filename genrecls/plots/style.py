@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from cycler import cycler
 from matplotlib import pyplot as plt
 
+#: Frequencies in Hz at which spectrograms have ticks.
 HZ_TICKS = (200, 500, 1000, 2000, 4000, 8000, 16000)
+
+#: Colours of lines and genres, in their order.
 COLORS = ("#3b6ea8", "#c8553d", "#588157", "#8a5a9e", "#c99a2e", "#4f9d9d", "#a33b6b", "#6b705c")
 
 
 def style() -> None:
-    """The one look of all figures of the project: fonts, sizes, colours."""
+    """Set the fonts, sizes and colours that all figures of the project share."""
     plt.rcParams.update(
         {
             "figure.dpi": 70,
@@ -20,10 +24,10 @@ def style() -> None:
             "axes.titlelocation": "left",
             "axes.spines.top": False,
             "axes.spines.right": False,
-            "axes.prop_cycle": plt.cycler(color=COLORS),
+            "axes.prop_cycle": cycler(color=COLORS),
             "legend.frameon": False,
             "image.cmap": "viridis",
-            # A track may be called "Ca$h $tacks": that is no formula.
+            # The title of a track may contain dollar signs, which do not begin a formula.
             "text.parse_math": False,
         }
     )

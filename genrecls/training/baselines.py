@@ -1,45 +1,112 @@
-"""What is compared: the nets, and what they have to beat, from saying always the same to an SVM.
-
-All are cross-validated like the nets; see :func:`genrecls.evaluation.runs.cross_validate`.
-"""
+"""Candidates of a comparison: the networks, and the simple baselines that they should beat."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import librosa
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
 from genrecls.config import FrontEnd, Recipe, run_name
+from genrecls.corpus.audit import audit
+from genrecls.corpus.confounds import one_number_classifier
 from genrecls.corpus.tracks import Corpus
 from genrecls.features.prepare import Features
-from genrecls.training.cross_validation import Candidate, network_candidate
+from genrecls.models.building import builder_uid
+from genrecls.models.weights import recipe_settings
+from genrecls.training.stages import fit
 
-N_MFCC = 20
+_N_MFCC = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A model that can be cross-validated.
+
+    Attributes
+    ----------
+    name : str
+        Name in every table, and name of the folder.
+    front_end : FrontEnd
+        Settings of the features that the model gets.
+    fit_predict : callable
+        ``(features, segments, random_seed) -> probabilities`` [shape=(segments, genres)]. It is
+        fitted on the segments whose ``split`` is ``'train'`` and predicts all others, in their
+        order.
+    settings : dict
+        Everything else that decides the outcome, of values that JSON can hold.
+    """
+
+    name: str
+    front_end: FrontEnd
+    fit_predict: Callable[[Features, pd.DataFrame, int], np.ndarray]
+    settings: dict[str, Any]
+
+
+def network_candidate(
+    name: str, recipe: Recipe, front_end: FrontEnd, builder: Callable | None = None
+) -> Candidate:
+    """Make a candidate of a network.
+
+    Parameters
+    ----------
+    name : str
+        Name of the candidate.
+    recipe : Recipe
+        The model and how it is trained, except for its random seed and the split.
+    front_end : FrontEnd
+        Settings of the features.
+    builder : callable, optional
+        The user's own builder, ``(input_shape, n_classes) -> keras.Model``.
+    """
+
+    def fit_predict(features: Features, segments: pd.DataFrame, random_seed: int) -> np.ndarray:
+        seeded = dataclasses.replace(recipe, random_seed=random_seed)
+        return fit(features, segments, seeded, builder=builder, progress=False).probabilities
+
+    settings = recipe_settings(recipe)
+    if builder:
+        # The corpus is not known here; two genres are enough to identify the architecture.
+        settings["builder"] = builder_uid(builder, front_end, 2)
+    return Candidate(name, front_end, fit_predict, settings)
 
 
 def majority(front_end: FrontEnd) -> Candidate:
-    """Says the commonest genre of the training segments, as probable as it is common there."""
+    """Make a candidate that predicts the shares of the genres in the training segments.
+
+    Parameters
+    ----------
+    front_end : FrontEnd
+        Decides which segments there are to predict.
+    """
 
     def fit_predict(features: Features, segments: pd.DataFrame, _: int) -> np.ndarray:
         train = segments["split"] == "train"
         shares = segments.loc[train, "genre"].value_counts(normalize=True).sort_index()
-        return np.tile(shares.to_numpy(), (np.count_nonzero(~train), 1))
+        return np.tile(shares.to_numpy(), (int((~train).sum()), 1))
 
     return Candidate("majority", front_end, fit_predict, {"model": "majority"})
 
 
 def one_number(name: str, values: pd.Series, front_end: FrontEnd) -> Candidate:
-    """Knows one number of each track and nothing of its sound, such as its duration.
+    """Make a candidate that gets one number per track and no sound.
 
     Parameters
     ----------
     name : str
-        Of the number, such as ``duration_s``.
+        Name of the number, such as ``'duration_s'``.
     values : pd.Series
-        Per ``track_id``; see :func:`genrecls.corpus.audit.audit`.
+        The number, or a category, for every ``track_id``.
     front_end : FrontEnd
         Decides which segments there are to predict.
     """
-    from genrecls.corpus.confounds import one_number_classifier
 
     def fit_predict(features: Features, segments: pd.DataFrame, _: int) -> np.ndarray:
         x = values.reindex(segments["track_id"]).to_frame().reset_index(drop=True)
@@ -51,77 +118,102 @@ def one_number(name: str, values: pd.Series, front_end: FrontEnd) -> Candidate:
     return Candidate(f"{name}-alone", front_end, fit_predict, settings)
 
 
-def mfcc_svm(front_end: FrontEnd) -> Candidate:
-    """Mean and spread of MFCCs over a segment, and a support vector machine (Tzanetakis 2002 on).
-
-    The MFCCs come from the log-mels of the front end, so that it hears what the nets hear. The
-    machine's margins become probabilities by a softmax; the temperature of the cross-validation
-    does the rest.
-    """
-
-    def fit_predict(features: Features, segments: pd.DataFrame, _: int) -> np.ndarray:
-        from scipy.special import softmax
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-        from sklearn.svm import SVC
-
-        x = mfcc_statistics(features.log_mels(segments)[..., 0])
-        train = (segments["split"] == "train").to_numpy()
-        machine = SVC(C=10.0, class_weight="balanced", decision_function_shape="ovr")
-        model = make_pipeline(StandardScaler(), machine).fit(x[train], segments["genre"][train])
-        margins = model.decision_function(x[~train])
-        if margins.ndim == 1:
-            margins = np.stack([-margins, margins], axis=1)
-        return softmax(margins, axis=1)
-
-    return Candidate("mfcc_svm", front_end, fit_predict, {"model": "mfcc_svm", "n_mfcc": N_MFCC})
-
-
-def mfcc_statistics(log_mels: np.ndarray) -> np.ndarray:
-    """Mean and standard deviation of the MFCCs, and of their change from frame to frame.
+def best_number(
+    corpus: Corpus, front_end: FrontEnd, *, jobs: int | None = None, progress: bool = True
+) -> Candidate | None:
+    """Make a candidate of the number that separates the genres best in the audit.
 
     Parameters
     ----------
-    log_mels : np.ndarray [shape=(segments, n_mels, frames)] (in dB)
+    corpus : Corpus
+        The number is chosen on the tracks that it will be tested on, which favours it.
+    front_end : FrontEnd
+        Decides which segments there are to predict.
+    jobs : int > 0, optional
+        Number of processes for the audit.
+    progress : bool
+        Show a progress bar.
 
     Returns
     -------
-    np.ndarray [shape=(segments, 3 * 20)]
+    Candidate or None
+        None if the audit finds no confound.
     """
-    import librosa
+    found = audit(corpus, jobs=jobs, progress=progress)
+    if found.confounds.empty:
+        return None
+    name = str(found.confounds["confound"].iloc[0])
+    track_id = corpus.tracks.loc[found.tracks.index, "track_id"]
+    return one_number(name, found.tracks[name].set_axis(track_id), front_end)
 
-    mfcc = librosa.feature.mfcc(S=log_mels, n_mfcc=N_MFCC)
-    change = librosa.feature.delta(mfcc)
-    return np.concatenate([mfcc.mean(-1), mfcc.std(-1), change.std(-1)], axis=-1)
+
+def mfcc_svm(front_end: FrontEnd) -> Candidate:
+    """Make a candidate of a support vector machine on statistics of MFCCs.
+
+    Parameters
+    ----------
+    front_end : FrontEnd
+        Settings of the log-mels that the MFCCs are computed from.
+
+    References
+    ----------
+    G. Tzanetakis, P. Cook, "Musical genre classification of audio signals", IEEE Transactions on
+    Speech and Audio Processing 10(5), 2002, doi:10.1109/TSA.2002.800560.
+    """
+
+    def fit_predict(features: Features, segments: pd.DataFrame, _: int) -> np.ndarray:
+        mfcc = librosa.feature.mfcc(S=features.log_mels(segments)[..., 0], n_mfcc=_N_MFCC)
+        delta = librosa.feature.delta(mfcc)
+        x = np.concatenate([mfcc.mean(-1), mfcc.std(-1), delta.std(-1)], axis=-1)
+        train = (segments["split"] == "train").to_numpy()
+        svm = SVC(C=10.0, class_weight="balanced", decision_function_shape="ovr")
+        model = make_pipeline(StandardScaler(), svm).fit(x[train], segments["genre"][train])
+        margins = model.decision_function(x[~train])
+        if margins.ndim == 1:
+            margins = np.stack([-margins, margins], axis=1)
+        # The temperature of the cross-validation calibrates these probabilities.
+        return softmax(margins, axis=1)
+
+    return Candidate("mfcc_svm", front_end, fit_predict, {"model": "mfcc_svm", "n_mfcc": _N_MFCC})
+
+
+def network_candidates() -> dict[str, Candidate]:
+    """Make the candidates of all networks that are compared, by name."""
+    candidates = {}
+    for preset, model, changes in (
+        ("original", "cnn", {}),
+        ("default", "cnn", {}),
+        ("default", "compact_cnn", {}),
+        ("default", "inception_resnet_v2", {}),
+        ("default", "efficientnet_lite0", {}),
+        ("default", "efficientnet_lite0", {"weights": None}),
+    ):
+        recipe = Recipe.preset(preset, model, **changes)
+        name = run_name(preset, recipe)
+        candidates[name] = network_candidate(name, recipe, FrontEnd.preset(preset))
+    return candidates
 
 
 def comparison_candidates(
     corpus: Corpus, *, jobs: int | None = None, progress: bool = True
 ) -> dict[str, Candidate]:
-    """What ``genrecls crossval`` compares, by name, from the simplest to the largest.
+    """Make all candidates that ``genrecls crossval`` compares, the simplest first.
 
-    The one telltale number is the one that does best in the audit of this corpus; it is chosen on
-    the same tracks that it is then tested on, to its advantage.
+    Parameters
+    ----------
+    corpus : Corpus
+        Its audit decides which number is compared; see :func:`best_number`.
+    jobs : int > 0, optional
+        Number of processes for the audit.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    dict of str to Candidate
+        The candidates by name.
     """
-    from genrecls.corpus.audit import audit
-
-    default, seed = FrontEnd.preset("default"), FrontEnd.preset("original")
-    measured = audit(corpus, jobs=jobs, progress=progress)
-    models = [majority(default)]
-    if len(measured.confounds):
-        number = measured.confounds["confound"].iloc[0]
-        track_id = corpus.tracks.loc[measured.tracks.index, "track_id"]
-        values = measured.tracks[number].set_axis(track_id)
-        models.append(one_number(number, values, default))
-    models.append(mfcc_svm(default))
-    for preset, front_end, model, changes in (
-        ("original", seed, "cnn", {}),
-        ("default", default, "cnn", {}),
-        ("default", default, "compact_cnn", {}),
-        ("default", default, "inception_resnet_v2", {}),
-        ("default", default, "efficientnet_lite0", {}),
-        ("default", default, "efficientnet_lite0", {"weights": None}),
-    ):
-        recipe = Recipe.preset(preset, model, **changes)
-        models.append(network_candidate(run_name(preset, recipe), recipe, front_end))
-    return {model.name: model for model in models}
+    front_end = FrontEnd.preset("default")
+    number = best_number(corpus, front_end, jobs=jobs, progress=progress)
+    simple = [majority(front_end), number, mfcc_svm(front_end)]
+    return {c.name: c for c in simple if c is not None} | network_candidates()

@@ -1,82 +1,77 @@
-"""Callbacks and learning-rate schedules."""
+"""Learning rate and live plot."""
 
 from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 import pandas as pd
+from matplotlib import pyplot as plt
 
+from genrecls._utils.backend import keras
 from genrecls.config import Recipe
+from genrecls.plots import results
 
 
-def halving_schedule(recipe: Recipe):
-    """The rate of an epoch: halved at every epoch divisible by ``halve_every``, 0 included."""
-    return lambda epoch, *_: recipe.learning_rate * 0.5 ** (epoch // recipe.halve_every + 1)
+def learning_rate(recipe: Recipe, epoch: int) -> float:
+    """Compute the learning rate of an epoch.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        With ``halve_every``, the rate is halved at every epoch divisible by it, epoch 0 included.
+        With ``warm_up``, it rises linearly and then falls to 0 along half a cosine.
+    epoch : int >= 0
+        Number of the epoch.
+    """
+    if recipe.halve_every:
+        return recipe.learning_rate * 0.5 ** (epoch // recipe.halve_every + 1)
+    if not recipe.warm_up:
+        return recipe.learning_rate
+    if epoch < recipe.warm_up:
+        return recipe.learning_rate * (epoch + 1) / recipe.warm_up
+    fall = max(recipe.epochs - recipe.warm_up, 1)
+    return recipe.learning_rate * (1 + math.cos(math.pi * (epoch - recipe.warm_up) / fall)) / 2
 
 
-def cosine_schedule(recipe: Recipe):
-    """The rate of an epoch: up in a line for ``warm_up`` epochs, then half a cosine to 0."""
-    rise, fall = recipe.warm_up, max(recipe.epochs - recipe.warm_up, 1)
+def live_plot() -> Any:
+    """Return a callback that plots loss and accuracy in a notebook during training.
 
-    def rate(epoch: int, *_) -> float:
-        if epoch < rise:
-            return recipe.learning_rate * (epoch + 1) / rise
-        return recipe.learning_rate * (1 + math.cos(math.pi * (epoch - rise) / fall)) / 2
+    The plot is redrawn so rarely that drawing takes at most a twentieth of the time.
 
-    return rate
-
-
-def live_plot():
-    """A callback that redraws loss and accuracy while a net is trained, in a notebook.
-
-    Not after every epoch of a small net: drawing takes a twentieth of the time at most.
+    Returns
+    -------
+    keras.callbacks.Callback
+        An item for the parameter ``callbacks`` of :func:`genrecls.train`.
 
     Examples
     --------
     >>> import genrecls
-    >>> callbacks = [genrecls.live_plot()]  # for genrecls.train, in a notebook
+    >>> callbacks = [genrecls.live_plot()]
     """
     from IPython.display import display
-    from matplotlib import pyplot as plt
 
-    from genrecls import plots
-    from genrecls._utils.backend import keras
-
-    logs: list[dict] = []
+    rows: list[dict[str, float]] = []
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
-    plt.close(figure)  # or it is shown once more at the end of the cell
-    shown, due = None, 0.0
+    plt.close(figure)  # or the notebook shows it a second time at the end of the cell
+    handle: Any = None
+    next_draw = 0.0
 
-    def redraw(*_):
-        nonlocal shown, due
+    def draw(*_: Any) -> None:
+        nonlocal handle, next_draw
         start = time.perf_counter()
         for ax in axes:
             ax.clear()
-        plots.history(pd.DataFrame(logs).rename_axis("epoch").reset_index(), axes=axes)
-        shown = shown or display(figure, display_id=True)
-        shown.update(figure)
+        results.history(pd.DataFrame(rows).rename_axis("epoch").reset_index(), axes=axes)
+        handle = handle or display(figure, display_id=True)
+        handle.update(figure)
         end = time.perf_counter()
-        due = end + 19 * (end - start)
+        next_draw = end + 19 * (end - start)
 
-    def note(_, values):
-        logs.append(values)
-        if time.perf_counter() >= due:
-            redraw()
+    def on_epoch_end(_: int, logs: dict[str, float]) -> None:
+        rows.append(logs)
+        if time.perf_counter() >= next_draw:
+            draw()
 
-    return keras.callbacks.LambdaCallback(on_epoch_end=note, on_train_end=redraw)
-
-
-def _epoch_bar(epochs: int):
-    from tqdm.auto import tqdm
-
-    from genrecls._utils.backend import keras
-
-    bar = tqdm(total=epochs, desc="training", unit="epoch")
-
-    def advance(_, logs):
-        bar.set_postfix_str(", ".join(f"{k} {logs[k]:.3f}" for k in ("loss", "val_accuracy")
-                                      if k in logs))  # fmt: skip
-        bar.update()
-
-    return keras.callbacks.LambdaCallback(on_epoch_end=advance, on_train_end=lambda *_: bar.close())
+    return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end, on_train_end=draw)

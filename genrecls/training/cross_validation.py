@@ -1,186 +1,212 @@
-"""Repeated grouped cross-validation: every track predicted by models that never heard its artist.
+"""Repeated cross-validation: every track is predicted by models that never heard its artist.
 
-A corpus of a hundred tracks is too small to spare a fifth of it for a test that decides anything.
-Here every track is tested, once in each repeat, and the predictions of all models stand in one
-table.
+A corpus of a hundred tracks is too small to hold out a fifth of it for a test. In a
+cross-validation, every track is tested once in each repeat.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import logging
+import os
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
+from genrecls._utils import cache
 from genrecls._utils.io import write_atomically
-from genrecls._utils.paths import project_root
-from genrecls.config import FrontEnd, Recipe, hash_json
+from genrecls._utils.paths import models_dir
+from genrecls.config import MODELS, FrontEnd, choose, hash_json, run_name
+from genrecls.config.recipe import Model
 from genrecls.corpus.splits import assign_folds, assign_splits, check_no_leak, split_hash
 from genrecls.corpus.tracks import Corpus
 from genrecls.evaluation.calibration import add_predictions
-from genrecls.evaluation.runs import CARD, FOLDER, _read, _uid_of
+from genrecls.evaluation.runs import CARD, FOLDER, read_cross_validation, read_uid
 from genrecls.features.prepare import Features, prepare
-from genrecls.models.weights import recipe_settings
+from genrecls.training.baselines import (
+    Candidate,
+    best_number,
+    majority,
+    mfcc_svm,
+    network_candidate,
+    network_candidates,
+)
 
-log = logging.getLogger(__name__)
-
-# Raise it when the same model and data give other predictions than before.
-_VERSION = 2
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """Something that can be fitted on some segments and asked about others.
-
-    Attributes
-    ----------
-    name : str
-        Its row in every table, and its folder.
-    front_end : FrontEnd
-        What it hears of the sound.
-    fit_predict : callable
-        ``(features, segments, random_seed) -> probabilities`` [shape=(segments, genres)]: fit on
-        the segments whose ``split`` is ``'train'`` and predict all others, in their order.
-    settings : dict
-        JSON-ready: what decides the outcome beside the front end.
-    """
-
-    name: str
-    front_end: FrontEnd
-    fit_predict: Callable[[Features, pd.DataFrame, int], np.ndarray]
-    settings: dict
-
-
-def network_candidate(name: str, recipe: Recipe, front_end: FrontEnd) -> Candidate:
-    """A net of :mod:`genrecls.models`, trained as its recipe says."""
-
-    def fit_predict(features: Features, segments: pd.DataFrame, random_seed: int) -> np.ndarray:
-        from genrecls.training.loop import fit
-
-        seeded = dataclasses.replace(recipe, random_seed=random_seed)
-        return fit(features, segments, seeded, progress=False).probabilities
-
-    return Candidate(name, front_end, fit_predict, recipe_settings(recipe))
+_KIND = "cross_validation"
+_TABLE_FILE = "predictions.parquet"
 
 
 def cross_validate(
-    corpus: Corpus,
-    model: Candidate,
+    corpus: Corpus | str | os.PathLike,
+    models: Model | Candidate | Sequence[Model | Candidate],
     *,
+    preset: str = "default",
     folds: int = 5,
     repeats: int = 3,
     split_by: str | None = None,
     jobs: int | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Predict every segment of a corpus by models that were not trained on its group.
+    """Predict every segment by models that were not trained on its artist.
 
     Parameters
     ----------
-    corpus : Corpus
-    model : Model
+    corpus : Corpus or path-like
+        A corpus, or the path of one; see :meth:`genrecls.Corpus.read`.
+    models : str, Candidate, Recipe, callable, or a list of these
+        Names are those of models (``'compact_cnn'``), baselines (``'majority'``, ``'one_number'``,
+        ``'mfcc_svm'``), or models with their preset (``'cnn-original'``,
+        ``'efficientnet_lite0-default-weights-random'``). A callable is your own builder
+        ``(input_shape, n_classes) -> keras.Model``.
+    preset : {'original', 'default'}
+        Source of the recipes and the front end, unless a name contains a preset.
     folds : int >= 2
-        Parts of the corpus, each held out once; fewer where a genre has fewer groups.
+        Number of parts, each held out once; fewer if a genre has fewer groups.
     repeats : int > 0
-        How often, with other folds and another random seed of the model.
+        Number of repetitions, with other folds and another random seed.
     split_by : {'artist', 'track', 'segment'}, optional
-        Hold out a fifth of the training side too, in this way. It is what a leaky split is
-        compared with. By default all of it is trained on.
+        Also hold out a fifth of the training side in this way, to show how much a leaky validation
+        promises. By default, the models are trained on the whole training side.
     jobs : int > 0, optional
-        Processes that prepare the features.
+        Number of processes that prepare the features.
     progress : bool
         Show progress bars.
 
     Returns
     -------
     pd.DataFrame
-        One row a segment and repeat (and side): the segments table with ``run, repeat, fold,
-        split`` (``'test'``, and ``'validation'`` if asked for), raw ``prob_<genre>...``,
-        ``predicted``, and ``temperature`` and ``track_temperature``, those of the segment's fold.
-        They are fitted on the test segments and tracks of the other folds, which no model of theirs
-        was trained on.
+        One row per model, repeat and segment: the segments table with ``run``, ``repeat``,
+        ``fold``, ``split`` (``'test'``, with ``split_by`` also ``'validation'``), raw
+        ``prob_<genre>``, ``predicted``, ``temperature`` and ``track_temperature``. The temperatures
+        of a fold are fitted on the test segments and tracks of the other folds.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, or two models have the same name.
+    CorpusError
+        If the corpus cannot be read, or a genre has a single artist.
 
     Notes
     -----
-    Nothing is held out as validation unless asked for, so that a recipe's ``patience`` has nothing
-    to watch: every epoch of every stage is trained.
+    Without ``split_by`` there is no validation, so that the ``patience`` of a recipe has no effect:
+    all epochs of all stages are trained.
 
-    Every fold is written to ``models/<corpus>/cross_validation/<name>/`` when it is done: an
-    interrupted run goes on where it stopped, and a finished one is read.
+    The results are kept in ``models/<corpus>/cross_validation/<run>/`` and read again if nothing
+    has changed. Finished folds are kept as well until then, so that an interrupted run continues.
 
     Examples
     --------
     >>> import genrecls
-    >>> from genrecls.baselines import mfcc_svm
-    >>> corpus = genrecls.Corpus.read("music")
-    >>> model = mfcc_svm(genrecls.FrontEnd.preset("default"))
-    >>> predictions = genrecls.cross_validate(corpus, model, folds=2, repeats=1, progress=False)
-    >>> predictions["track_id"].nunique()
-    15
+    >>> predictions = genrecls.cross_validate(
+    ...     "music", ["majority", "mfcc_svm"], folds=2, repeats=1, progress=False
+    ... )
+    >>> predictions.groupby("run")["track_id"].nunique().to_dict()
+    {'majority': 15, 'mfcc_svm': 15}
     """
-    features = prepare(corpus, model.front_end, jobs=jobs, progress=progress)
-    segments = features.segments
+    corpus = corpus if isinstance(corpus, Corpus) else Corpus.read(Path(corpus))
+    given: Any = models if isinstance(models, list | tuple) else [models]
+    options = {"jobs": jobs, "progress": progress}
+    candidates = [_find_candidate(model, corpus, preset, **options) for model in given]
+    names = [candidate.name for candidate in candidates]
+    if len(set(names)) < len(names):
+        raise ValueError(f"two models have the same name; give each its own: {', '.join(names)}")
     settings = {"folds": folds, "repeats": repeats, "split_by": split_by}
-    decides = [_VERSION, model.name, model.settings, model.front_end.to_dict(), settings]
-    uid = hash_json([*decides, split_hash(segments)])[:16]
-    run = model.name if split_by is None else f"{model.name}-by-{split_by}"
-    folder = project_root() / "models" / corpus.name / FOLDER / run
-    if _uid_of(folder) == uid:
-        return _read(folder, corpus.genres)
+    tables = [_validate(corpus, candidate, settings, **options) for candidate in candidates]
+    return pd.concat(tables, ignore_index=True)
 
-    parts = folder / f".{uid}"
-    parts.mkdir(parents=True, exist_ok=True)
-    plan = [
-        (repeat, fold, segments.assign(split=np.where(of == fold, "test", "train")))
-        for repeat in range(repeats)
-        for of in [assign_folds(segments, folds=folds, random_seed=repeat)]
-        for fold in range(of.max() + 1)
-    ]
-    done = []
-    for repeat, fold, sides in _bar(plan, run, progress=progress):
-        file = parts / f"{repeat}-{fold}.parquet"
-        if not file.exists():
-            held_out = _hold_out(sides, split_by, repeat)
-            said = model.fit_predict(features, held_out, repeat)
-            table = add_predictions(held_out, said).assign(repeat=repeat, fold=fold)
-            write_atomically(file, table.to_parquet)
-        done.append(pd.read_parquet(file))
-    predictions = pd.concat(done, ignore_index=True)
-    predictions.insert(0, "run", run)
-    card = {
-        "uid": uid,
-        "name": model.name,
-        "corpus": corpus.name,
-        "corpus_hash": split_hash(corpus.tracks),
-        "genres": corpus.genres,
-        "front_end": model.front_end.to_dict(),
-        "model": model.settings,
+
+def _find_candidate(
+    model: Model | Candidate, corpus: Corpus, preset: str, **options: Any
+) -> Candidate:
+    """Turn what a user names into a candidate."""
+    if isinstance(model, Candidate):
+        return model
+    if isinstance(model, str) and model not in MODELS:
+        front_end = FrontEnd.preset(preset)
+        known = {"majority": majority(front_end), "mfcc_svm": mfcc_svm(front_end)}
+        known |= network_candidates()
+        if model == "one_number" and (number := best_number(corpus, front_end, **options)):
+            return number
+        if model not in known:
+            choices = ", ".join(["one_number", *MODELS, *known])
+            raise ValueError(f"there is no model {model!r} for this corpus; choose from {choices}")
+        return known[model]
+    recipe, front_end, builder = choose(model, preset)
+    return network_candidate(run_name(preset, recipe), recipe, front_end, builder)
+
+
+def _validate(
+    corpus: Corpus, candidate: Candidate, settings: dict[str, Any], *, jobs: Any, progress: bool
+) -> pd.DataFrame:
+    """Read the predictions of a candidate, or make them if they are not up to date."""
+    features = prepare(corpus, candidate.front_end, jobs=jobs, progress=progress)
+    decisive = {
+        "name": candidate.name,
+        "front_end": candidate.front_end.to_dict(),
+        "model": candidate.settings,
         **settings,
-        "folds_used": int(predictions["fold"].max()) + 1,
     }
-    # No card must stand beside predictions that are not its own.
+    split, version = split_hash(features.segments), cache.VERSIONS[_KIND]
+    uid = hash_json([version, decisive, split])[:16]
+    by = settings["split_by"]
+    run = f"{candidate.name}-by-{by}" if by else candidate.name
+    folder = models_dir() / corpus.name / FOLDER / run
+    if read_uid(folder) != uid:
+        entries = _predict_folds(candidate, features, settings, uid, desc=run, progress=progress)
+        parts = [pd.read_parquet(path / _TABLE_FILE) for path in entries]
+        predictions = pd.concat(parts, ignore_index=True)
+        predictions.insert(0, "run", run)
+        card = {
+            "uid": uid,
+            "corpus": corpus.name,
+            "corpus_hash": split_hash(corpus.tracks),
+            "genres": corpus.genres,
+            **decisive,
+            "folds_used": int(predictions["fold"].max()) + 1,
+        }
+        _save(folder, predictions, card)
+        for path in entries:
+            shutil.rmtree(path, ignore_errors=True)
+    return read_cross_validation(folder, corpus.genres)
+
+
+def _predict_folds(
+    candidate: Candidate, features: Features, settings: dict, uid: str, *, desc: str, progress: bool
+) -> list[Path]:
+    """Predict the folds that are not in the cache, and return the entries of all folds."""
+    cache.remove_leftovers(_KIND)
+    segments, entries = features.segments, []
+    sides = [
+        (repeat, fold, segments.assign(split=np.where(held_out == fold, "test", "train")))
+        for repeat in range(settings["repeats"])
+        for held_out in [assign_folds(segments, folds=settings["folds"], random_seed=repeat)]
+        for fold in range(held_out.max() + 1)
+    ]
+    for repeat, fold, split in tqdm(sides, desc=desc, unit="fold", disable=not progress):
+        path = cache.entry(_KIND, f"{uid}-{repeat}-{fold}")
+        entries.append(path)
+        if cache.load(path) is not None:
+            continue
+        if by := settings["split_by"]:
+            split = assign_splits(split, split_by=by, random_seed=repeat)
+        else:
+            check_no_leak(split)
+        probabilities = candidate.fit_predict(features, split, repeat)
+        table = add_predictions(split, probabilities).assign(repeat=repeat, fold=fold)
+        with cache.new(path) as (folder, _):
+            table.to_parquet(folder / _TABLE_FILE)
+    return entries
+
+
+def _save(folder: Path, predictions: pd.DataFrame, card: dict) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    # The old card goes first, so that a card is never beside the predictions of another one.
     (folder / CARD).unlink(missing_ok=True)
-    write_atomically(folder / "predictions.parquet", predictions.to_parquet)
+    write_atomically(folder / _TABLE_FILE, predictions.to_parquet)
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(folder / CARD, lambda f: f.write(text.encode()))
-    for leftover in (item for item in folder.glob(".*") if item.is_dir()):
-        shutil.rmtree(leftover)
-    return _read(folder, corpus.genres)
-
-
-def _hold_out(sides: pd.DataFrame, split_by: str | None, repeat: int) -> pd.DataFrame:
-    if split_by:
-        return assign_splits(sides, split_by=split_by, random_seed=repeat)
-    check_no_leak(sides)
-    return sides
-
-
-def _bar(plan: list, what: str, *, progress: bool):
-    from tqdm.auto import tqdm
-
-    return tqdm(plan, desc=what, unit="fold", disable=not progress)
+    write_atomically(folder / CARD, lambda file: file.write(text.encode()))

@@ -1,231 +1,247 @@
-"""Training in stages: what is frozen is computed once and kept on disk, only the rest is trained.
+"""Training of a model: the whole model in one stage, or a frozen backbone in stages.
 
-Stage 1 trains the head on what the frozen backbone says of each segment. Stage 2 trains the end of the
-backbone too, on what lies below the cut says. Both cost a small part of training the whole net.
+Stage 1 trains the head on the outputs of the frozen backbone. Stage 2 trains the head and the upper
+blocks of the backbone on the outputs of its lower blocks. The outputs are computed once and kept on
+disk, so that both stages take a small part of the time of training the whole model.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import math
 import shutil
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from filelock import FileLock
+from tqdm.auto import tqdm
 
-from genrecls._utils.io import write_atomically
-from genrecls._utils.paths import project_root
+from genrecls._utils import cache
+from genrecls._utils.backend import keras, make_deterministic
 from genrecls.config import Recipe, hash_json
-from genrecls.corpus.splits import split_hash
+from genrecls.corpus.splits import check_no_leak, split_hash
 from genrecls.features.prepare import Features, SegmentLoader
+from genrecls.models import backbone_end, calibrate_batch_norm, split_at, unfreeze
+from genrecls.models.building import build_model
+from genrecls.training.data import Batches
+from genrecls.training.loop import PREDICTION_BATCH, fit_model
 
-# Every batch has this size, or TensorFlow would trace the net anew.
+_KIND, _FILE = "backbone_outputs", "outputs.npy"
+
+# Several tracks fill the batches better than one.
+_TRACKS = 8
+
+# All batches have this size, since TensorFlow would trace the model again for another one.
 _BATCH = 16
 
-# More segments say hardly more about the mean and variance of 10,000 pixels each. While batch norm
-# takes statistics, Keras keeps what every layer says: 3 GB for so many pixels of InceptionResNetV2.
-_CALIBRATED_ON = 64
-_CALIBRATED_PIXELS = _BATCH * 128 * 323
-
-# Raise it when the same weights and segments give other outputs than before.
-_VERSION = 2
+# More segments hardly change the mean and variance of 10,000 pixels each. Keras keeps the output of
+# every layer while batch norm takes statistics: 3 GB for this many pixels of InceptionResNetV2.
+_CALIBRATION_SEGMENTS = 64
+_CALIBRATION_PIXELS = _BATCH * 128 * 323
 
 
-def fit_in_stages(
-    model,
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A trained model and its predictions on the segments that it was not trained on.
+
+    Attributes
+    ----------
+    model : keras.Model
+        Log-mels [shape=(batch, n_mels, frames, 1)] in dB to probabilities.
+    probabilities : np.ndarray [shape=(held-out segments, genres)]
+        Predictions on the segments whose split is not ``'train'``, in their order.
+    history : pd.DataFrame
+        One row per epoch: ``epoch``, ``loss``, ``accuracy``, ``learning_rate``, ``time_s`` (since
+        the start), with a validation ``val_loss`` and ``val_accuracy``, with stages ``stage``.
+    best_epoch : int
+        The epoch whose weights are kept: the last one, except with ``patience``.
+    """
+
+    model: keras.Model
+    probabilities: np.ndarray
+    history: pd.DataFrame
+    best_epoch: int
+
+
+def fit(
     features: Features,
     segments: pd.DataFrame,
     recipe: Recipe,
-    fit_net: Callable[..., pd.DataFrame],
     *,
+    builder: Callable | None = None,
     progress: bool = True,
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Train a model with a backbone in one or two stages.
+    callbacks: Sequence = (),
+) -> Fitted:
+    """Train a model on the training segments and predict all others.
 
     Parameters
     ----------
-    model : keras.Model
-        Log-mels to probabilities, with a backbone; see :func:`genrecls.models.backbone_end`. It is
-        trained in place.
     features : Features
+        Log-mels and front end.
     segments : pd.DataFrame
-        The segments table, with ``split``.
+        The segments table, with ``split``: ``'train'``, ``'test'`` and perhaps ``'validation'``.
     recipe : Recipe
-        With ``backbone='frozen'``.
-    fit_net : callable
-        ``(net, track, recipe) -> history``: trains a net on what ``track`` gives of the segments; see
-        :func:`genrecls.features.prepare.gather_segments`.
+        The model and how it is trained.
+    builder : callable, optional
+        The user's own builder, ``(input_shape, n_classes) -> keras.Model``.
     progress : bool
         Show progress bars.
+    callbacks : sequence of keras.callbacks.Callback
+        Further callbacks.
 
-    Returns
-    -------
-    history : pd.DataFrame
-        One row an epoch of either stage, with ``stage`` (1 or 2).
-    probabilities : np.ndarray [shape=(held-out segments, genres)]
-        Of the segments whose split is not ``'train'``.
-
-    Notes
-    -----
-    Outputs are kept in ``data/backbone/``, named by the weights that made them, the image, and the
-    content of the sound file. An interrupted run does not compute them again (what follows takes
-    seconds, and begins anew), and a pretrained backbone is asked once for all folds, recipes and
-    heads. Those of a random backbone, which hardly serve another run, are deleted at the end.
+    Raises
+    ------
+    LeakError
+        If a group, a recording or a file is both in the test and in another part.
     """
-    from genrecls.models import backbone_end, split_at
-
-    backbone, head = split_at(model, backbone_end(model))
-    image = [features.folder.name, features.front_end.to_dict(), recipe.input_range]
-    with ExitStack() as stack:
-        if recipe.weights is None:
-            uid = _folder([_VERSION, _digest(backbone), image, split_hash(segments)])
-            uid.parent.mkdir(parents=True, exist_ok=True)
-            # Another run on the same backbone would delete what this one reads.
-            stack.enter_context(FileLock(uid.with_suffix(".lock")))
-            file = uid.with_suffix(".npz")
-            _calibrate(backbone, file, features, segments, recipe, progress=progress)
-        backbone.trainable = False  # not before: what is frozen takes no batch-norm statistics
-        asked = _ask(backbone, features, segments, recipe, image, progress=progress)
-        found = _train(asked, head, segments, recipe, fit_net)
-        if recipe.weights is None:
-            for folder in asked.folders:
-                shutil.rmtree(folder)
-    return found
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What a frozen backbone says of all tracks: where it ends, and at the cut before its tail."""
-
-    at_end: SegmentLoader
-    tail: Any
-    at_cut: SegmentLoader
-    folders: list[Path]
-
-
-def _ask(backbone, features: Features, segments, recipe, image, *, progress: bool) -> _Asked:
-    from genrecls.models import split_at
-
-    below, tail = backbone, None
-    if recipe.fine_tune_after:
-        below, tail = split_at(backbone, recipe.fine_tune_after)
-    decides = [_VERSION, recipe.model, image, recipe.fine_tune_after, _digest(below)]
-    folders = [_folder(decides)]
-    tracks = segments["sha256"].unique().tolist()
-    at_cut = at_end = _outputs(
-        below, tracks, features.track, folders[0], what="frozen part", progress=progress
-    )
-    if tail:
-        folders.append(_folder([*decides, _digest(tail)]))
-        at_end = _outputs(
-            tail, tracks, at_cut, folders[1], what="rest of the backbone", progress=progress
-        )
-    return _Asked(at_end, tail, at_cut, folders)
-
-
-def _train(asked: _Asked, head, segments, recipe, fit_net) -> tuple[pd.DataFrame, np.ndarray]:
-    from genrecls._utils.backend import keras
-    from genrecls.models import unfreeze
-    from genrecls.training.data import predict_segments
-
-    net, track = head, asked.at_end
+    # Only the caller knows whether the validation may share tracks or artists with the training.
+    check_no_leak(segments, leaky_validation=True)
+    make_deterministic()
     keras.utils.set_random_seed(recipe.random_seed)
-    history = fit_net(net, track, recipe).assign(stage=1)
-    if tail := asked.tail:
-        unfreeze(tail)
-        net = keras.Model(tail.input, head(tail.output), name="tail_and_head")
-        after_first = net.get_weights()
-        track = asked.at_cut
-        second = dataclasses.replace(
-            recipe, epochs=recipe.fine_tune_epochs, learning_rate=recipe.fine_tune_rate
-        )
-        keras.utils.set_random_seed(recipe.random_seed + 1)
-        history = pd.concat(
-            [history, fit_net(net, track, second).assign(stage=2)], ignore_index=True
-        )
-        history["epoch"] = history.index
-        if _first_was_better(history, recipe):
-            net.set_weights(after_first)
-    return history, predict_segments(net, track, segments[segments["split"] != "train"])
+    options = {"progress": progress, "callbacks": [_clock(time.perf_counter()), *callbacks]}
+    model = build_model(recipe, features.front_end, segments["genre"].nunique(), builder)
+    if recipe.backbone == "frozen":
+        history, probabilities = _fit_in_stages(model, features, segments, recipe, **options)
+    else:
+        history = fit_model(model, features.track, segments, recipe, **options)
+        probabilities = _predict_held_out(model, features.track, segments)
+    by_validation = recipe.patience and "val_loss" in history
+    best = int(history["val_loss"].argmin()) if by_validation else len(history) - 1
+    return Fitted(model, probabilities, history, best)
 
 
-def _first_was_better(history: pd.DataFrame, recipe: Recipe) -> bool:
-    """Whether validation, where it decides, was best in the first stage."""
-    if not recipe.patience or "val_loss" not in history:
-        return False
-    return history["stage"].iloc[history["val_loss"].argmin()] == 1
+def _clock(start: float) -> Any:
+    """Return a callback that adds the end of each epoch to the history, in s since the start."""
+
+    def on_epoch_end(_: int, logs: dict[str, float]) -> None:
+        logs["time_s"] = time.perf_counter() - start
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
 
 
-def _calibrate(backbone, file: Path, features, segments, recipe, *, progress: bool) -> None:
-    """Give a random backbone batch-norm statistics; they are kept, since sums differ in the last bit
-    from run to run, and what is named by the weights must not."""
-    from genrecls._utils.backend import keras
-    from genrecls.models import calibrate_batch_norm
-
-    norms = [x for x in backbone.layers if isinstance(x, keras.layers.BatchNormalization)]
-    if not file.exists():
-        train = segments[segments["split"] == "train"]
-        some = train.sample(min(len(train), _CALIBRATED_ON), random_state=recipe.random_seed)
-        pixels = math.prod(features.front_end.shape)
-        size = max(1, min(_BATCH, _CALIBRATED_PIXELS // pixels))
-        parts = [some.iloc[i : i + size] for i in range(0, len(some), size)]
-        bar = _bar(parts, "batch norm", "batch", progress=progress)
-        calibrate_batch_norm(backbone, (features.log_mels(part) for part in bar))
-        values = [keras.ops.convert_to_numpy(w) for n in norms
-                  for w in (n.moving_mean, n.moving_variance)]  # fmt: skip
-        write_atomically(file, lambda f: np.savez(f, *values))
-    with np.load(file, allow_pickle=False) as saved:
-        for i, norm in enumerate(norms):
-            norm.moving_mean.assign(saved[f"arr_{2 * i}"])
-            norm.moving_variance.assign(saved[f"arr_{2 * i + 1}"])
+def _predict_held_out(
+    model: keras.Model, load: SegmentLoader, segments: pd.DataFrame
+) -> np.ndarray:
+    held_out = segments[segments["split"] != "train"]
+    options: Any = {"verbose": 0}
+    return model.predict(Batches(load, held_out, PREDICTION_BATCH), **options)
 
 
-def _outputs(
-    net, tracks: list[str], source: SegmentLoader, folder: Path, *, what: str, progress: bool
+def _fit_in_stages(
+    model: keras.Model, features: Features, segments: pd.DataFrame, recipe: Recipe, **options: Any
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Train the head, then the upper blocks of the backbone if the recipe names them."""
+    backbone, head = split_at(model, backbone_end(model))
+    uid = _hash_backbone(backbone, features, segments, recipe)
+    path = cache.entry(_KIND, uid)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cache.remove_leftovers(_KIND)
+    random = recipe.weights is None
+    # Outputs of a random backbone hardly serve another run and are deleted at the end. A second run
+    # with the same backbone must wait, or it would miss what the first one deletes.
+    with FileLock(path.with_suffix(".lock")) if random else contextlib.nullcontext():
+        if random:
+            _calibrate(backbone, features, segments, recipe)
+        # A frozen batch norm does not take statistics, so that it is frozen after them.
+        backbone.trainable = False
+        lower, upper = backbone, None
+        if recipe.fine_tune_after:
+            lower, upper = split_at(backbone, recipe.fine_tune_after)
+        names = segments["sha256"].unique().tolist()
+        bar = {"progress": options["progress"]}
+        inputs = outputs = _cache_outputs(lower, features.track, f"{uid}-lower", names, **bar)
+        if upper is not None:
+            outputs = _cache_outputs(upper, inputs, f"{uid}-upper", names, **bar)
+        keras.utils.set_random_seed(recipe.random_seed)
+        history = fit_model(head, outputs, segments, recipe, **options).assign(stage=1)
+        if upper is None:
+            probabilities = _predict_held_out(head, outputs, segments)
+        else:
+            unfreeze(upper)
+            trained = keras.Model(upper.input, head(upper.output), name="upper_blocks_and_head")
+            history = _fine_tune(trained, inputs, segments, recipe, history, **options)
+            probabilities = _predict_held_out(trained, inputs, segments)
+        if random:
+            for entry in path.parent.glob(f"{uid}-*"):
+                shutil.rmtree(entry)
+    return history, probabilities
+
+
+def _fine_tune(
+    model: keras.Model,
+    load: SegmentLoader,
+    segments: pd.DataFrame,
+    recipe: Recipe,
+    history: pd.DataFrame,
+    **options: Any,
+) -> pd.DataFrame:
+    """Train the second stage, and undo it if the validation was best in the first one."""
+    weights = model.get_weights()
+    second = dataclasses.replace(
+        recipe, epochs=recipe.fine_tune_epochs, learning_rate=recipe.fine_tune_rate
+    )
+    keras.utils.set_random_seed(recipe.random_seed + 1)
+    stage_2 = fit_model(model, load, segments, second, **options).assign(stage=2)
+    history = pd.concat([history, stage_2], ignore_index=True)
+    history["epoch"] = history.index
+    stage = history["stage"]
+    if recipe.patience and "val_loss" in history and stage[history["val_loss"].argmin()] == 1:
+        model.set_weights(weights)
+    return history
+
+
+def _hash_backbone(
+    backbone: keras.Model, features: Features, segments: pd.DataFrame, recipe: Recipe
+) -> str:
+    """Hash everything that decides the outputs of a backbone beside the sound file."""
+    weights = hashlib.sha256()
+    for values in backbone.get_weights():
+        weights.update(np.asarray(values).tobytes())
+    front_end = features.front_end
+    log_mels = f"{front_end.log_mel_uid}-{cache.VERSIONS['log_mels']}"
+    settings = [log_mels, front_end.to_dict(), recipe.input_range, recipe.fine_tune_after]
+    # The batch norm of a random backbone takes its statistics from the training segments.
+    split = [split_hash(segments), recipe.random_seed] if recipe.weights is None else []
+    return hash_json([recipe.model, weights.hexdigest(), *settings, *split])[:16]
+
+
+def _calibrate(
+    backbone: keras.Model, features: Features, segments: pd.DataFrame, recipe: Recipe
+) -> None:
+    """Give a random backbone batch-norm statistics of some training segments."""
+    train = segments[segments["split"] == "train"]
+    n = min(len(train), _CALIBRATION_SEGMENTS)
+    sample = train.sample(n, random_state=recipe.random_seed)
+    size = max(1, min(_BATCH, _CALIBRATION_PIXELS // math.prod(features.front_end.shape)))
+    batches = [sample.iloc[i : i + size] for i in range(0, n, size)]
+    calibrate_batch_norm(backbone, (features.log_mels(batch) for batch in batches))
+
+
+def _cache_outputs(
+    model: keras.Model, load: SegmentLoader, uid: str, names: list[str], *, progress: bool
 ) -> SegmentLoader:
-    """What a frozen part of a model says of all segments of some tracks, computed where missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    todo = [sha256 for sha256 in tracks if not (folder / f"{sha256}.npy").exists()]
-    waiting: list[tuple[str, np.ndarray]] = []
-    bar = _bar(todo, what, "track", progress=progress)
-    for sha256 in bar:
-        waiting.append((sha256, np.asarray(source(sha256), np.float32)))
-        if sum(len(x) for _, x in waiting) >= _BATCH or sha256 == todo[-1]:
-            outputs = _in_batches(net, np.concatenate([x for _, x in waiting]))
-            for name, x in waiting:
-                mine, outputs = outputs[: len(x)], outputs[len(x) :]
-                write_atomically(folder / f"{name}.npy", lambda f, mine=mine: np.save(f, mine))
-            waiting = []
-    return lambda sha256: np.load(folder / f"{sha256}.npy", mmap_mode="r", allow_pickle=False)
+    """Compute the outputs of a frozen model that are not in the cache, and return their loader."""
+    entries = {sha256: cache.entry(_KIND, f"{uid}-{sha256}") for sha256 in names}
+    todo = [sha256 for sha256 in names if cache.load(entries[sha256]) is None]
+    with tqdm(total=len(todo), desc="backbone", unit="track", disable=not progress) as bar:
+        for first in range(0, len(todo), _TRACKS):
+            tracks = {s: np.asarray(load(s), np.float32) for s in todo[first : first + _TRACKS]}
+            outputs = _predict(model, np.concatenate(list(tracks.values())))
+            ends = np.cumsum([len(x) for x in tracks.values()])
+            for sha256, rows in zip(tracks, np.split(outputs, ends[:-1]), strict=True):
+                with cache.new(entries[sha256]) as (folder, _):
+                    np.save(folder / _FILE, rows)
+                bar.update()
+    return lambda sha256: np.load(entries[sha256] / _FILE, mmap_mode="r", allow_pickle=False)
 
 
-def _in_batches(net, x: np.ndarray) -> np.ndarray:
-    """Outputs of a net, computed in batches of one size."""
+def _predict(model: keras.Model, x: np.ndarray) -> np.ndarray:
+    """Compute the outputs of a model in batches of one size."""
     padded = np.concatenate([x, np.zeros((-len(x) % _BATCH, *x.shape[1:]), x.dtype)])
-    parts = [net.predict_on_batch(padded[i : i + _BATCH]) for i in range(0, len(padded), _BATCH)]
-    return np.concatenate(parts)[: len(x)]
-
-
-def _digest(net) -> str:
-    """SHA-256 of all weights of a net."""
-    digest = hashlib.sha256()
-    for values in net.get_weights():
-        digest.update(np.ascontiguousarray(values))
-    return digest.hexdigest()
-
-
-def _folder(decides: list) -> Path:
-    return project_root() / "data" / "backbone" / hash_json(decides)[:16]
-
-
-def _bar(parts: list, what: str, unit: str, *, progress: bool):
-    from tqdm.auto import tqdm
-
-    return tqdm(parts, desc=what, unit=unit, disable=not progress)
+    batches = padded.reshape(-1, _BATCH, *x.shape[1:])
+    return np.concatenate([model.predict_on_batch(batch) for batch in batches])[: len(x)]

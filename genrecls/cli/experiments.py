@@ -1,0 +1,148 @@
+"""Commands that train, compare and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import genrecls
+from genrecls import evaluation, models, training
+from genrecls._utils.paths import models_dir, reports_dir
+from genrecls.cli import data
+from genrecls.cli.data import CorpusPath, Jobs, Model, Preset, choose_names, read_corpus
+from genrecls.config import BACKBONES, MODELS, PRESETS, SPLIT_BY, Recipe, run_name
+
+# The learning rate of a head on a frozen backbone is too high for the whole model.
+_WHOLE_MODEL = {
+    "original": {"backbone": "trained"},
+    "default": {"backbone": "trained", "fine_tune_after": None, "learning_rate": 1e-4},
+}
+# Candidates that `run` cross-validates: the others take hours on two cores.
+_QUICK = ["majority", "mfcc_svm", "compact_cnn-default"]
+
+
+def run(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
+    """Do the whole job: prepare, audit, train, cross-validate, measure robustness, report."""
+    if corpus is None:
+        data.demo(jobs=jobs)
+    data.prepare(corpus, jobs=jobs)
+    data.audit(corpus, jobs=jobs)
+    train(corpus, jobs=jobs)
+    train(corpus, model="efficientnet_lite0", preset="default", weights="random", jobs=jobs)
+    crossval(corpus, model=_QUICK, repeats=1, jobs=jobs)
+    robustness(corpus, jobs=jobs)
+    evaluate(corpus)
+    report(corpus)
+
+
+def train(
+    corpus: CorpusPath = None,
+    model: Model = "all",
+    preset: Preset = "all",
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Weights of the backbone: imagenet, random, or a Keras weights file."),
+    ] = None,
+    full: Annotated[
+        bool,
+        typer.Option(help="Train backbone and head together, not in stages (hours on a CPU)."),
+    ] = False,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Largest number of passes (in stage 1).")
+    ] = None,
+    jobs: Jobs = None,
+) -> None:
+    """Train models and save them with card and predictions; redo only what has changed."""
+    if model == "all" and weights not in (None, "imagenet", "random"):
+        raise typer.BadParameter("--weights PATH needs a single model: name it with --model")
+    music, recipes = read_corpus(corpus), []
+    for model_name in choose_names(model, MODELS, "model"):
+        for preset_name in choose_names(preset, PRESETS, "preset"):
+            if model_name not in Recipe.preset_models(preset_name) and "all" in (model, preset):
+                continue
+            changes: dict[str, Any] = {"epochs": epochs} if epochs else {}
+            if model_name in BACKBONES:
+                if weights:
+                    changes["weights"] = None if weights == "random" else weights
+                changes |= _WHOLE_MODEL[preset_name] if full else {"backbone": "frozen"}
+            recipe = Recipe.preset(preset_name, model_name, **changes)
+            # Missing weights are an error before hours of training, not after them.
+            models.weights.find_weights(model_name, recipe.weights)
+            recipes.append((preset_name, recipe))
+    for preset_name, recipe in recipes:
+        typer.echo(f"{run_name(preset_name, recipe)} …")
+        trained = genrecls.train(music, recipe, preset=preset_name, jobs=jobs)
+        typer.echo(
+            f"{trained.name}: validation accuracy {trained.card['validation_accuracy']:.3f}, "
+            f"{trained.card['training_time_s']:.0f} s of training, {trained.folder}"
+        )
+
+
+def crossval(
+    corpus: CorpusPath = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Name of a candidate; by default all of them.")
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Parts, each held out once.")] = 5,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Repetitions with other folds and another random seed.")
+    ] = 3,
+    split_by: Annotated[
+        str | None,
+        typer.Option(help=f"Also hold out a validation by {', '.join(SPLIT_BY)}, or all of these."),
+    ] = None,
+    jobs: Jobs = None,
+) -> None:
+    """Cross-validate models and simple baselines by whole artists: scores with intervals."""
+    music = read_corpus(corpus)
+    known = training.comparison_candidates(music, jobs=jobs)
+    if unknown := [name for name in model or () if name not in known]:
+        raise typer.BadParameter(f"--model is one of {', '.join(known)}, not {unknown[0]!r}")
+    candidates = [known[name] for name in model or known]
+    for way in choose_names(split_by, SPLIT_BY, "split-by") if split_by else (None,):
+        genrecls.cross_validate(
+            music, candidates, folds=folds, repeats=repeats, split_by=way, jobs=jobs
+        )
+    predictions, cards = evaluation.read_predictions(music.name)
+    if split_by:
+        typer.echo(
+            evaluation.leak_summary(evaluation.leak_table(predictions, cards)).to_string(
+                index=False
+            )
+        )
+        return
+    whole = [name for name, card in cards.items() if card["split_by"] is None]
+    tested = predictions[predictions["run"].isin(whole)]
+    scores = evaluation.cross_validated_scores(tested, music.genres)
+    for level in ("track", "segment"):
+        table = evaluation.summary_table(scores, level).set_index("run").T
+        typer.echo(f"\n{level}s\n{table.to_string()}")
+
+
+def robustness(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
+    """Apply changes that keep the genre to the test tracks, and count the predictions that flip."""
+    saved = evaluation.read_runs(data.corpus_name(corpus))
+    classifiers = [genrecls.GenreClassifier.load(run.folder) for run in saved]
+    genrecls.measure_robustness(classifiers, read_corpus(corpus), jobs=jobs)
+    typer.echo(evaluation.flip_table(saved).to_string())
+
+
+def evaluate(corpus: CorpusPath = None) -> None:
+    """Compare the trained models of a corpus by their saved predictions."""
+    saved = evaluation.read_runs(data.corpus_name(corpus))
+    typer.echo(genrecls.comparison_table(saved).T.to_string(header=False))
+
+
+def report(corpus: CorpusPath = None) -> None:
+    """Write the report on the trained models of a corpus: tables, figures and one page."""
+    name = data.corpus_name(corpus)
+    places: list[tuple[str, Path]] = [
+        ("report", genrecls.write_report(name)),
+        ("tables, figures", reports_dir() / name),
+        ("models", models_dir() / name),
+    ]
+    typer.echo("\nResults, the report first:")
+    for label, path in places:
+        typer.echo(f"  {label:<15} {path}")

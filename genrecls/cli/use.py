@@ -1,0 +1,196 @@
+"""Commands that use a trained model."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import genrecls
+from genrecls import corpus, evaluation, features
+from genrecls._utils.io import write_atomically
+from genrecls.cli.data import Jobs
+from genrecls.config import MIN_CONFIDENCE
+from genrecls.errors import AudioError, CorpusError
+
+if TYPE_CHECKING:
+    from genrecls import GenreClassifier
+    from genrecls.classifier import Prediction
+
+
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(help="Saved run; by default the best validated run of the newest corpus."),
+]
+_SYNTHETIC = "trained on synthetic music only; its predictions on real music are not tested"
+
+
+def _load(run: Path | None) -> GenreClassifier:
+    return genrecls.GenreClassifier.load(run or evaluation.find_best_run().folder)
+
+
+def predict(
+    files: Annotated[
+        list[Path], typer.Argument(help="Sound or video files of 15 s or more, or folders of them.")
+    ],
+    run: RunFolder = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="One CSV row for each segment.")] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw the taggram of a single file to this .png, .svg or .pdf."),
+    ] = None,
+    step: Annotated[
+        float | None,
+        typer.Option(help="Seconds between segments, which then overlap, such as 1."),
+    ] = None,
+    min_confidence: Annotated[
+        float,
+        typer.Option(min=0, max=1, help='Probability below which the label is "not sure".'),
+    ] = MIN_CONFIDENCE,
+    jobs: Jobs = None,
+) -> None:
+    """Predict the genre of files: probabilities for every segment and for the track.
+
+    The exit code is 0 if every file could be used; 2 if not, with a line on the standard error
+    stream for each file that could not; 130 after an interrupt.
+    """
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other")
+    if plot:
+        _check_plot(plot, files)
+    classifier = _load(run)
+    try:
+        features.step_samples(classifier.front_end, step)
+    except ValueError as error:
+        raise typer.BadParameter(f"--step: {error}") from error
+    paths = [path for file in files for path in _audio_files(file)]
+    options = {"step_s": step, "min_confidence": min_confidence}
+    with _quiet_decoders():
+        if plot:
+            results = [classifier.predict(paths[0], **options)]
+            _save_plot(results[0], plot)
+        else:
+            several = len(paths) > 1
+            results = list(classifier.predict_all(paths, jobs=jobs, progress=several, **options))
+    predictions = [result for result in results if not isinstance(result, AudioError)]
+    if as_json:
+        rows = [_as_dict(classifier, prediction) for prediction in predictions]
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    elif as_csv:
+        _echo_csv(predictions)
+    else:
+        typer.echo(f"Model: {classifier.folder}\n")
+        for prediction in predictions:
+            _echo_prediction(prediction)
+    if classifier.synthetic:
+        typer.echo(f"genrecls: {classifier.name} was {_SYNTHETIC}", err=True)
+    errors = [result for result in results if isinstance(result, AudioError)]
+    for error in errors:
+        typer.echo(f"genrecls: {error}", err=True)
+    if errors:
+        raise typer.Exit(2)
+
+
+def _audio_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    if not (files := corpus.find_audio_files(path)):
+        raise CorpusError(f"there are no sound files in {str(path)!r}")
+    return files
+
+
+@contextlib.contextmanager
+def _quiet_decoders():
+    """Discard what C libraries write about damaged files to the standard error stream.
+
+    Python's own messages still appear there, and the error of a file that cannot be used includes
+    the reason of the decoder.
+    """
+    python_stderr = sys.stderr
+    saved = os.dup(2)
+    try:
+        with (
+            open(saved, "w", buffering=1, closefd=False) as sys.stderr,
+            open(os.devnull, "w") as null,
+        ):
+            os.dup2(null.fileno(), 2)
+            yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        sys.stderr = python_stderr
+
+
+def _check_plot(plot: Path, files: list[Path]) -> None:
+    if len(files) > 1 or files[0].is_dir():
+        raise typer.BadParameter("--plot needs a single file")
+    if plot.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise typer.BadParameter(f"--plot must end in .png, .svg or .pdf, not {plot.suffix!r}")
+    if not plot.absolute().parent.is_dir():
+        raise typer.BadParameter(f"--plot: there is no folder {str(plot.absolute().parent)!r}")
+
+
+def _save_plot(prediction: Prediction, plot: Path) -> None:
+    kind = plot.suffix.lower()[1:]
+    write_atomically(plot, lambda file: prediction.plot().savefig(file, format=kind, dpi=120))
+
+
+def _as_dict(classifier: GenreClassifier, prediction: Prediction) -> dict:
+    return {
+        "run": str(classifier.folder),
+        "trained_on_synthetic_music": classifier.synthetic,
+        "path": prediction.path,
+        "label": prediction.label,
+        "genre": prediction.genre,
+        "min_confidence": prediction.min_confidence,
+        "probabilities": prediction.probabilities,
+        "segments": prediction.segments.to_dict("records"),
+    }
+
+
+def _echo_csv(predictions: list[Prediction]) -> None:
+    for i, prediction in enumerate(predictions):
+        table = prediction.segments.copy()
+        table.insert(0, "path", prediction.path)
+        table["label"] = prediction.label
+        typer.echo(table.to_csv(index=False, header=i == 0), nl=False)
+
+
+def _echo_prediction(prediction: Prediction) -> None:
+    typer.echo(prediction.path)
+    typer.echo(prediction.segments.round(3).to_string(index=False))
+    shares = ", ".join(f"{genre} {p:.3f}" for genre, p in prediction.probabilities.items())
+    typer.echo(f"Prediction: {prediction.label} ({shares})\n")
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="File to write, such as model.onnx.")],
+    run: RunFolder = None,
+) -> None:
+    """Write a trained model as ONNX, and check that it gives the same probabilities."""
+    classifier = _load(run)
+    difference = classifier.export_onnx(file)
+    typer.echo(f"{file}: probabilities within {difference:.1g} of those of {classifier.folder}")
+    if classifier.synthetic:
+        typer.echo(f"genrecls: {classifier.name} was {_SYNTHETIC}", err=True)
+
+
+def serve(
+    run: RunFolder = None,
+    host: Annotated[
+        str, typer.Option(help="Address; 0.0.0.0 admits other machines.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port.")] = 7860,
+    max_mb: Annotated[int, typer.Option(min=1, help="Largest file, in MB.")] = 50,
+    max_minutes: Annotated[float, typer.Option(min=0.25, help="Longest track.")] = 15,
+) -> None:
+    """Open a page that predicts the genre of a dropped track. No track is kept."""
+    from genrecls import app  # needs the extra with Gradio
+
+    app.serve(_load(run), host=host, port=port, max_mb=max_mb, max_minutes=max_minutes)

@@ -1,0 +1,5 @@
+from .splits import assign_folds as assign_folds
+from .splits import assign_splits as assign_splits
+from .splits import check_no_leak as check_no_leak
+from .tracks import Corpus as Corpus
+from .tracks import find_audio_files as find_audio_files

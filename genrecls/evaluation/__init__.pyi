@@ -1,0 +1,12 @@
+from .robustness import flip_rates as flip_rates
+from .robustness import flip_table as flip_table
+from .runs import Run as Run
+from .runs import find_best_run as find_best_run
+from .runs import read_predictions as read_predictions
+from .runs import read_runs as read_runs
+from .tables import comparison_table as comparison_table
+from .tables import cross_validated_scores as cross_validated_scores
+from .tables import leak_summary as leak_summary
+from .tables import leak_table as leak_table
+from .tables import split_table as split_table
+from .tables import summary_table as summary_table

@@ -1,0 +1,6 @@
+from .extraction import track_log_mels as track_log_mels
+from .image import to_image as to_image
+from .segments import split_segments as split_segments
+from .segments import step_samples as step_samples
+from .spectrogram import mel_frequencies as mel_frequencies
+from .spectrogram import mel_spectrogram as mel_spectrogram

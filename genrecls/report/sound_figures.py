@@ -1,0 +1,94 @@
+"""Figures of sound, drawn from saved arrays without audio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from genrecls import plots
+from genrecls.config import FrontEnd
+from genrecls.evaluation.calibration import calibrated
+from genrecls.evaluation.runs import Run
+from genrecls.features.excerpts import EXCERPT_MELS, N_MELS, excerpt_front_end, excerpts_file
+from genrecls.features.image import to_image
+from genrecls.features.prepare import stored_log_mels
+from genrecls.report.document import Report
+
+# Channels of the first layer that are shown, at most: as many as the original's CNN has.
+_CHANNELS = 10
+
+
+def load_excerpts(corpus_name: str) -> dict[str, np.ndarray] | None:
+    """Load the excerpts of a corpus, or return None if there are none."""
+    file = excerpts_file(corpus_name)
+    if not file.exists():
+        return None
+    with np.load(file, allow_pickle=False) as saved:
+        return dict(saved)
+
+
+def add_excerpts(report: Report, runs: Sequence[Run]) -> None:
+    """Add spectrograms and waveforms of one track per genre."""
+    excerpts = load_excerpts(runs[0].folder.parent.name)
+    if excerpts is None:
+        return
+    report.section("Looking at the sound")
+    names = [(str(g), str(excerpts[f"path_{i}"])) for i, g in enumerate(excerpts["genres"])]
+
+    rows = -(-len(names) // 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(12, 3.2 * rows), squeeze=False)
+    for ax in axes.flat[len(names) :]:
+        ax.remove()
+    for i, (genre, path) in enumerate(names):
+        levels, ax = excerpts[f"segment_{i}"].astype(float), axes.flat[i]
+        last_in_row = i % 2 == 1 or i == len(names) - 1
+        plots.log_mel(levels, FrontEnd.preset("default"), ax=ax, colorbar=last_in_row)
+        ax.set_title(f"{genre}: {Path(path).stem}")
+    report.figure("images", figure, "15 s of each genre as an image")
+
+    figure, axes = plt.subplots(len(names), 1, figsize=(10, 2 * len(names)), squeeze=False)
+    for i, (genre, path) in enumerate(names):
+        envelope, duration_s = excerpts[f"envelope_{i}"], float(excerpts[f"duration_s_{i}"])
+        plots.waveform(envelope, duration_s, ax=axes[i, 0]).set_title(f"{genre}: {path}")
+    report.figure("waveforms", figure, "Waveforms; the red line marks 30 s")
+
+    figure, ax = plt.subplots(figsize=(10, 3.6))
+    levels = excerpts[f"mels_{EXCERPT_MELS}"].astype(float)
+    plots.log_mel(levels, excerpt_front_end(), ax=ax, vmin=-60)
+    ax.set_title(f"{names[0][1]}, {EXCERPT_MELS} mel bands")
+    report.figure("log_mel", figure, "Log-mel spectrogram of 30 s")
+
+    figure, axes = plt.subplots(1, len(N_MELS), figsize=(12, 3.4))
+    for n_mels, ax in zip(N_MELS, axes, strict=True):
+        levels = excerpts[f"mels_{n_mels}"].astype(float)
+        plots.log_mel(levels, excerpt_front_end(n_mels), ax=ax, vmin=-60, colorbar=False)
+        ax.set_title(f"n_mels = {n_mels}")
+    caption = f"The same 30 s with {', '.join(map(str, N_MELS))} mel bands"
+    report.figure("n_mels", figure, caption)
+
+
+def first_layer_figure(run: Run) -> tuple[Figure, str]:
+    """Draw a segment and the outputs of the first convolution; return figure and caption."""
+    segment, maps = run.first_layer
+    image = to_image(segment["log_mel"], run.front_end)
+    figure = plots.first_layer(image, maps[:_CHANNELS], run.front_end, columns=5)
+    figure.suptitle(f"{run.name}: {segment['path']}, segment {segment['segment']}", fontsize=10)
+    caption = "Outputs of the first convolution"
+    if len(maps) > _CHANNELS:
+        caption += f": the first {_CHANNELS} of {len(maps)} channels"
+    return figure, caption
+
+
+def taggram_figure(run: Run, track_id: str) -> tuple[Figure, str]:
+    """Draw the probabilities of a test track over time; return figure and caption."""
+    rows = run.predictions.query("split == 'test' and track_id == @track_id")
+    segments = calibrated(rows, run.genres).sort_values("segment")
+    track = segments.iloc[0]
+    log_mels = stored_log_mels(run.front_end, track["sha256"])
+    title = f"{Path(track['path']).name}, {track['genre']}: {run.name}"
+    figure = plots.track(segments, log_mels, run.front_end, title=title)
+    return figure, f"Calibrated probability of each genre, above the mel spectrogram: {run.name}"
