@@ -184,6 +184,44 @@ def test_runs_of_an_empty_project_are_an_error_that_says_what_to_do(home):
         read_runs("music")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("genres", ["rap", "rap"]),
+        ("genres", ["rap"]),
+        ("genres", "rap"),
+        ("genres", [1, 2]),
+        ("corpus", "../../etc"),
+        ("corpus", ".."),
+        ("corpus", ""),
+        ("corpus", None),
+        ("uid", 1),
+        ("temperature", 0),
+        ("track_temperature", "hot"),
+        ("front_end", {"sample_rat": 1}),
+        ("recipe", None),
+    ],
+)
+def test_read_refuses_a_damaged_card_and_names_the_key(models, key, value):
+    folder = write_run(models / "music" / "run").folder
+    card = json.loads((folder / CARD).read_text()) | {key: value}
+    (folder / CARD).write_text(json.dumps(card))
+    with pytest.raises(ModelError, match=f"damaged: its {key} is"):
+        Run.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [(FORMAT + 1, "a later version.*update"), (FORMAT - 1, "an earlier version.*train")],
+)
+def test_read_refuses_other_formats_with_advice(models, version, message):
+    folder = write_run(models / "music" / "run").folder
+    card = json.loads((folder / CARD).read_text()) | {"format": version}
+    (folder / CARD).write_text(json.dumps(card))
+    with pytest.raises(ModelError, match=message):
+        Run.read(folder)
+
+
 def test_read_runs_puts_small_models_and_the_original_split_first(models):
     write_run(models / "music" / "a-large", parameters=10**7)
     write_run(models / "music" / "b-default")
