@@ -73,14 +73,13 @@ def music(tmp_path_factory):
 @pytest.fixture(scope="session")
 def bundle(music, tmp_path_factory):
     """Folder of a compact CNN, trained a little on the three genres."""
-    from genrecls import Corpus, FrontEnd, Recipe, train
+    from genrecls import train
 
     home = tmp_path_factory.mktemp("trained")
-    recipe = Recipe.preset("default", "compact_cnn", epochs=20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENRECLS_HOME", str(home))
-        run = train(Corpus.read(music), recipe, FrontEnd.preset("default"),
-                    name="compact_cnn-default", jobs=1, progress=False)  # fmt: skip
+        options = {"jobs": 1, "progress": False, "epochs": 20}
+        run = train(music, "compact_cnn", name="compact_cnn-default", **options)
     return run.folder
 
 

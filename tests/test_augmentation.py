@@ -66,7 +66,8 @@ def test_mixup_mixes_power_and_targets_in_the_same_shares(rng):
     # With one genre per segment, the targets show which segments were mixed in which shares.
     mixed, shares = augment(Mixup(0.8, random_seed=0), segments, np.eye(12, dtype=np.float32))
     np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-6)
-    assert (np.diag(shares) >= 0.2 - 1e-6).all() and np.diag(shares).min() < 0.5
+    assert (np.diag(shares) >= 0.2 - 1e-6).all()
+    assert np.diag(shares).min() < 0.5
     assert (np.count_nonzero(shares, axis=1) <= 2).all()
     others = shares * (1 - np.eye(12))
     assert (np.count_nonzero(others, axis=0) <= 1).all()
@@ -77,7 +78,9 @@ def test_mixup_mixes_power_and_targets_in_the_same_shares(rng):
 def test_mixup_of_sound_and_silence_is_finite():
     levels = np.repeat([-160.0, 60.0], 50).astype(np.float32)
     mixed, _ = augment(Mixup(1.0, random_seed=0), levels[:, None, None, None], np.eye(100))
-    assert np.isfinite(mixed).all() and mixed.min() >= -160.01 and mixed.max() <= 60.01
+    assert np.isfinite(mixed).all()
+    assert mixed.min() >= -160.01
+    assert mixed.max() <= 60.01
 
 
 # Models

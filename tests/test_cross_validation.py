@@ -4,7 +4,9 @@ import dataclasses
 import json
 import shutil
 import zlib
+from unittest.mock import Mock
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +17,7 @@ from genrecls import Corpus, FrontEnd, Recipe, cross_validate, prepare
 from genrecls.corpus.splits import assign_folds
 from genrecls.errors import CorpusError, ModelError
 from genrecls.evaluation.calibration import fit_temperature, probability_columns
-from genrecls.evaluation.runs import read_predictions
+from genrecls.evaluation.runs import read_cross_validation, read_predictions
 from genrecls.evaluation.scores import LOSSES, aggregate_tracks
 from genrecls.evaluation.tables import (
     calibration_table,
@@ -26,8 +28,7 @@ from genrecls.evaluation.tables import (
     summary_table,
 )
 from genrecls.report import evidence
-from genrecls.training import baselines
-from genrecls.training import cross_validation as crossval
+from genrecls.training import baselines, cross_validation
 from genrecls.training.cross_validation import Candidate, network_candidate
 
 SMALL = FrontEnd(n_mels=80, hop_length=4096, segment_s=5.0)
@@ -47,7 +48,7 @@ def music(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prepared(music, tmp_path_factory):
-    """A project folder in which the log-mels have been made."""
+    """Return a project folder with the log-mels of the corpus."""
     with pytest.MonkeyPatch.context() as patch:
         home = tmp_path_factory.mktemp("prepared")
         patch.setenv("GENRECLS_HOME", str(home))
@@ -62,9 +63,9 @@ def corpus(home, prepared, music):
 
 
 class Guess:
-    """Leans to the true genre, which it peeps at, with noise of its seed and of the segment.
+    """A model that favours the true genre, with noise by its seed and the segment.
 
-    Keeps what it was given. What it says does not depend on the order of its calls.
+    It keeps the tables that it was given. Its predictions do not depend on the order of the calls.
     """
 
     def __init__(self, *, fail_at=None, change=None):
@@ -101,14 +102,15 @@ def folds_of(segments, repeat):
     return assign_folds(segments, folds=4, random_seed=repeat)
 
 
-# -- who is trained on, who is tested ----------------------------------------------------------
+# -- training and test sides ----------------------------------------------------------
 
 
 def test_every_segment_is_tested_once_in_each_repeat(corpus):
     guess = Guess()
     found = validated(corpus, model_of(guess), repeats=3)
     segments = guess.given[0]
-    assert len(found) == 3 * len(segments) and (found["split"] == "test").all()
+    assert len(found) == 3 * len(segments)
+    assert (found["split"] == "test").all()
     assert not found.duplicated(["repeat", "track_id", "segment"]).any()
     assert found.groupby("repeat").size().tolist() == [len(segments)] * 3
     assert guess.seeds == [0] * 4 + [1] * 4 + [2] * 4
@@ -119,10 +121,11 @@ def test_every_segment_is_tested_once_in_each_repeat(corpus):
     folds = found.drop_duplicates(["repeat", "track_id"]).pivot(
         index="track_id", columns="repeat", values="fold"
     )
-    assert not folds[0].equals(folds[1]) and not folds[1].equals(folds[2])
+    assert not folds[0].equals(folds[1])
+    assert not folds[1].equals(folds[2])
 
 
-def test_no_model_has_heard_the_group_recording_or_file_it_is_asked_about(corpus):
+def test_no_model_is_trained_on_a_group_recording_or_file_of_its_test(corpus):
     guess = Guess()
     found = validated(corpus, model_of(guess))
     assert len(guess.given) == 8
@@ -131,15 +134,16 @@ def test_no_model_has_heard_the_group_recording_or_file_it_is_asked_about(corpus
         assert len(train) + len(test) == len(segments)
         for column in ("group", "recording", "sha256", "track_id"):
             assert not set(train[column]) & set(test[column])
-    # The corpus would tempt: an artist with two tracks, and a copy under another name.
+    # The corpus has an artist with two tracks, and a copy under another name.
     copies = found[found["path"].isin(["rap/Pirate - Copy.ogg", "rap/rap 2 - Same Title.wav"])]
-    assert copies["track_id"].nunique() == 2 and copies["artist"].nunique() == 2
+    assert copies["track_id"].nunique() == 2
+    assert copies["artist"].nunique() == 2
     assert copies["recording"].nunique() == copies["group"].nunique() == 1
     assert (copies.groupby("repeat")["fold"].nunique() == 1).all()
     assert found.query("genre == 'rap'").groupby("group")["track_id"].nunique().max() == 2
 
 
-def test_probabilities_stand_by_the_segments_they_are_about(corpus):
+def test_probabilities_are_beside_their_segments(corpus):
     guess = Guess()
     found = validated(corpus, model_of(guess))
     again = Guess()
@@ -154,7 +158,7 @@ def test_probabilities_stand_by_the_segments_they_are_about(corpus):
         assert rows["predicted"].tolist() == names.tolist()
 
 
-def test_there_are_as_many_folds_as_the_smallest_genre_has_groups(corpus, home):
+def test_number_of_folds_is_limited_by_the_smallest_genre(corpus, home):
     found = validated(corpus, model_of(Guess()), folds=5, repeats=1)
     assert found.query("genre == 'classique'")["group"].nunique() == 5
     assert found.query("genre == 'rap'")["group"].nunique() == 4
@@ -164,7 +168,7 @@ def test_there_are_as_many_folds_as_the_smallest_genre_has_groups(corpus, home):
     assert (card["folds"], card["folds_used"]) == (5, 4)
 
 
-def test_a_genre_by_one_artist_cannot_be_cross_validated(music, home, prepared, tmp_path):
+def test_cross_validate_refuses_a_genre_with_one_artist(music, home, prepared, tmp_path):
     (home / "data").symlink_to(prepared / "data")
     root = tmp_path / "small"
     shutil.copytree(music / "classique", root / "classique")
@@ -178,7 +182,7 @@ def test_a_genre_by_one_artist_cannot_be_cross_validated(music, home, prepared, 
 # -- on disk -----------------------------------------------------------------------------------
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(corpus, home, monkeypatch):
+def test_an_interrupted_cross_validation_continues(corpus, home, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         validated(corpus, model_of(Guess(fail_at=2)))
     with pytest.raises(ModelError):
@@ -188,6 +192,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(corpus, home, monkeypatch):
     assert len(rest.given) == 8 - 2
     folder = home / "models/small/cross_validation/guess"
     assert {f.name for f in folder.iterdir()} == {"card.json", "predictions.parquet"}
+    assert not list(home.glob("data/cross_validation-*/*"))
     other_home = home / "elsewhere"
     other_home.mkdir()
     (other_home / "data").symlink_to(home / "data")
@@ -197,7 +202,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(corpus, home, monkeypatch):
     assert len(whole.given) == 8
 
 
-def test_a_finished_run_is_read(corpus):
+def test_a_finished_cross_validation_is_read(corpus):
     first = validated(corpus, model_of(Guess()))
     again = validated(corpus, model_of(Guess(fail_at=0)))
     pd.testing.assert_frame_equal(first, again)
@@ -214,14 +219,14 @@ def test_a_finished_run_is_read(corpus):
     ],
     ids=["setting", "front end", "folds", "repeats"],
 )  # fmt: skip
-def test_a_changed_setting_is_computed_anew(corpus, model, options):
+def test_a_changed_setting_is_computed_again(corpus, model, options):
     validated(corpus, model_of(Guess(), width=1))
     guess = Guess()
     validated(corpus, dataclasses.replace(model, fit_predict=guess), **options)
     assert len(guess.given) == options.get("folds", 4) * options.get("repeats", 2)
 
 
-def test_changed_sound_is_computed_anew(corpus, music, tmp_path):
+def test_changed_sound_is_computed_again(corpus, music, tmp_path):
     before = validated(corpus, model_of(Guess()))
     root = tmp_path / "small"
     shutil.copytree(music, root)
@@ -229,10 +234,11 @@ def test_changed_sound_is_computed_anew(corpus, music, tmp_path):
     soundfile.write(file, 0.5 * soundfile.read(file)[0], RATE)
     guess = Guess()
     after = validated(Corpus.read(root), model_of(guess))
-    assert len(guess.given) == 8 and set(after["sha256"]) != set(before["sha256"])
+    assert len(guess.given) == 8
+    assert set(after["sha256"]) != set(before["sha256"])
 
 
-def test_runs_are_read_as_one_table(corpus, home):
+def test_read_predictions_returns_one_table(corpus, home):
     runs = [
         validated(corpus, model_of(Guess(), "first")),
         validated(corpus, model_of(Guess(), "second", width=3)),
@@ -241,17 +247,19 @@ def test_runs_are_read_as_one_table(corpus, home):
     table, cards = read_predictions("small")
     assert set(cards) == {"first", "second", "first-by-segment"} == set(table["run"])
     assert len(table) == sum(map(len, runs))
-    assert cards["second"]["model"] == {"width": 3} and cards["second"]["validation"] is None
+    assert cards["second"]["model"] == {"width": 3}
+    assert cards["second"]["split_by"] is None
     assert cards["first-by-segment"]["name"] == "first"
-    assert cards["first-by-segment"]["validation"] == "segment"
+    assert cards["first-by-segment"]["split_by"] == "segment"
     assert FrontEnd.from_dict(cards["first"]["front_end"]) == SMALL
-    assert cards["first"]["genres"] == ["classique", "rap"] and cards["first"]["repeats"] == 2
+    assert cards["first"]["genres"] == ["classique", "rap"]
+    assert cards["first"]["repeats"] == 2
     for run in runs:
         of_run = table[table["run"] == run["run"].iloc[0]].reset_index(drop=True)
         pd.testing.assert_frame_equal(of_run[run.columns], run)
 
 
-def test_where_nothing_has_been_cross_validated_it_says_so(home):
+def test_read_predictions_refuses_a_corpus_without_cross_validation(home):
     with pytest.raises(ModelError, match="no model of 'small' has been cross-validated"):
         read_predictions("small")
 
@@ -260,10 +268,10 @@ def test_where_nothing_has_been_cross_validated_it_says_so(home):
 
 
 @pytest.mark.parametrize("by", ["segment", "track", "artist"])
-def test_a_validation_is_held_out_of_the_training_side_in_its_way(corpus, by):
+def test_split_by_holds_a_validation_out_of_the_training_side(corpus, by):
     plain = validated(corpus, model_of(Guess()))
     guess = Guess()
-    found = validated(corpus, model_of(guess), validation=by)
+    found = validated(corpus, model_of(guess), split_by=by)
     assert set(found["run"]) == {f"guess-by-{by}"}
     assert set(found["split"]) == {"validation", "test"}
     test = found[found["split"] == "test"].reset_index(drop=True)
@@ -271,7 +279,7 @@ def test_a_validation_is_held_out_of_the_training_side_in_its_way(corpus, by):
     pd.testing.assert_frame_equal(test[columns], plain[columns])
     shared = {"track_id": 0, "group": 0}
     for segments in guess.given:
-        sides = {side: rows for side, rows in segments.groupby("split")}
+        sides = dict(iter(segments.groupby("split")))
         assert set(sides) == {"train", "validation", "test"}
         assert set(sides["validation"]["genre"]) == {"classique", "rap"}
         heard = pd.concat([sides["train"], sides["validation"]])
@@ -283,7 +291,7 @@ def test_a_validation_is_held_out_of_the_training_side_in_its_way(corpus, by):
     assert (shared["group"] > 0) == (by in ("segment", "track"))
 
 
-def test_the_temperature_of_a_fold_is_fitted_on_the_test_of_the_others(corpus):
+def test_temperature_of_a_fold_is_fitted_to_the_tests_of_the_others(corpus):
     found = validated(corpus, model_of(Guess()))
     for (repeat, fold), rows in found.groupby(["repeat", "fold"]):
         others = found[(found["repeat"] == repeat) & (found["fold"] != fold)]
@@ -304,11 +312,11 @@ def test_the_temperature_of_a_fold_is_fitted_on_the_test_of_the_others(corpus):
         assert by_track["temperature"].unique().tolist() == pytest.approx([expected])
 
 
-@pytest.mark.parametrize("validation", [None, "segment"])
-def test_what_a_fold_predicts_does_not_change_its_own_temperature(corpus, validation):
-    first = validated(corpus, model_of(Guess(), n=1), validation=validation)
+@pytest.mark.parametrize("split_by", [None, "segment"])
+def test_predictions_of_a_fold_do_not_change_its_temperature(corpus, split_by):
+    first = validated(corpus, model_of(Guess(), n=1), split_by=split_by)
     changed = model_of(Guess(change=2), n=2)  # the third fold of the first repeat
-    second = validated(corpus, changed, validation=validation)
+    second = validated(corpus, changed, split_by=split_by)
     other = first[PROBABILITIES].ne(second[PROBABILITIES]).any(axis=1)
     assert set(map(tuple, first.loc[other, ["repeat", "fold"]].to_numpy())) == {(0, 2)}
     t1, t2 = (t.groupby(["repeat", "fold"])["temperature"].first() for t in (first, second))
@@ -319,13 +327,13 @@ def test_what_a_fold_predicts_does_not_change_its_own_temperature(corpus, valida
 # -- real models -------------------------------------------------------------------------------
 
 
-def test_mfccs_and_an_svm_tell_chords_from_beats(corpus):
+def test_mfcc_svm_separates_chords_from_beats(corpus):
     found = validated(corpus, baselines.mfcc_svm(SMALL), repeats=1)
     assert (found["predicted"] == found["genre"]).mean() > 0.9
     np.testing.assert_allclose(found[PROBABILITIES].sum(axis=1), 1)
 
 
-def test_the_majority_says_what_is_commonest_in_training(corpus):
+def test_majority_predicts_the_most_frequent_genre(corpus):
     found = validated(corpus, baselines.majority(SMALL), repeats=1)
     segments = Guess()
     validated(corpus, model_of(segments), repeats=1)
@@ -337,7 +345,7 @@ def test_the_majority_says_what_is_commonest_in_training(corpus):
 
 
 @pytest.mark.parametrize("kind", ["telling", "constant", "names"])
-def test_one_number_is_known_of_each_track_and_nothing_else(corpus, kind):
+def test_one_number_separates_tracks_by_their_number_alone(corpus, kind):
     tracks = corpus.tracks.set_index("track_id")
     is_rap = tracks["genre"] == "rap"
     values = {
@@ -356,38 +364,94 @@ def test_one_number_is_known_of_each_track_and_nothing_else(corpus, kind):
 FOR_NETS = dataclasses.replace(SMALL, segment_s=10.0)
 
 
-@pytest.mark.parametrize("validation", [None, "artist", "track", "segment"])
-def test_a_net_is_trained_anew_for_every_fold(corpus, validation):
-    """Whatever its recipe says of the validation, the cross-validation decides."""
+@pytest.mark.parametrize("split_by", [None, "artist", "track", "segment"])
+def test_network_is_trained_for_every_fold(corpus, split_by):
+    """The cross-validation decides how a validation is held out, not the recipe."""
     model = network_candidate("cnn-default", Recipe(epochs=1), FOR_NETS)
-    found = validated(corpus, model, folds=2, repeats=1, validation=validation)
-    assert set(found["split"]) == ({"test", "validation"} if validation else {"test"})
+    found = validated(corpus, model, folds=2, repeats=1, split_by=split_by)
+    assert set(found["split"]) == ({"test", "validation"} if split_by else {"test"})
     np.testing.assert_allclose(found[PROBABILITIES].sum(axis=1), 1, atol=1e-5)
     test = found[found["split"] == "test"]
-    assert not test.duplicated(["track_id", "segment"]).any() and test["fold"].nunique() == 2
+    assert not test.duplicated(["track_id", "segment"]).any()
+    assert test["fold"].nunique() == 2
 
 
-def test_the_seed_of_a_net_is_that_of_the_repeat(corpus, monkeypatch):
-    from genrecls.training import run as training
-
+def test_network_gets_the_seed_of_the_repeat(corpus, monkeypatch):
     seen = []
 
     def fit(features, segments, recipe, **_):
         seen.append(recipe.random_seed)
-        probabilities = Guess()(features, segments, recipe.random_seed)
-        return training.Fitted(None, probabilities, None, 1, "random", 0.0)
+        return Mock(probabilities=Guess()(features, segments, recipe.random_seed))
 
-    monkeypatch.setattr(training, "fit", fit)
+    monkeypatch.setattr(baselines, "fit", fit)
     recipe = Recipe(random_seed=7)
     validated(corpus, network_candidate("cnn", recipe, SMALL), folds=2, repeats=3)
-    assert len(seen) == 6 and len(set(seen)) == 3 and seen[::2] == seen[1::2]
+    assert len(seen) == 6
+    assert len(set(seen)) == 3
+    assert seen[::2] == seen[1::2]
+
+
+# -- the front door ----------------------------------------------------------------------------
+
+
+def test_cross_validate_takes_a_path_and_several_models(small_corpus, home):
+    options = {"folds": 2, "repeats": 1, "jobs": 1, "progress": False}
+    models = ["majority", "mfcc_svm", model_of(Guess())]
+    found = cross_validate(small_corpus, models, **options)
+    assert found["run"].unique().tolist() == ["majority", "mfcc_svm", "guess"]
+    assert found.groupby("run")["track_id"].nunique().nunique() == 1
+    alone = cross_validate(small_corpus, "mfcc_svm", **options)
+    of_svm = found[found["run"] == "mfcc_svm"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, of_svm)
+    with pytest.raises(ValueError, match="same name; give each its own: majority, majority"):
+        cross_validate(small_corpus, ["majority", "majority"], **options)
+    with pytest.raises(ValueError, match="there is no model 'forest'.* choose from"):
+        cross_validate(small_corpus, "forest", **options)
+
+
+@pytest.mark.parametrize(
+    ("model", "preset", "name", "front_end"),
+    [
+        ("majority", "original", "majority", "original"),
+        ("compact_cnn", "default", "compact_cnn-default", "default"),
+        ("cnn", "original", "cnn-original", "original"),
+        ("cnn-original", "default", "cnn-original", "original"),
+        ("efficientnet_lite0-default-weights-random", "default", None, "default"),
+        (Recipe(epochs=3), "default", "cnn-default-epochs-3", "default"),
+    ],
+)
+def test_find_candidate_takes_names_presets_and_recipes(corpus, model, preset, name, front_end):
+    candidate = cross_validation._find_candidate(model, corpus, preset)
+    assert candidate.name == (name or model)
+    assert candidate.front_end == FrontEnd.preset(front_end)
+
+
+def test_find_candidate_finds_the_best_number_of_the_audit(corpus):
+    candidate = cross_validation._find_candidate("one_number", corpus, "default", progress=False)
+    assert candidate.name.endswith("-alone")
+
+
+def test_find_candidate_identifies_the_users_own_builder(corpus):
+    def candidate(units):
+        def own(input_shape, n_classes):
+            inputs = keras.Input(input_shape)
+            x = keras.layers.GlobalAveragePooling2D()(inputs)
+            x = keras.layers.Dense(units)(x)
+            outputs = keras.layers.Dense(n_classes, activation="softmax")(x)
+            return keras.Model(inputs, outputs)
+
+        return cross_validation._find_candidate(own, corpus, "default")
+
+    small, again, wide = candidate(3), candidate(3), candidate(4)
+    assert small.name == wide.name == "own-default"
+    assert small.settings == again.settings != wide.settings
 
 
 # -- from predictions to tables ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("k", [3, 10])
-def test_any_number_of_genres_goes_all_the_way_to_the_tables(k, tmp_path, home, monkeypatch):
+def test_tables_take_any_number_of_genres(k, tmp_path, home, monkeypatch):
     genres = [f"genre {chr(97 + i)}" for i in range(k)]
     root = write_corpus(tmp_path / "many", genres=genres, artists=2, seconds=5.1)
     corpus = Corpus.read(root)
@@ -403,14 +467,16 @@ def test_any_number_of_genres_goes_all_the_way_to_the_tables(k, tmp_path, home, 
     assert set(tidy["score"]) == {"balanced accuracy", "macro F1", "AUC", "accuracy", *LOSSES,
                                   *(f"recall {genre}" for genre in genres)}  # fmt: skip
     assert (tidy[["groups", "tracks", "segments"]] == 4 * k).all(axis=None)
-    assert (tidy["fewest groups"] == 4).all() and (tidy["repeats"] == 2).all()
+    assert (tidy["fewest groups"] == 4).all()
+    assert (tidy["repeats"] == 2).all()
     assert (tidy["low"] <= tidy["high"]).all()
     # Saying always the same is right once in k.
     one_in_k = tidy.query("run == 'majority' and score == 'balanced accuracy'")["value"]
     assert one_in_k.tolist() == pytest.approx([1 / k, 1 / k])
     for level in ("track", "segment"):
         headline = summary_table(tidy, level)
-        assert headline["run"].iloc[0] == "majority" and set(headline["run"]) == runs
+        assert headline["run"].iloc[0] == "majority"
+        assert set(headline["run"]) == runs
         assert headline.query("run == 'majority'")["AUC"].str.startswith("0.500").all()
         assert not set(LOSSES) & set(headline)
         assert headline["macro F1"].str.fullmatch(r"\d\.\d{3} \(\d\.\d\d–\d\.\d\d\)").all()
@@ -418,14 +484,17 @@ def test_any_number_of_genres_goes_all_the_way_to_the_tables(k, tmp_path, home, 
     assert set(paired.index) == runs - {"guess"}
     same = paired.loc["guess-by-artist"]
     assert same["balanced accuracy, tracks"] == "+0.000 (+0.00 to +0.00)"
-    assert same["McNemar p"] == 1 and same["only guess right"] == 0
+    assert same["McNemar p"] == 1
+    assert same["only guess right"] == 0
     assert paired.loc["majority", "balanced accuracy, tracks"].startswith("+")
     calibration = calibration_table(predictions, genres)
-    assert len(calibration) == 8 and (calibration["tracks"] == 4 * k).all()
+    assert len(calibration) == 8
+    assert (calibration["tracks"] == 4 * k).all()
     certain = calibration.query("run == 'majority'")
     assert certain["NLL before"].tolist() == pytest.approx([np.log(k)] * 2, abs=0.001)
     leaks = leak_table(predictions, cards)
-    assert leaks["model"].unique().tolist() == ["guess"] and len(leaks) == 4
+    assert leaks["model"].unique().tolist() == ["guess"]
+    assert len(leaks) == 4
     assert (leaks["validation"] - leaks["test"]).tolist() == pytest.approx(leaks["optimism"])
     assert (leaks["optimism low"] <= leaks["optimism high"]).all()
     headline = leak_summary(leaks)
@@ -444,14 +513,17 @@ def test_the_report_compares_pretrained_with_random_weights(corpus, home):
     together = pd.concat([table.assign(run=run) for run, table in runs.items()])
     _, table = evidence._transfer(home, together, genres)
     found = pd.read_csv(home / "transfer.csv")
-    assert found["run"].tolist() == ["net"] and found["minus"].tolist() == ["net-weights-random"]
+    assert found["run"].tolist() == ["net"]
+    assert found["minus"].tolist() == ["net-weights-random"]
     right = (predictions["predicted"] == predictions["genre"]).mean()
-    assert right == 1 and found["macro F1, segments"].iloc[0].startswith("+0.6")
-    assert "net-weights-random" in table and "| other |" not in table
+    assert right == 1
+    assert found["macro F1, segments"].iloc[0].startswith("+0.6")
+    assert "net-weights-random" in table
+    assert "| other |" not in table
 
 
-def test_a_leaky_validation_promises_more_than_the_test_keeps(corpus):
-    """A model that remembers: sure of the track that it has heard, lost with any other."""
+def test_leak_table_shows_the_optimism_of_a_leaky_validation(corpus):
+    """A model that recognizes the tracks of its training and guesses all others."""
 
     def remember(features, segments, random_seed):
         train = segments[segments["split"] == "train"]
@@ -462,24 +534,25 @@ def test_a_leaky_validation_promises_more_than_the_test_keeps(corpus):
         return np.stack([1 - p, p], axis=1)
 
     for by in ("segment", "track", "artist"):
-        validated(corpus, model_of(remember, "memory"), validation=by)
+        validated(corpus, model_of(remember, "memory"), split_by=by)
     table = leak_table(*read_predictions("small"))
     accuracy = table.query("level == 'segment' and score == 'accuracy'")
     assert accuracy["validation by"].tolist() == ["segment", "track", "artist"]
     optimism = accuracy.set_index("validation by")["optimism"]
-    assert optimism["segment"] > 0.25 and abs(optimism["artist"]) < 0.2
+    assert optimism["segment"] > 0.25
+    assert abs(optimism["artist"]) < 0.2
     segment = accuracy.set_index("validation by").loc["segment"]
     assert segment["optimism low"] > 0
     assert segment["test"] == pytest.approx(0.5, abs=0.1)
 
 
-def test_without_a_validation_there_is_no_leak_to_show(corpus):
+def test_leak_table_is_empty_without_a_validation(corpus):
     validated(corpus, model_of(Guess()))
     assert leak_table(*read_predictions("small")).empty
 
 
-def test_scores_after_calibration_are_no_worse_on_many_segments():
-    """A model twice too sure of itself; the temperatures come from the other folds."""
+def test_calibration_improves_the_losses_of_many_segments(tmp_path):
+    """A model that is too confident; the temperatures come from the other folds."""
     rng = np.random.default_rng(0)
     genres = ["a", "b", "c"]
     logits = rng.normal(size=(3000, 3)) * 1.5
@@ -491,7 +564,8 @@ def test_scores_after_calibration_are_no_worse_on_many_segments():
         run="x", split="test", repeat=0, fold=np.arange(3000) % 5, segment=1,
         track_id=np.arange(3000), path="p", title="", artist="", group=np.arange(3000),
     )  # fmt: skip
-    table = crossval._with_temperatures(table, genres)
+    table.to_parquet(tmp_path / "predictions.parquet")
+    table = read_cross_validation(tmp_path, genres)
     np.testing.assert_allclose(table["temperature"], 3, rtol=0.1)
     row = calibration_table(table, genres).query("level == 'segment'").iloc[0]
     for name in LOSSES:
@@ -499,17 +573,18 @@ def test_scores_after_calibration_are_no_worse_on_many_segments():
     assert row["ECE after"] < 0.03
 
 
-def test_what_is_compared_are_the_nets_and_what_they_have_to_beat(small_corpus, home):
+def test_comparison_candidates_are_the_baselines_and_the_networks(small_corpus, home):
     models = baselines.comparison_candidates(Corpus.read(small_corpus), progress=False)
     first, number, *rest = models
-    assert first == "majority" and number.endswith("-alone")
+    assert first == "majority"
+    assert number.endswith("-alone")
     assert rest == ["mfcc_svm", "cnn-original", "cnn-default", "compact_cnn-default",
                     "inception_resnet_v2-default", "efficientnet_lite0-default",
                     "efficientnet_lite0-default-weights-random"]  # fmt: skip
     assert models["cnn-original"].front_end == FrontEnd.preset("original")
 
 
-def test_predictions_of_a_corpus_that_has_changed_are_left_out(tmp_path, home, caplog):
+def test_read_predictions_leaves_out_runs_before_a_change_of_the_corpus(tmp_path, home, caplog):
     root = write_corpus(tmp_path / "music", artists=2, seconds=5.1)
     validated(Corpus.read(root), baselines.majority(SMALL), folds=2)
     next((root / "rap").glob("*.wav")).unlink()

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from genrecls import Corpus, FrontEnd, Recipe, build_efficientnet_lite0, prepare
 from genrecls.corpus.splits import assign_splits
 from genrecls.models import backbone_end, split_at
 from genrecls.training import stages
-from genrecls.training.loop import fit
+from genrecls.training.stages import fit
 
 SMALL = FrontEnd(n_mels=80, hop_length=4096)
 PRETRAINED = Recipe.preset(
@@ -32,6 +31,7 @@ PRETRAINED = Recipe.preset(
     patience=None,
 )
 RANDOM = dataclasses.replace(PRETRAINED, weights=None)
+OUTPUTS = "data/backbone_outputs-*/*/outputs.npy"
 
 
 @pytest.fixture
@@ -53,31 +53,31 @@ def weights_of(model, *names):
     return {name: [w.copy() for w in model.get_layer(name).get_weights()] for name in names}
 
 
-def test_the_parts_are_the_model(rng):
+def test_split_at_gives_parts_that_are_the_model(rng):
     model = build_efficientnet_lite0((64, 64, 3), 3)
     backbone, head = split_at(model, backbone_end(model))
-    below, tail = split_at(backbone, "block_12")
-    assert below.output.shape == tail.input.shape == (None, 2, 2, 192)
+    lower, upper = split_at(backbone, "block_12")
+    assert lower.output.shape == upper.input.shape == (None, 2, 2, 192)
     assert backbone.output.shape == head.input.shape == (None, 2, 2, 1280)
     x = rng.random((2, 64, 64, 3), np.float32)
-    in_steps = keras.ops.convert_to_numpy(head(tail(below(x))))
+    in_steps = keras.ops.convert_to_numpy(head(upper(lower(x))))
     np.testing.assert_allclose(in_steps, model.predict_on_batch(x), atol=1e-5)
-    assert tail.layers[-1] is model.get_layer("head_relu")
+    assert upper.layers[-1] is model.get_layer("head_relu")
 
 
-def test_a_cut_that_does_not_exist_is_refused():
+def test_split_at_refuses_an_unknown_layer():
     with pytest.raises(ValueError, match="no layer 'no_such_layer'"):
         split_at(build_efficientnet_lite0((64, 64, 3), 2), "no_such_layer")
 
 
-def test_a_cut_that_layers_pass_by_is_refused():
+def test_split_at_refuses_a_cut_that_layers_pass_by():
     # Block 12 adds its input to what comes out here.
     with pytest.raises(ValueError, match="other layers pass it by"):
         split_at(build_efficientnet_lite0((64, 64, 3), 2), "block_12_expand_relu")
 
 
 @pytest.mark.parametrize("recipe", [PRETRAINED, RANDOM], ids=["imagenet", "random"])
-def test_the_whole_model_predicts_what_the_stages_did(features, recipe, tmp_path):
+def test_fit_in_stages_gives_a_whole_model_with_the_same_predictions(features, recipe, tmp_path):
     found = fitted(features, recipe)
     assert found.history["stage"].tolist() == [1, 1, 1, 2, 2]
     assert found.history["epoch"].tolist() == [0, 1, 2, 3, 4]
@@ -88,7 +88,7 @@ def test_the_whole_model_predicts_what_the_stages_did(features, recipe, tmp_path
     np.testing.assert_allclose(whole.predict(x, verbose=0), found.probabilities, atol=1e-4)
 
 
-def test_stage_2_trains_what_comes_after_the_cut_and_no_batch_norm(features):
+def test_stage_2_trains_the_upper_blocks_but_not_their_batch_norm(features):
     frozen = ("stem_conv", "block_14_expand_conv", "block_15_depthwise_norm", "head_norm")
     trained = ("block_15_depthwise_conv", "head_conv")
     before = build_efficientnet_lite0((*SMALL.shape, 3), 2, weights="imagenet")
@@ -105,15 +105,15 @@ def test_stage_2_trains_what_comes_after_the_cut_and_no_batch_norm(features):
 
 def test_outputs_of_a_pretrained_backbone_are_computed_once(features, home, monkeypatch):
     fitted(features, PRETRAINED)
-    files = sorted(home.glob("data/backbone/*/*.npy"))
+    files = sorted(home.glob(OUTPUTS))
     tracks = features.segments["sha256"].nunique()
     assert len(files) == 2 * tracks
     times = [file.stat().st_mtime_ns for file in files]
 
-    def computed(*_):
+    def refuse(*_):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(stages, "_in_batches", computed)
+    monkeypatch.setattr(stages, "_predict", refuse)
     fitted(features, dataclasses.replace(PRETRAINED, random_seed=1, epochs=1, head="flatten"))
     assert [file.stat().st_mtime_ns for file in files] == times
     with pytest.raises(AssertionError, match="computed again"):
@@ -124,17 +124,18 @@ def test_outputs_of_a_pretrained_backbone_are_computed_once(features, home, monk
         fitted(features, RANDOM)
 
 
-def test_outputs_of_a_random_backbone_do_not_stay(features, home):
+def test_outputs_of_a_random_backbone_are_deleted(features, home):
     fitted(features, RANDOM)
-    assert not list(home.glob("data/backbone/*/*"))
+    assert not list(home.glob(OUTPUTS))
 
 
-def test_a_random_backbone_is_given_batch_norm_statistics_of_its_data(features):
+def test_random_backbone_gets_batch_norm_statistics_of_its_data(features):
     norm = fitted(features, RANDOM).model.get_layer("stem_norm")
     fresh = build_efficientnet_lite0((*SMALL.shape, 3), 2).get_layer("stem_norm")
     mean, variance = map(keras.ops.convert_to_numpy, (norm.moving_mean, norm.moving_variance))
     assert (mean != keras.ops.convert_to_numpy(fresh.moving_mean)).all()
-    assert (variance != 1).all() and np.isfinite(variance).all()
+    assert (variance != 1).all()
+    assert np.isfinite(variance).all()
 
 
 def test_two_runs_on_one_random_backbone_wait_for_each_other(features, home, reference):
@@ -144,25 +145,28 @@ def test_two_runs_on_one_random_backbone_wait_for_each_other(features, home, ref
         found.append(fitted(features, dataclasses.replace(RANDOM, epochs=epochs)).probabilities)
 
     fitted(features, dataclasses.replace(RANDOM, epochs=1))
-    lock = next(home.glob("data/backbone/*.lock"))
+    lock = next(home.glob("data/backbone_outputs-*/*.lock"))
     waiting = threading.Thread(target=run, args=(RANDOM.epochs,))
     with FileLock(lock):
         waiting.start()
         waiting.join(timeout=5)
-        assert waiting.is_alive() and not list(home.glob("data/backbone/*/*"))
+        assert waiting.is_alive()
+        assert not list(home.glob(OUTPUTS))
     waiting.join()
     np.testing.assert_allclose(found[0], reference[RANDOM], atol=1e-5)
 
 
-def test_other_pretrained_weights_have_outputs_of_their_own(features, home, tmp_path):
+def test_other_pretrained_weights_have_other_outputs(features, home, tmp_path):
     backbone = split_at(build_efficientnet_lite0((*SMALL.shape, 3), 2), "head_relu")[0]
     backbone.save_weights(tmp_path / "mine.weights.h5")
     for weights in ("imagenet", str(tmp_path / "mine.weights.h5")):
         fitted(features, dataclasses.replace(PRETRAINED, weights=weights))
-    assert len(list(home.glob("data/backbone/*"))) == 4
+    tracks = features.segments["sha256"].nunique()
+    # Lower and upper blocks of both backbones.
+    assert len(list(home.glob(OUTPUTS))) == 4 * tracks
 
 
-def test_a_second_stage_that_made_it_worse_is_undone(features):
+def test_a_worse_second_stage_is_undone(features):
     recipe = dataclasses.replace(PRETRAINED, patience=5, epochs=5)
     only_first = fitted(features, dataclasses.replace(recipe, fine_tune_after=None))
     spoilt = fitted(features, dataclasses.replace(recipe, fine_tune_rate=100.0))
@@ -174,12 +178,12 @@ def test_a_second_stage_that_made_it_worse_is_undone(features):
 
 
 class Killed(BaseException):
-    """What no code of ours catches."""
+    """An interruption that the package does not catch."""
 
 
 @pytest.fixture(scope="module")
 def reference(small_corpus, tmp_path_factory):
-    """What runs that nobody interrupts come to."""
+    """Return the predictions of runs without an interruption."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENRECLS_HOME", str(tmp_path_factory.mktemp("reference")))
         features = prepare(Corpus.read(small_corpus), SMALL, jobs=1, progress=False)
@@ -189,30 +193,27 @@ def reference(small_corpus, tmp_path_factory):
 @pytest.mark.parametrize(
     ("where", "recipe"),
     [
-        ("backbone", RANDOM),
-        ("tail", RANDOM),
+        ("lower", RANDOM),
+        ("upper", RANDOM),
         ("stage 1", RANDOM),
         ("stage 2", RANDOM),
         ("stage 2", PRETRAINED),
     ],
     ids=lambda value: value if isinstance(value, str) else str(value.weights),
 )
-def test_an_interrupted_run_goes_on_to_the_same_result(
+def test_an_interrupted_run_continues_to_the_same_result(
     features, recipe, where, reference, monkeypatch, home
 ):
-    calls = {"backbone": 0, "tail": 0}
-    in_batches, save = stages._in_batches, np.save
+    predict, save = stages._predict, np.save
 
-    def counted(net, x):
-        part = "tail" if net.name == "above" else "backbone"
-        calls[part] += 1
-        if part == where:
+    def killed_before_the_upper_blocks(model, x):
+        if model.name == "above":
             raise Killed
-        return in_batches(net, x)
+        return predict(model, x)
 
     def killed_in_the_middle(file, array):
         save(file, array)
-        if where == "backbone" and len(list(home.glob("data/backbone/*/*.npy"))) == 3:
+        if where == "lower" and len(list(home.glob(OUTPUTS))) == 3:
             raise Killed
 
     class Kill(keras.callbacks.Callback):
@@ -224,37 +225,37 @@ def test_an_interrupted_run_goes_on_to_the_same_result(
                 raise Killed
 
     with monkeypatch.context() as patch:
-        if where == "tail":
-            patch.setattr(stages, "_in_batches", counted)
+        if where == "upper":
+            patch.setattr(stages, "_predict", killed_before_the_upper_blocks)
         patch.setattr(np, "save", killed_in_the_middle)
         with pytest.raises(Killed):
             fitted(features, recipe, callbacks=[Kill()])
-    left = list(home.glob("data/backbone/*/*.npy"))
-    assert len(left) >= 3 and not list(home.glob("data/backbone/*/.*.npy*"))
-    times = {file: file.stat().st_mtime_ns for file in left}
+    left = {file: file.stat().st_mtime_ns for file in home.glob(OUTPUTS)}
+    assert len(left) >= 2
+    assert not list(home.glob("data/backbone_outputs-*/.*"))
     kept = []
-    with monkeypatch.context() as patch:
-        rmtree = shutil.rmtree
-        patch.setattr(shutil, "rmtree", lambda *a, **k: kept.append(seen()) or rmtree(*a, **k))
 
-        def seen():
-            return {file: file.stat().st_mtime_ns for file in left if file.exists()}
+    def keep_state(model, load, segments):
+        kept.append({file: file.stat().st_mtime_ns for file in left})
+        return predict_held_out(model, load, segments)
 
-        again = fitted(features, recipe)
-    assert (kept or [seen()])[0] == times  # what had been computed was not computed again
+    predict_held_out = stages._predict_held_out
+    monkeypatch.setattr(stages, "_predict_held_out", keep_state)
+    again = fitted(features, recipe)
+    assert kept == [left]  # finished outputs are not computed again
     np.testing.assert_allclose(again.probabilities, reference[recipe], atol=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-def test_a_process_that_was_killed_goes_on_to_the_same_result(small_corpus, tmp_path):
+def test_a_killed_process_continues_to_the_same_result(small_corpus, tmp_path):
     script = tmp_path / "run.py"
     script.write_text(
         "import sys, dataclasses\n"
         f"sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
         "from test_stages import RANDOM, SMALL\n"
-        "from genrecls import Corpus, train\n"
-        f"train(Corpus.read({str(small_corpus)!r}), RANDOM, SMALL, name='run', jobs=1,\n"
+        "from genrecls import train\n"
+        f"train({str(small_corpus)!r}, RANDOM, front_end=SMALL, name='run', jobs=1,\n"
         "      progress=False)\n"
     )
 
@@ -266,7 +267,7 @@ def test_a_process_that_was_killed_goes_on_to_the_same_result(small_corpus, tmp_
     assert run(tmp_path / "whole").wait() == 0
     home = tmp_path / "killed"
     process = run(home)
-    while process.poll() is None and len(list(home.glob("data/backbone/*/[!.]*.npy"))) < 4:
+    while process.poll() is None and len(list(home.glob(OUTPUTS))) < 4:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -282,8 +283,10 @@ def test_a_process_that_was_killed_goes_on_to_the_same_result(small_corpus, tmp_
 def test_ten_genres_in_two_stages(tmp_path, home):
     genres = tuple("abcdefghij")
     corpus = Corpus.read(write_corpus(tmp_path / "ten", genres=genres, seconds=16.0))
-    run = train(corpus, PRETRAINED, SMALL, name="ten", jobs=1, progress=False)
-    assert run.genres == list(genres) and run.card["weights"] == "imagenet"
+    options = {"front_end": SMALL, "jobs": 1, "progress": False}
+    run = train(corpus, PRETRAINED, name="ten", **options)
+    assert run.genres == list(genres)
+    assert run.card["weights"] == "imagenet"
     some = run.predictions.head(4)
     again = run.predict_log_mels(
         prepare(corpus, SMALL, jobs=1, progress=False).log_mels(some)[..., 0]

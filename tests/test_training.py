@@ -20,6 +20,8 @@ from genrecls import (
     FrontEnd,
     GenreClassifier,
     Recipe,
+    build_cnn,
+    build_compact_cnn,
     prepare,
     train,
 )
@@ -28,20 +30,20 @@ from genrecls.errors import LeakError, ModelError
 from genrecls.evaluation.calibration import calibrated, fit_temperature
 from genrecls.evaluation.runs import FORMAT
 from genrecls.evaluation.scores import aggregate_tracks
+from genrecls.models import Image
 from genrecls.report.model_card import model_card
-from genrecls.training import callbacks as training
-from genrecls.training import data as batches
-from genrecls.training.callbacks import cosine_schedule, halving_schedule
-from genrecls.training.loop import fit
+from genrecls.training import callbacks, loop
+from genrecls.training.callbacks import learning_rate
+from genrecls.training.data import Batches
+from genrecls.training.stages import fit
 
 SMALL = FrontEnd(n_mels=80, hop_length=4096)
 QUICK = Recipe.preset("default", "cnn", epochs=4)
 
 
-def trained(corpus, folder, recipe=QUICK, front_end=SMALL, name="cnn-default"):
-    return train(
-        Corpus.read(corpus), recipe, front_end, name=name, folder=folder, jobs=1, progress=False
-    )
+def trained(corpus, folder, model=QUICK, name="cnn-default", **options):
+    options = {"front_end": SMALL, "jobs": 1, "progress": False} | options
+    return train(corpus, model, name=name, folder=folder, **options)
 
 
 @pytest.fixture(scope="module")
@@ -52,21 +54,23 @@ def run(small_corpus, tmp_path_factory):
         yield trained(small_corpus, home / "models" / "small" / "cnn-default")
 
 
-def test_the_card_says_what_the_run_is(run):
+def test_train_describes_the_run_in_its_card(run):
     card = json.loads((run.folder / "card.json").read_text())
-    assert card["genres"] == ["classique", "rap"] and card["weights"] == "random"
+    assert card["genres"] == ["classique", "rap"]
+    assert card["weights"] == "random"
     assert card["parameters"] == run.model.count_params()
     assert FrontEnd.from_dict(card["front_end"]) == SMALL == run.front_end
     assert Recipe.from_dict(card["recipe"]) == QUICK == run.recipe
     assert card["epochs"] == len(run.history) == 4
-    assert card["training_time_s"] > 0 and card["inference_ms_per_segment"] > 0
+    assert card["training_time_s"] > 0
+    assert card["inference_ms_per_segment"] > 0
     test = run.predictions.query("split == 'test'")
     assert card["metrics"]["test"]["accuracy"] == (test["predicted"] == test["genre"]).mean()
     assert set(card["metrics"]["validation"]["f1"]) == {"classique", "rap", "macro"}
     assert card["versions"]["keras"] == keras.__version__
 
 
-def test_segments_and_predictions_carry_the_spine(run):
+def test_train_saves_segments_and_predictions_with_the_spine(run):
     check_no_leak(run.segments)
     held_out = run.segments[run.segments["split"] != "train"]
     predictions = run.predictions
@@ -78,7 +82,7 @@ def test_segments_and_predictions_carry_the_spine(run):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
-def test_a_loaded_run_predicts_what_was_saved(run, small_corpus):
+def test_loaded_run_repeats_the_saved_predictions(run, small_corpus):
     again = GenreClassifier.load(run.folder)
     saved = again.predictions
     segments = calibrated(saved, run.genres)
@@ -94,7 +98,7 @@ def test_a_loaded_run_predicts_what_was_saved(run, small_corpus):
         assert prediction.genre == max(prediction.probabilities, key=prediction.probabilities.get)
 
 
-def test_the_temperature_is_that_of_the_validation(run):
+def test_train_fits_the_temperatures_to_the_validation(run):
     validation = run.predictions.query("split == 'validation'")
     expected = fit_temperature(
         validation[["prob_classique", "prob_rap"]].to_numpy(),
@@ -114,9 +118,11 @@ def test_the_temperature_is_that_of_the_validation(run):
     assert tracks["temperature"].unique().tolist() == [run.track_temperature]
 
 
-@pytest.mark.parametrize("split", ["segment", "track"])
-def test_a_leaky_validation_tells_no_temperature(small_corpus, home, split):
-    run = trained(small_corpus, home / "leaky", dataclasses.replace(QUICK, epochs=1, split=split))
+@pytest.mark.parametrize("split_by", ["segment", "track"])
+def test_train_fits_no_temperature_to_a_leaky_validation(small_corpus, home, split_by):
+    run = trained(
+        small_corpus, home / "leaky", dataclasses.replace(QUICK, epochs=1, split_by=split_by)
+    )
     assert run.temperature == run.track_temperature == 1
     assert (run.predictions[["temperature", "track_temperature"]] == 1).all(axis=None)
     path = run.predictions["path"].iloc[-1]
@@ -125,12 +131,13 @@ def test_a_leaky_validation_tells_no_temperature(small_corpus, home, split):
     np.testing.assert_allclose(found, rows["prob_rap"], atol=1e-4)
 
 
-def test_many_files_are_answered_in_their_order_with_errors_in_place(run, small_corpus, tmp_path):
+def test_predict_all_keeps_the_order_and_returns_errors_in_place(run, small_corpus, tmp_path):
     files = [small_corpus / path for path in run.predictions["path"].unique()]
     (tmp_path / "text.mp3").write_text("no sound")
     files.insert(1, tmp_path / "text.mp3")
     answers = list(run.predict_all(files, jobs=2, progress=False))
-    assert isinstance(answers[1], AudioError) and "text.mp3" in str(answers.pop(1))
+    assert isinstance(answers[1], AudioError)
+    assert "text.mp3" in str(answers.pop(1))
     del files[1]
     assert [answer.path for answer in answers] == list(map(str, files))
     for answer, file in zip(answers, files, strict=True):
@@ -142,7 +149,7 @@ def test_many_files_are_answered_in_their_order_with_errors_in_place(run, small_
     assert list(run.predict_all([])) == []
 
 
-def test_what_is_not_as_it_should_be_is_said_whoever_reads_the_file(run, tmp_path, rng):
+def test_predict_all_warns_about_damaged_sound_from_all_processes(run, tmp_path, rng):
     loud = rng.normal(0, 0.1, 16 * 22050)
     loud[1000] = 3.0
     for name in "ab":
@@ -152,13 +159,13 @@ def test_what_is_not_as_it_should_be_is_said_whoever_reads_the_file(run, tmp_pat
     assert len([warning for warning in caught if warning.category is AudioWarning]) == 2
 
 
-def test_identical_log_mels_give_identical_predictions_after_loading(run, rng):
+def test_loaded_runs_predict_the_same_bits(run, rng):
     x = rng.uniform(-80, 0, (3, *SMALL.shape)).astype(np.float32)
     twice = [GenreClassifier.load(run.folder).predict_log_mels(x) for _ in range(2)]
     np.testing.assert_array_equal(*twice)
 
 
-def test_an_up_to_date_run_is_not_trained_again_and_a_changed_recipe_is(
+def test_train_loads_an_up_to_date_run_and_trains_a_changed_recipe(
     run, small_corpus, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("GENRECLS_HOME", str(tmp_path))
@@ -166,12 +173,13 @@ def test_an_up_to_date_run_is_not_trained_again_and_a_changed_recipe_is(
     shutil.copytree(run.folder, folder)
     created = trained(small_corpus, folder).card["created"]
     assert created == run.card["created"]
-    changed = trained(small_corpus, folder, dataclasses.replace(QUICK, epochs=1))
-    assert changed.card["uid"] != run.card["uid"] and len(changed.history) == 1
+    changed = trained(small_corpus, folder, QUICK, epochs=1)
+    assert changed.card["uid"] != run.card["uid"]
+    assert len(changed.history) == 1
     assert not [f for f in tmp_path.iterdir() if f.name.startswith(".run")]
 
 
-def test_a_renamed_track_is_not_reported_under_its_old_name(run, small_corpus, tmp_path, home):
+def test_train_notices_a_renamed_track(run, small_corpus, tmp_path, home):
     corpus = tmp_path / "small"
     shutil.copytree(small_corpus, corpus)
     folder = home / "run"
@@ -182,7 +190,7 @@ def test_a_renamed_track_is_not_reported_under_its_old_name(run, small_corpus, t
     assert "rap_test/rap 90 - New.wav" in set(again.predictions["path"])
 
 
-def test_the_same_seed_gives_the_same_split_and_history(run, small_corpus, home):
+def test_train_repeats_split_and_history_by_the_seed(run, small_corpus, home):
     again = trained(small_corpus, home / "again")
     pd.testing.assert_frame_equal(again.segments, run.segments)
     values = again.history.drop(columns="time_s")
@@ -192,119 +200,136 @@ def test_the_same_seed_gives_the_same_split_and_history(run, small_corpus, home)
 
 
 @pytest.mark.parametrize("model", ["cnn", "compact_cnn"])
-def test_segments_from_the_disk_train_as_those_in_memory_do(model, small_corpus, home, monkeypatch):
+def test_fit_gives_the_same_from_disk_and_from_memory(model, small_corpus, home, monkeypatch):
     features = prepare(Corpus.read(small_corpus), SMALL, jobs=1, progress=False)
     segments = assign_splits(features.segments, split_by="artist", random_seed=0)
-    # All segments in one batch: chance only decides which segment meets which dropout.
+    # With a single batch, chance only decides which segment meets which dropout.
     recipe = Recipe.preset("default", model, epochs=3, batch_size=99, crop=None, mixup=0.0)
-    held = fit(features, segments, recipe, progress=False)
-    monkeypatch.setattr(batches, "_HELD_BYTES", 0)
-    asked = []
-    monkeypatch.setattr(batches, "gather_segments", asked.append)
-    read = fit(features, segments, recipe, progress=False)
-    assert not asked
-    np.testing.assert_allclose(read.history["val_loss"], held.history["val_loss"], rtol=1e-2)
-    np.testing.assert_allclose(read.probabilities, held.probabilities, atol=1e-2)
+    from_memory = fit(features, segments, recipe, progress=False)
+    monkeypatch.setattr(loop, "_MAX_HELD_BYTES", 0)
+    monkeypatch.delattr(Batches, "as_dataset")
+    from_disk = fit(features, segments, recipe, progress=False)
+    columns = ["val_loss"]
+    np.testing.assert_allclose(from_disk.history[columns], from_memory.history[columns], rtol=1e-2)
+    np.testing.assert_allclose(from_disk.probabilities, from_memory.probabilities, atol=1e-2)
 
 
-def test_batches_are_every_segment_once_and_in_another_order_in_every_epoch():
+def test_batches_have_every_segment_once_and_shuffle_every_epoch():
     segments = pd.DataFrame({"sha256": list("aabbbbb"), "segment": [1, 3, 1, 2, 3, 4, 5]})
     tracks = {"a": np.arange(4.0)[:, None], "b": 10 + np.arange(5.0)[:, None]}
-    there = [0, 2, 10, 11, 12, 13, 14]
+    values = [0, 2, 10, 11, 12, 13, 14]
     weights = np.arange(7)
-    plain = batches.Batches(tracks.get, segments, 3, [weights])
+    plain = Batches(tracks.get, segments, 3, [weights])
     assert [len(x) for x, _ in (plain[i] for i in range(len(plain)))] == [3, 3, 1]
-    assert np.concatenate([plain[i][0] for i in range(3)])[:, 0].tolist() == there
-    shuffled = batches.Batches(tracks.get, segments, 3, [weights], shuffle_seed=0)
+    assert np.concatenate([plain[i][0] for i in range(3)])[:, 0].tolist() == values
+    shuffled = Batches(tracks.get, segments, 3, [weights], shuffle_seed=0)
     orders = []
     for _ in range(4):
         parts = [shuffled[i] for i in range(len(shuffled))]
         x, w = (np.concatenate(column) for column in zip(*parts, strict=True))
-        assert sorted(x[:, 0]) == there
-        np.testing.assert_array_equal(np.array(there)[w], x[:, 0])  # weights go with their segments
+        assert sorted(x[:, 0]) == values
+        np.testing.assert_array_equal(np.array(values)[w], x[:, 0])
         orders.append(tuple(x[:, 0]))
         shuffled.on_epoch_end()
     assert len(set(orders)) == 4
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a dataset of TensorFlow")
-def test_an_endless_dataset_has_every_segment_once_in_an_epoch_with_what_belongs_to_it():
+def test_endless_dataset_has_every_segment_with_its_targets_once_in_an_epoch():
     segments = pd.DataFrame({"sha256": "a", "segment": np.arange(7) + 1})
-    there = {"a": np.arange(7.0)[:, None]}
-    options = {"target_goes_in": True, "shuffle_seed": 0}
-    data = batches.Batches(there.get, segments, 3, [10 * np.arange(7), np.arange(7)], **options)
+    tracks = {"a": np.arange(7.0)[:, None]}
+    targets = [10 * np.arange(7), np.arange(7)]
+    batches = Batches(tracks.get, segments, 3, targets, target_as_input=True, shuffle_seed=0)
+    iterator = batches.as_dataset(endless=True).as_numpy_iterator()
     orders = []
-    taken = data.as_dataset(endless=True).as_numpy_iterator()
     for _ in range(4):
-        parts = [next(taken) for _ in range(len(data))]
+        parts = [next(iterator) for _ in range(len(batches))]
         assert [len(weight) for *_, weight in parts] == [3, 3, 1]
         x = np.concatenate([x[:, 0] for (x, _), *_ in parts])
         assert sorted(x) == list(range(7))
-        for values, times in (
-            ([inside for (_, inside), *_ in parts], 10),
+        for arrays, factor in (
+            ([target for (_, target), *_ in parts], 10),
             ([target for _, target, _ in parts], 10),
             ([weight for *_, weight in parts], 1),
         ):
-            np.testing.assert_array_equal(np.concatenate(values), times * x)
+            np.testing.assert_array_equal(np.concatenate(arrays), factor * x)
         orders.append(tuple(x))
     assert len(set(orders)) == 4
-    plain = batches.Batches(there.get, segments, 3).as_dataset()
+    plain = Batches(tracks.get, segments, 3).as_dataset()
     in_order = np.concatenate([x[:, 0] for (x,) in plain.as_numpy_iterator()])
-    np.testing.assert_array_equal(in_order, there["a"][:, 0])
+    np.testing.assert_array_equal(in_order, tracks["a"][:, 0])
 
 
-def test_batches_keep_no_more_than_some_tracks_mapped(monkeypatch):
-    monkeypatch.setattr(batches, "_MAPPED", 2)
-    opened = []
-    segments = pd.DataFrame({"sha256": list("abcabc"), "segment": [1, 1, 1, 2, 2, 2]})
-    data = batches.Batches(lambda s: opened.append(s) or np.zeros((2, 1)), segments, 1)
-    for i in range(6):
-        data[i]
-    assert opened == list("abcabc")
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="held by TensorFlow only")
+@pytest.mark.parametrize("front_end", [FrontEnd.preset("original"), FrontEnd()])
+@pytest.mark.parametrize("build", [build_cnn, build_compact_cnn])
+def test_precomputed_images_leave_the_model_and_its_weights_the_same(build, front_end, rng):
+    model = build((*front_end.shape, 1), 3, image=Image.from_front_end(front_end))
+    log_mels = rng.uniform(-90, 20, (2, *front_end.shape, 1)).astype(np.float32)
+    segments = pd.DataFrame({"sha256": "a", "segment": [1, 2]})
+    classify, load = loop._precompute_images(model, {"a": log_mels}.get, segments)
+    assert load("a").shape == (2, *front_end.shape, 3)
+    assert classify.count_params() == model.count_params()
+    for _ in range(2):
+        expected = model.predict_on_batch(log_mels)
+        np.testing.assert_allclose(classify.predict_on_batch(load("a")), expected, atol=1e-5)
+        classify.compile(keras.optimizers.SGD(0.01), "categorical_crossentropy")
+        classify.train_on_batch(load("a"), np.eye(3)[:2])
+    assert np.abs(model.predict_on_batch(log_mels) - expected).max() > 1e-4
 
 
-def test_the_live_plot_takes_a_twentieth_of_the_time_and_shows_the_last_epoch(monkeypatch):
+def test_live_plot_takes_a_twentieth_of_the_time_and_shows_the_last_epoch(monkeypatch):
     now, drawn = [0.0], []
 
     def draw(history, axes):
         now[0] += 0.2
         drawn.append(len(history))
 
-    monkeypatch.setattr(training.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr("genrecls.plots.results.history", draw)
     monkeypatch.setattr("IPython.display.display", Mock())
-    plot = training.live_plot()
+    plot = callbacks.live_plot()
     for epoch in range(100):
         now[0] += 0.3
         plot.on_epoch_end(epoch, {"loss": 1.0})
     plot.on_train_end()
-    assert drawn[0] == 1 and drawn[-1] == 100
-    assert 5 < len(drawn) < 10 and 0.2 * len(drawn) < 0.06 * now[0]
+    assert drawn[0] == 1
+    assert drawn[-1] == 100
+    assert 5 < len(drawn) < 10
+    assert 0.2 * len(drawn) < 0.06 * now[0]
 
 
-def test_seed_rate_is_halved_at_every_tenth_epoch_epoch_0_included():
-    rate = halving_schedule(Recipe.preset("original", "cnn"))
-    assert [rate(e) for e in (0, 9, 10, 149)] == [5e-4, 5e-4, 2.5e-4, 1e-3 / 2**15]
+def test_learning_rate_is_halved_at_every_tenth_epoch_epoch_0_included():
+    recipe = Recipe.preset("original", "cnn")
+    rates = [learning_rate(recipe, epoch) for epoch in (0, 9, 10, 149)]
+    assert rates == [5e-4, 5e-4, 2.5e-4, 1e-3 / 2**15]
 
 
-def test_the_rate_rises_in_a_line_and_falls_in_half_a_cosine():
-    rate = cosine_schedule(Recipe(learning_rate=0.01, warm_up=4, epochs=16))
-    rates = [rate(epoch) for epoch in range(16)]
+def test_learning_rate_rises_linearly_and_falls_along_half_a_cosine():
+    recipe = Recipe(learning_rate=0.01, warm_up=4, epochs=16)
+    rates = [learning_rate(recipe, epoch) for epoch in range(17)]
     assert rates[:5] == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01])
-    # A third of the way down the cosine stands at 3/4, half way at 1/2.
-    assert rates[8] == pytest.approx(0.0075) and rates[10] == pytest.approx(0.005)
-    assert (np.diff(rates[4:]) < 0).all() and rates[-1] > 0
-    assert rate(16) == pytest.approx(0)
+    # After a third of the fall, the cosine is at 3/4; after half of it, at 1/2.
+    assert rates[8] == pytest.approx(0.0075)
+    assert rates[10] == pytest.approx(0.005)
+    assert (np.diff(rates[4:]) < 0).all()
+    assert rates[15] > 0
+    assert rates[16] == pytest.approx(0)
+
+
+def test_learning_rate_is_constant_without_a_schedule():
+    recipe = Recipe(learning_rate=0.01, warm_up=None)
+    assert {learning_rate(recipe, epoch) for epoch in range(40)} == {0.01}
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3])
-def test_a_warm_up_as_long_as_the_training_never_falls(epochs):
-    rate = cosine_schedule(Recipe(learning_rate=0.01, warm_up=3, epochs=epochs))
+def test_learning_rate_does_not_fall_in_a_training_as_long_as_the_warm_up(epochs):
+    recipe = Recipe(learning_rate=0.01, warm_up=3, epochs=epochs)
     expected = [0.01 / 3, 0.02 / 3, 0.01][:epochs]
-    assert [rate(epoch) for epoch in range(epochs)] == pytest.approx(expected)
+    assert [learning_rate(recipe, epoch) for epoch in range(epochs)] == pytest.approx(expected)
 
 
-def test_a_warm_up_is_in_the_history(small_corpus, home):
+def test_history_has_the_rates_of_the_warm_up(small_corpus, home):
     recipe = dataclasses.replace(QUICK, warm_up=2, learning_rate=1e-3)
     history = trained(small_corpus, home / "warm", recipe).history
     assert history["learning_rate"].tolist() == pytest.approx([5e-4, 1e-3, 1e-3, 5e-4])
@@ -315,11 +340,12 @@ def features(small_corpus, home):
     return prepare(Corpus.read(small_corpus), SMALL, jobs=1, progress=False)
 
 
-def test_without_a_validation_a_net_is_fitted_to_the_last_epoch(features):
+def test_fit_without_a_validation_trains_to_the_last_epoch(features):
     fold = assign_folds(features.segments, folds=2)
     segments = features.segments.assign(split=np.where(fold == 0, "test", "train"))
     fitted = fit(features, segments, dataclasses.replace(QUICK, patience=1), progress=False)
-    assert fitted.history["epoch"].tolist() == [0, 1, 2, 3] and fitted.best_epoch == 3
+    assert fitted.history["epoch"].tolist() == [0, 1, 2, 3]
+    assert fitted.best_epoch == 3
     assert not any(column.startswith("val_") for column in fitted.history)
     assert fitted.probabilities.shape == ((fold == 0).sum(), 2)
     tested = features.log_mels(segments[segments["split"] == "test"])
@@ -327,20 +353,20 @@ def test_without_a_validation_a_net_is_fitted_to_the_last_epoch(features):
     np.testing.assert_allclose(fitted.probabilities, again, atol=1e-5)
 
 
-def test_no_net_is_fitted_where_an_artist_stands_on_both_sides(features):
+def test_fit_refuses_an_artist_on_both_sides(features):
     odd = features.segments["segment"] % 2 == 1
     segments = features.segments.assign(split=np.where(odd, "test", "train"))
     with pytest.raises(LeakError):
         fit(features, segments, QUICK, progress=False)
 
 
-def test_the_rate_in_force_is_in_the_history(small_corpus, home):
+def test_history_has_the_halved_rates(small_corpus, home):
     recipe = Recipe.preset("original", "cnn", epochs=11)
     history = trained(small_corpus, home / "original", recipe).history
     assert history["learning_rate"].iloc[[0, 9, 10]].tolist() == pytest.approx([5e-4, 5e-4, 2.5e-4])
 
 
-def test_early_stopping_restores_the_best_weights(small_corpus, home):
+def test_train_restores_the_best_weights_after_early_stopping(small_corpus, home):
     recipe = dataclasses.replace(QUICK, epochs=40, patience=1, learning_rate=0.05)
     run = trained(small_corpus, home / "early", recipe)
     assert len(run.history) < 40
@@ -350,10 +376,10 @@ def test_early_stopping_restores_the_best_weights(small_corpus, home):
     assert accuracy == pytest.approx(run.history["val_accuracy"].iloc[run.card["best_epoch"]])
 
 
-def test_a_frozen_backbone_trains_the_head_alone_and_saves_the_whole_net(small_corpus, home):
+def test_train_with_a_frozen_backbone_saves_the_whole_model(small_corpus, home):
     changes = {"weights": None, "fine_tune_after": None, "epochs": 8}
     recipe = Recipe.preset("default", "efficientnet_lite0", **changes)
-    run = trained(small_corpus, home / "frozen", recipe, name="efficientnet_lite0-default")
+    run = trained(small_corpus, home / "frozen", recipe, "efficientnet_lite0-default")
     in_backbone = 3_413_024  # of EfficientNet-Lite0 without its top
     assert run.card["trained_parameters"] == run.card["parameters"] - in_backbone
     path = run.predictions["path"].iloc[0]
@@ -363,14 +389,58 @@ def test_a_frozen_backbone_trains_the_head_alone_and_saves_the_whole_net(small_c
     assert run.first_layer[1].shape[0] == 32
 
 
-def test_three_genres(tmp_path, home):
+def test_train_takes_three_genres(tmp_path, home):
     corpus = write_corpus(tmp_path / "three", genres=("a", "b", "c"))
     run = trained(corpus, home / "three")
     assert run.genres == ["a", "b", "c"]
     assert run.predict_log_mels(np.zeros((1, *SMALL.shape))).shape == (1, 3)
 
 
-def test_folders_that_are_no_run_are_refused(tmp_path):
+def test_train_takes_names_and_a_path_and_uses_the_preset(small_corpus, home):
+    run = train(small_corpus, "compact_cnn", jobs=1, progress=False, epochs=1)
+    assert run.folder == home / "models" / "small" / "compact_cnn-default-epochs-1"
+    assert run.name == run.folder.name
+    assert run.recipe == Recipe.preset("default", "compact_cnn", epochs=1)
+    assert run.front_end == FrontEnd.preset("default")
+    assert run.card["synthetic"] is False
+
+
+def test_train_marks_a_corpus_of_synthetic_music(small_corpus, home):
+    corpus = Corpus.read(small_corpus)
+    corpus = dataclasses.replace(corpus, tracks=corpus.tracks.assign(source="Synthetic demo"))
+    assert trained(corpus, home / "synthetic", epochs=1).card["synthetic"] is True
+
+
+def build_own(input_shape, n_classes, units=4):
+    inputs = keras.Input(input_shape)
+    x = keras.layers.GlobalAveragePooling2D()(inputs)
+    x = keras.layers.Dense(units, activation="relu")(x)
+    return keras.Model(inputs, keras.layers.Dense(n_classes, activation="softmax")(x))
+
+
+def test_train_takes_the_users_own_builder(small_corpus, home):
+    """A model without a convolution is saved, loaded and not trained again."""
+    options = {"front_end": SMALL, "jobs": 1, "progress": False, "epochs": 1}
+    run = train(small_corpus, build_own, **options)
+    assert run.name == "build_own-default-epochs-1"
+    assert run.recipe.model == "build_own"
+    probabilities = run.predict_log_mels(np.zeros((1, *SMALL.shape)))
+    assert probabilities.sum() == pytest.approx(1)
+    assert len(run.first_layer[1]) == 0
+    again = train(small_corpus, build_own, **options)
+    assert again.card["created"] == run.card["created"]
+    assert again.card["uid"] == run.card["uid"]
+
+    def build_own_wider(input_shape, n_classes):
+        return build_own(input_shape, n_classes, units=5)
+
+    build_own_wider.__name__ = "build_own"
+    wider = train(small_corpus, build_own_wider, **options)
+    assert wider.folder == run.folder
+    assert wider.card["uid"] != run.card["uid"]
+
+
+def test_load_refuses_folders_without_a_run(tmp_path):
     with pytest.raises(ModelError, match="no trained model"):
         GenreClassifier.load(tmp_path)
     for other, what in ((FORMAT - 1, "train the model again"), (FORMAT + 1, "update genrecls")):
@@ -382,20 +452,22 @@ def test_folders_that_are_no_run_are_refused(tmp_path):
         GenreClassifier.load(tmp_path)
 
 
-def test_the_model_card_says_what_the_run_was_tested_on(run, small_corpus):
+def test_model_card_describes_the_test(run, small_corpus):
     text = (run.folder / "README.md").read_text(encoding="utf-8")
     test = run.predictions.query("split == 'test'")
-    assert f"segments ({len(test)})" in text and "no artist of the test is in any other" in text
+    assert f"segments ({len(test)})" in text
+    assert "no artist of the test is in any other" in text
     by_track = aggregate_tracks(test, run.genres)
     right = (by_track["predicted"] == by_track["genre"]).mean()
     assert re.search(rf"\| accuracy \| {right:.3f} \(", text)
-    assert "With so few the intervals are wide" in text and "leaks" not in text
+    assert "With so few the intervals are wide" in text
+    assert "leaks" not in text
     (run.folder / "README.md").unlink()
     trained(small_corpus, run.folder)
     assert (run.folder / "README.md").read_text(encoding="utf-8") == text
 
 
-def test_the_model_card_warns_of_a_leaky_validation_and_of_what_seed_sees(run):
+def test_model_card_warns_of_leaks_and_of_levels_and_codecs(run):
     recipe = Recipe.preset("original", "cnn").to_dict()
     leaky = dataclasses.replace(
         run, card={**run.card, "recipe": recipe, "front_end": FrontEnd.preset("original").to_dict()}
@@ -403,5 +475,5 @@ def test_the_model_card_warns_of_a_leaky_validation_and_of_what_seed_sees(run):
     text = model_card(leaky)
     for limit in ("leaks (segments of a track", "by their loudness", "by their codec"):
         assert limit in text
-    by_track = {**run.card, "recipe": {**recipe, "split": "track"}}
+    by_track = {**run.card, "recipe": {**recipe, "split_by": "track"}}
     assert "leaks (tracks of an artist" in model_card(dataclasses.replace(run, card=by_track))

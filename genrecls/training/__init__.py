@@ -1,4 +1,4 @@
-"""A corpus and a recipe to a saved run; cross-validation and baselines."""
+"""Training: from a corpus and a recipe to a saved run; cross-validation and baselines."""
 
 import lazy_loader as _lazy
 

@@ -202,9 +202,8 @@ def _hash_backbone(
     weights = hashlib.sha256()
     for values in backbone.get_weights():
         weights.update(np.asarray(values).tobytes())
-    front_end = features.front_end
-    log_mels = f"{front_end.log_mel_uid}-{cache.VERSIONS['log_mels']}"
-    settings = [log_mels, front_end.to_dict(), recipe.input_range, recipe.fine_tune_after]
+    front_end = features.front_end.to_dict()
+    settings = [features.uid, front_end, recipe.input_range, recipe.fine_tune_after]
     # The batch norm of a random backbone takes its statistics from the training segments.
     split = [split_hash(segments), recipe.random_seed] if recipe.weights is None else []
     return hash_json([recipe.model, weights.hexdigest(), *settings, *split])[:16]
