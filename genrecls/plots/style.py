@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cycler import cycler
+from matplotlib import cycler
 from matplotlib import pyplot as plt
 
 #: Frequencies in Hz at which spectrograms have ticks.
