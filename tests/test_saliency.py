@@ -30,7 +30,7 @@ def segment(run, music):
 def untrained(name):
     options = {"weights": None} if name in BACKBONES else {}
     keras.utils.set_random_seed(0)
-    return BUILDERS[name]((128, 323, 1), 4, image=Image.of(DEFAULT), **options)
+    return BUILDERS[name]((128, 323, 1), 4, image=Image.from_front_end(DEFAULT), **options)
 
 
 def mark_if_slow(name):

@@ -177,6 +177,7 @@ def memoize(kind: str, compute: Callable[[Path], Any], files: Sequence[Path]) ->
     compute : callable
         Takes a path and returns a value that JSON can hold. It runs in threads.
     files : sequence of Path
+        The files; a file counts as unchanged while its size and times stay the same.
 
     Returns
     -------
