@@ -13,14 +13,12 @@ from conftest import HOSTILE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genrecls.audio.quality import bandwidth_edge, clipped_share, loudness, measure_track
-from genrecls.audio.tags import read_tags
 from genrecls.config import FrontEnd
 from genrecls.corpus.audit import Audit, audit
 from genrecls.corpus.confounds import CONFOUNDS, confound_auc, one_number_classifier, visible
 from genrecls.corpus.measurements import fingerprints, measure_corpus
 from genrecls.corpus.tracks import Corpus
-from genrecls.errors import AudioError, CorpusError
+from genrecls.errors import CorpusError
 from genrecls.report.audit_pages import write_audit
 
 RATE = 44100
@@ -48,74 +46,6 @@ def write_tracks(folder, tracks, rate=RATE):
             soundfile.write(folder / name, y, rate)
             table.writerow([name, genre, artist])
     return Corpus.read(folder)
-
-
-@pytest.mark.parametrize("cut", [4000, 8000, 11000, 16000, 19000])
-@pytest.mark.parametrize("slope", [0, -3, -6])
-def test_the_edge_is_where_the_sound_was_cut_off(rng, cut, slope):
-    y = coloured(rng, 10, slope_db=slope, cut_hz=cut)
-    assert bandwidth_edge(y, RATE) == pytest.approx(cut, abs=200)
-
-
-@pytest.mark.parametrize("slope", [0, -6, -9, -12])
-def test_music_that_fades_towards_the_treble_has_no_edge(rng, slope):
-    assert bandwidth_edge(coloured(rng, 10, slope_db=slope), RATE) == RATE / 2
-
-
-@pytest.mark.parametrize("rate", [8000, 22050, 96000])
-def test_other_rates_have_edges_too(rng, rate):
-    assert bandwidth_edge(coloured(rng, 5, rate=rate), rate) == rate / 2
-    if rate > 16000:
-        cut = coloured(rng, 5, cut_hz=7000, rate=rate)
-        assert bandwidth_edge(cut, rate) == pytest.approx(7000, abs=200)
-
-
-@pytest.mark.parametrize("n", [0, 100, 50000])
-def test_silence_has_no_edge_and_no_loudness(n):
-    assert bandwidth_edge(np.zeros(n, np.float32), RATE) == RATE / 2
-    assert loudness(np.zeros((2, n), np.float32), RATE) is None
-
-
-@pytest.mark.parametrize("channels, rate", [(1, 44100), (2, 22050), (5, 48000)])
-def test_loudness_is_that_of_torchaudio(rng, channels, rate):
-    import torch
-    import torchaudio
-
-    y = rng.normal(0, 0.1, (channels, 12 * rate))
-    y[:, 4 * rate : 8 * rate] *= 1e-5  # the gates have work
-    theirs = torchaudio.functional.loudness(torch.tensor(y), rate).item()
-    assert loudness(y, rate) == pytest.approx(theirs, abs=0.1)
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.floats(-30, 0), st.floats(100, 5000))
-def test_loudness_follows_gain_and_tones_do_not_clip(gain_db, frequency):
-    y = 0.9 * np.sin(2 * np.pi * frequency * np.arange(2 * RATE) / RATE)[None]
-    louder, quieter = loudness(y, RATE), loudness(y * 10 ** (gain_db / 20), RATE)
-    assert louder - quieter == pytest.approx(-gain_db, abs=0.05)
-    assert clipped_share(np.round(y * 2**15) / 2**15) == 0
-
-
-@pytest.mark.parametrize("gain", [1.0, 0.3])
-def test_clipping_is_seen_even_if_turned_down_since(rng, gain):
-    y = gain * np.clip(coloured(rng, 5)[None] * 8, -0.9, 0.9)
-    assert clipped_share(y) > 0.005 and clipped_share(y / 2 + 0.1) > 0.005
-    assert clipped_share(coloured(rng, 5)[None]) == 0
-
-
-def test_measures_of_a_track(tmp_path, rng):
-    y = np.zeros((2, 20 * RATE))
-    y[:, : 8 * RATE] = coloured(rng, 8)
-    y[1] += 0.02
-    soundfile.write(tmp_path / "track.ogg", y.T, RATE)
-    found = measure_track(tmp_path / "track.ogg")
-    assert (found["decoder"], found["codec"], found["channels"]) == ("PyAV", "VORBIS", 2)
-    assert found["duration_s"] == 20 and found["segments"] == 1
-    assert found["remainder_s"] == pytest.approx(5)
-    assert found["dc"] == pytest.approx(0.02, abs=1e-3)
-    assert found["longest_silence_s"] == pytest.approx(12, abs=0.2) and not found["silent"]
-    with pytest.raises(AudioError):
-        measure_track(tmp_path / "none.wav")
 
 
 def test_a_constant_number_is_worth_nothing_and_a_perfect_one_everything(rng):
@@ -325,38 +255,6 @@ def test_what_is_written_is_strict_and_names_survive(tmp_path, home, rng):
     assert loaded["duplicates"][0]["bit_error_rate"] is None
     assert STRANGE in pd.read_csv(tmp_path / "out" / "audit_tracks.csv")["path"].tolist()
     assert "nan" not in (tmp_path / "out" / "audit_duplicates.md").read_text("utf-8")
-
-
-TAGS = {"artist": " Ä & <b> ", "title": "Ünï 🎹"}
-
-
-@pytest.mark.parametrize("ending", ["ogg", "flac", "mp3", "m4a"])
-def test_tags_are_read_from_every_common_container(tmp_path, rng, ending):
-    import av
-
-    file = tmp_path / f"x.{ending}"
-    y = rng.normal(0, 0.1, (2, RATE)).astype(np.float32)
-    if ending in ("ogg", "flac"):
-        with soundfile.SoundFile(file, "w", RATE, 2) as out:
-            out.artist, out.title = TAGS.values()
-            out.write(y.T)
-    else:
-        with av.open(str(file), "w") as out:
-            out.metadata.update(TAGS, album="")
-            stream = out.add_stream({"mp3": "mp3", "m4a": "aac"}[ending], rate=RATE)
-            sound = av.AudioFrame.from_ndarray(y, format="fltp", layout="stereo")
-            sound.sample_rate = RATE
-            for frame in (sound, None):
-                out.mux(stream.encode(frame))
-    assert read_tags(file) == {"artist": "Ä & <b>", "title": "Ünï 🎹"}
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.binary(max_size=200))
-def test_garbage_has_no_tags(tmp_path_factory, content):
-    file = tmp_path_factory.mktemp("garbage") / "x.mp3"
-    file.write_bytes(content)
-    assert read_tags(file) == {} and read_tags(file.parent) == {}
 
 
 def test_the_command_prints_the_gist_and_writes_the_rest(planted, home):

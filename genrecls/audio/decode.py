@@ -18,7 +18,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from genrecls._utils import parallel
-from genrecls.audio.container import open_container, raise_audio_error
+from genrecls.audio._container import open_container, raise_audio_error
 from genrecls.audio.resample import resample, to_mono
 from genrecls.errors import AudioWarning
 
@@ -31,7 +31,7 @@ EXTENSIONS = frozenset(
 # At other rates, a damaged header is more likely than music.
 _SAMPLE_RATES = range(4_000, 768_001)
 
-# The headers of intact MP3 files promise up to 0.1 s too much, because encoders pad the sound.
+# The headers of intact MP3 files state up to 0.1 s too much, because encoders pad the sound.
 _MAX_SHORTFALL_S = 0.5
 
 # Lossy codecs exceed full scale by a few dB. Samples 12 dB above it are damaged, or they are
@@ -50,12 +50,8 @@ class Decoded:
     ----------
     samples : np.ndarray [shape=(channels, n), dtype=float32]
         Full scale is 1, which lossy codecs may exceed.
-    sample_rate : int > 0 (in Hz)
-        Sample rate of the file.
-    codec : str
-        FFmpeg's name of the codec in upper case, such as ``'MP3'`` or ``'PCM_S16LE'``.
-    problems : tuple of str
-        One phrase for each defect of the file.
+    sample_rate, codec, problems
+        See :class:`AudioStream`.
     """
 
     samples: np.ndarray
@@ -111,7 +107,7 @@ class AudioStream:
                 f"the header promises {self.duration_s:.1f} s, {decoded_s:.1f} s can be decoded"
             )
         if peak > _AUDIBLE_PEAK:
-            self.problems.append(f"samples reach {peak:.3g}; they are clipped at full scale (1)")
+            self.problems.append(f"samples reach {peak:.3g}; they are cut off at full scale (1)")
 
 
 @contextmanager
@@ -222,8 +218,7 @@ def load_audio(
     Raises
     ------
     AudioError
-        If the file cannot be decoded, contains no sound, or has samples that are not finite or
-        far above full scale.
+        See :func:`open_audio`.
 
     Warns
     -----
@@ -258,7 +253,7 @@ def decode(path: str | PathLike) -> Decoded:
     Raises
     ------
     AudioError
-        See :func:`load_audio`.
+        See :func:`open_audio`.
     """
     with open_audio(path, clip=False) as audio:
         samples = np.concatenate([block.T for block in audio], axis=1)
@@ -297,7 +292,7 @@ def _stated_duration(
     """Return the duration that the header states in seconds, or 0."""
     if not stream.duration or not stream.time_base:
         return 0.0
-    duration_s = float(stream.duration * stream.time_base)
+    duration_s = stream.duration * float(stream.time_base)
     # Where the header states none, FFmpeg guesses it from the first bit rate.
     bit_rate = stream.codec_context.bit_rate or math.inf
     guess_s = 8 * (container.size - start_byte) / bit_rate

@@ -182,16 +182,14 @@ def load_fingerprint(path: Path) -> np.ndarray | None:
 
 class _StoredFingerprints(Sequence):
     def __init__(self, hashes: Sequence[str]):
-        self._hashes = list(hashes)
+        self._paths = [fingerprint_file(sha256) for sha256 in hashes]
 
     def __len__(self) -> int:
-        return len(self._hashes)
+        return len(self._paths)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        path = fingerprint_file(self._hashes[i])
-        bits = load_fingerprint(path)
-        if bits is None:
-            raise FileNotFoundError(f"{path} is missing or damaged; run the command again")
+        if (bits := load_fingerprint(self._paths[i])) is None:
+            raise FileNotFoundError(f"{self._paths[i]} is damaged; run the command again")
         return bits
 
 

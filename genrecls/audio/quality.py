@@ -35,10 +35,12 @@ def measure_track(path: str | PathLike) -> dict[str, Any]:
     dict
         ``codec``, ``sample_rate`` (Hz), ``channels``, ``duration_s``; the number of whole
         ``segments`` of 15 s and the ``remainder_s`` after them; the ``peak`` and the largest
-        ``dc`` of any channel, where full scale is 1; ``clipped``, see :func:`clipped_share`;
-        ``silent`` (whether the whole file is), ``silent_s`` and ``longest_silence_s``, from frames
-        of 50 ms below -60 dBFS RMS; ``loudness_lufs``, see :func:`loudness`; ``bandwidth_hz``, see
-        :func:`bandwidth_edge`; ``notes``, the problems on decoding; and the ``fingerprint``.
+        ``dc`` of any channel, where full scale is 1; ``clipped``, the share of samples that are
+        clipped; ``silent`` (whether the whole file is), ``silent_s`` and ``longest_silence_s``,
+        from frames of 50 ms below -60 dBFS RMS; ``loudness_lufs``, see :func:`loudness`;
+        ``bandwidth_hz``, the frequency above which the sound was cut off (by a codec, for
+        example), or half the sample rate; ``notes``, the problems on decoding; and the
+        ``fingerprint``.
 
     Raises
     ------
@@ -60,12 +62,12 @@ def measure_track(path: str | PathLike) -> dict[str, Any]:
         "remainder_s": remainder / rate,
         "peak": float(max(y.max(), -y.min())),
         "dc": float(np.abs(y.mean(axis=1, dtype=np.float64)).max()),
-        "clipped": clipped_share(y),
+        "clipped": _clipped_share(y),
         "silent": bool(silent.all()),
         "silent_s": float(silent.sum() * _FRAME_S),
         "longest_silence_s": float((changes[1::2] - changes[::2]).max(initial=0) * _FRAME_S),
         "loudness_lufs": loudness(y, rate),
-        "bandwidth_hz": bandwidth_edge(mono, rate),
+        "bandwidth_hz": _bandwidth_edge(mono, rate),
         "notes": list(decoded.problems),
         "fingerprint": fingerprint(mono, rate),
     }
@@ -82,19 +84,10 @@ def _silent_frames(y: np.ndarray, rate: int) -> np.ndarray:
     return silent
 
 
-def clipped_share(y: np.ndarray) -> float:
-    """Compute the share of samples that are clipped.
-
-    A sample counts if it is the third or a later one in a row at the extreme of its channel. The
-    extreme is compared instead of full scale, because the level may have been lowered after
-    clipping. Samples one 16-bit step below the extreme count too. Tones above 100 Hz do not stay
-    at their extreme for so long.
-
-    Parameters
-    ----------
-    y : np.ndarray [shape=(channels, n)]
-        Samples.
-    """
+def _clipped_share(y: np.ndarray) -> float:
+    """Compute the share of samples that are at least the third in a row at an extreme."""
+    # The extreme of the channel is compared instead of full scale, because the level may have been
+    # lowered after clipping. Tones above 100 Hz do not stay within a 16-bit step for so long.
     count = 0
     for channel in y:
         for side in (channel, -channel):
@@ -109,15 +102,14 @@ def loudness(y: np.ndarray, rate: int) -> float | None:
     Parameters
     ----------
     y : np.ndarray [shape=(channels, n)]
-        Samples. Of six or more channels, the fourth is taken for the low-frequency channel and
-        left out.
+        Samples. The fourth of six or more channels, that of the low frequencies, does not count.
     rate : int > 0 (in Hz)
         Sample rate.
 
     Returns
     -------
     float or None
-        Loudness in LUFS; None if all sound is below -70 LUFS, or if it is shorter than 0.4 s.
+        Loudness in LUFS; None if no block of 0.4 s is above -70 LUFS.
 
     References
     ----------
@@ -137,24 +129,12 @@ def loudness(y: np.ndarray, rate: int) -> float | None:
     return float(10 * np.log10(power[power > power.mean() / 10].mean())) if len(power) else None
 
 
-def bandwidth_edge(y: np.ndarray, rate: int) -> float:
-    """Find the frequency above which a recording was cut off, by a codec for example.
+def _bandwidth_edge(y: np.ndarray, rate: int) -> float:
+    """Find the frequency in Hz above which one channel was cut off, or half the sample rate.
 
     A cut is a steep edge in the mean spectrum: within 1.5 kHz the level falls by 15 dB or more,
     and it stays below. Music that fades by 12 dB per octave falls less. The cut is where the
     level is within 6 dB of that in the kilohertz below the edge for the last time.
-
-    Parameters
-    ----------
-    y : np.ndarray [shape=(n,)]
-        Samples of one channel.
-    rate : int > 0 (in Hz)
-        Sample rate.
-
-    Returns
-    -------
-    float
-        Frequency in Hz; half the sample rate if there is no cut.
     """
     n_fft = 4096
     frames = y[: len(y) // n_fft * n_fft].reshape(-1, n_fft)

@@ -31,15 +31,13 @@ def resample(y: np.ndarray, orig_sr: int, target_sr: int) -> np.ndarray:
     ----------
     y : np.ndarray [shape=(..., n)]
         Samples.
-    orig_sr : int > 0 (in Hz)
-        Sample rate of ``y``.
-    target_sr : int > 0 (in Hz)
-        Sample rate of the result.
+    orig_sr, target_sr : int > 0 (in Hz)
+        Sample rates of ``y`` and of the result.
 
     Returns
     -------
     np.ndarray [shape=(..., about n * target_sr / orig_sr), dtype=float32]
-        Samples, which may exceed full scale a little more than ``y``.
+        Samples, which may exceed full scale a little.
 
     Examples
     --------
@@ -56,10 +54,8 @@ class Resampler:
 
     Parameters
     ----------
-    orig_sr : float > 0 (in Hz)
-        Sample rate of the blocks.
-    target_sr : float > 0 (in Hz)
-        Sample rate of the result.
+    orig_sr, target_sr : float > 0 (in Hz)
+        Sample rates of the blocks and of the result.
     """
 
     def __init__(self, orig_sr: float, target_sr: float):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from os import PathLike
 
-from genrecls.audio.container import open_container
+from genrecls.audio._container import open_container
 from genrecls.errors import AudioError
 
 
@@ -29,5 +29,10 @@ def read_tags(path: str | PathLike) -> dict[str, str]:
                 tags = {**stream.metadata, **tags}
     except AudioError:
         return {}
-    tags = {name.lower(): text.strip() for name, text in tags.items()}
+    tags = {name.lower(): _clean(text) for name, text in tags.items()}
     return {name: tags[name] for name in ("artist", "album", "title") if tags.get(name)}
+
+
+def _clean(text: str) -> str:
+    # PyAV 19 turns bytes that are not UTF-8 into surrogates, which cannot be written to a table.
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip()

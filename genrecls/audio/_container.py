@@ -21,23 +21,7 @@ _FORMATS = (
 
 @contextmanager
 def open_container(path: str | PathLike) -> Iterator[InputContainer]:
-    """Open a media file so that FFmpeg cannot reach any other file.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file; its content decides how it is opened, not its name.
-
-    Yields
-    ------
-    av.container.InputContainer
-        The open file.
-
-    Raises
-    ------
-    AudioError
-        If the file cannot be opened.
-    """
+    """Open a media file so that FFmpeg cannot reach any other file."""
     with ExitStack() as stack:
         with raise_audio_error(path):
             _check_file(Path(path))
@@ -55,18 +39,7 @@ def open_container(path: str | PathLike) -> Iterator[InputContainer]:
 
 @contextmanager
 def raise_audio_error(path: str | PathLike) -> Iterator[None]:
-    """Turn every error into an AudioError, because damaged files cause errors of any type.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file that is read inside the ``with`` statement.
-
-    Raises
-    ------
-    AudioError
-        If reading the file raises any error.
-    """
+    """Turn every error into an AudioError, because damaged files cause errors of any type."""
     try:
         yield
     except AudioError:

@@ -1,0 +1,110 @@
+"""Quality measures agree with known sound and with a second implementation."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torchaudio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genrecls.audio import quality
+from genrecls.audio.quality import _bandwidth_edge, _clipped_share, loudness, measure_track
+from genrecls.errors import AudioError
+
+RATE = 44100
+
+
+def coloured(rng, seconds, *, slope_db=-4.5, cut_hz=None, rate=RATE):
+    """Generate noise with a slope in dB per octave, cut off within 500 Hz, above a floor."""
+    n = round(seconds * 10) * rate // 10  # A prime number would take seconds.
+    f = np.fft.rfftfreq(n, 1 / rate)
+    spectrum = np.fft.rfft(rng.standard_normal(n)) * (np.maximum(f, 50) / 50) ** (slope_db / 6.02)
+    if cut_hz:
+        spectrum *= 10 ** (-80 / 20 * np.clip((f - cut_hz) / 500, 0, 1))
+    y = np.fft.irfft(spectrum, n)
+    return 0.3 * y / np.abs(y).max() + 1e-5 * rng.standard_normal(n)
+
+
+@pytest.mark.parametrize("cut", [4000, 8000, 11000, 16000, 19000])
+@pytest.mark.parametrize("slope", [0, -3, -6])
+def test_bandwidth_edge_is_where_the_sound_was_cut_off(rng, cut, slope):
+    y = coloured(rng, 10, slope_db=slope, cut_hz=cut)
+    assert _bandwidth_edge(y, RATE) == pytest.approx(cut, abs=200)
+
+
+@pytest.mark.parametrize("slope", [0, -6, -9, -12])
+def test_bandwidth_edge_is_not_found_in_music_that_fades_with_frequency(rng, slope):
+    assert _bandwidth_edge(coloured(rng, 10, slope_db=slope), RATE) == RATE / 2
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 96000])
+def test_bandwidth_edge_is_found_at_other_rates(rng, rate):
+    assert _bandwidth_edge(coloured(rng, 5, rate=rate), rate) == rate / 2
+    if rate > 16000:
+        cut = coloured(rng, 5, cut_hz=7000, rate=rate)
+        assert _bandwidth_edge(cut, rate) == pytest.approx(7000, abs=200)
+
+
+@pytest.mark.parametrize("n", [0, 100, 50000])
+def test_silence_has_no_edge_and_no_loudness(n):
+    assert _bandwidth_edge(np.zeros(n, np.float32), RATE) == RATE / 2
+    assert loudness(np.zeros((2, n), np.float32), RATE) is None
+
+
+@pytest.mark.parametrize(("channels", "rate"), [(1, 44100), (2, 22050), (5, 48000)])
+def test_loudness_agrees_with_torchaudio(rng, channels, rate):
+    y = rng.normal(0, 0.1, (channels, 12 * rate))
+    y[:, 4 * rate : 8 * rate] *= 1e-5  # Both gates have an effect.
+    expected = torchaudio.functional.loudness(torch.tensor(y), rate).item()
+    assert loudness(y, rate) == pytest.approx(expected, abs=0.1)
+
+
+def test_loudness_does_not_depend_on_the_chunks(rng, monkeypatch):
+    y = rng.normal(0, 0.1, (2, 12 * 22050 + 5000))
+    y[:, : 4 * 22050] /= 5
+    expected = loudness(y, 22050)
+    monkeypatch.setattr(quality, "_CHUNK_S", 3)
+    assert loudness(y, 22050) == pytest.approx(expected, abs=0.1)
+
+
+def test_loudness_leaves_the_low_frequency_channel_out(rng):
+    y = rng.normal(0, 0.1, (6, 2 * RATE))
+    expected = loudness(y, RATE)
+    y[3] = 0
+    assert loudness(y, RATE) == expected
+    y[2] = 0
+    assert loudness(y, RATE) < expected - 0.5
+
+
+@settings(max_examples=20)
+@given(st.floats(-30, 0), st.floats(100, 5000))
+def test_loudness_follows_the_gain_and_tones_do_not_clip(gain_db, frequency):
+    y = 0.9 * np.sin(2 * np.pi * frequency * np.arange(2 * RATE) / RATE)[None]
+    louder, quieter = loudness(y, RATE), loudness(y * 10 ** (gain_db / 20), RATE)
+    assert louder - quieter == pytest.approx(-gain_db, abs=0.05)
+    assert _clipped_share(np.round(y * 2**15) / 2**15) == 0
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.3])
+def test_clipping_is_found_even_if_the_level_was_lowered_later(rng, gain):
+    y = gain * np.clip(coloured(rng, 5)[None] * 8, -0.9, 0.9)
+    assert _clipped_share(y) > 0.005
+    assert _clipped_share(y / 2 + 0.1) > 0.005
+    assert _clipped_share(coloured(rng, 5)[None]) == 0
+
+
+def test_measure_track(tmp_path, rng):
+    y = np.zeros((2, 20 * RATE))
+    y[:, : 8 * RATE] = coloured(rng, 8)
+    y[1] += 0.02
+    soundfile.write(tmp_path / "track.ogg", y.T, RATE)
+    measured = measure_track(tmp_path / "track.ogg")
+    assert (measured["codec"], measured["channels"]) == ("VORBIS", 2)
+    assert (measured["duration_s"], measured["segments"], measured["notes"]) == (20, 1, [])
+    assert measured["remainder_s"] == pytest.approx(5)
+    assert measured["dc"] == pytest.approx(0.02, abs=1e-3)
+    assert measured["longest_silence_s"] == pytest.approx(12, abs=0.2)
+    assert not measured["silent"]
+    with pytest.raises(AudioError):
+        measure_track(tmp_path / "none.wav")
