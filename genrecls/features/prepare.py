@@ -126,18 +126,18 @@ def _store_missing(
     calls: dict[str, tuple] = {}
     # The largest file goes first, so that no process works on it when the others have ended.
     for sha256 in sorted(files, key=lambda s: file_size(files[s]), reverse=True):
-        new_print = fingerprint_file(sha256)
-        if load_fingerprint(new_print) is not None:
-            new_print = None
-        if new_print or not stored[sha256]:
+        print_entry: Path | None = fingerprint_file(sha256)
+        if load_fingerprint(print_entry) is not None:
+            print_entry = None  # nothing to do
+        if print_entry or not stored[sha256]:
             entry = log_mels_entry(front_end, sha256)
-            calls[sha256] = (files[sha256], entry, new_print, front_end)
+            calls[sha256] = (files[sha256], entry, print_entry, front_end)
     results = map_parallel(_store_track, [*calls.values()], desc="log-mels", **options)
     stored.update(zip(calls, results, strict=True))
 
 
 def _store_track(
-    file: Path, entry: Path, new_print: Path | None, front_end: FrontEnd
+    file: Path, entry: Path, print_entry: Path | None, front_end: FrontEnd
 ) -> dict[str, Any] | AudioError:
     """Store log-mels, and a fingerprint if it is missing; return the metadata or the error.
 
@@ -145,7 +145,7 @@ def _store_track(
     """
     try:
         with open_audio(file) as stream, cache.new(entry) as (folder, meta):
-            fingerprinter = Fingerprinter(stream.sample_rate) if new_print else None
+            fingerprinter = Fingerprinter(stream.sample_rate) if print_entry else None
             computed = compute_log_mels(file, stream, front_end, fingerprinter=fingerprinter)
             table = pd.DataFrame(_write_rows(folder / "log_mels.npy", computed, front_end.shape))
             notes = [f"{str(file)!r}: {problem}" for problem in stream.problems]
@@ -155,8 +155,8 @@ def _store_track(
                 count = f"{silent} of {len(table)} segments are silent and left out"
                 notes.append(f"{str(file)!r}: {count}")
                 table = table[~table["silent"]]
-            if new_print and fingerprinter:
-                save_fingerprint(new_print, fingerprinter.finish())
+            if print_entry and fingerprinter:
+                save_fingerprint(print_entry, fingerprinter.finish())
             meta |= {"segments": table.to_dict("list"), "notes": notes}
     except AudioError as error:
         return error
