@@ -121,13 +121,14 @@ def make_page(classifier: GenreClassifier, *, max_mb: int, max_minutes: float) -
         label = gr.HTML(elem_id="prediction")
         # Without buttons, because "share" would send the track to another machine.
         player = gr.Audio(label="Player", elem_id="player", visible=False, buttons=[])
-        taggram = gr.Plot(label="Taggram", elem_id="taggram", visible=False)
+        taggram = gr.Plot(show_label=False, elem_id="taggram", visible=False)
         state = gr.State(time_to_live=_MAX_AGE_S)
         segment = gr.Dropdown(label="Explain the segment", info=_CAPTION, visible=False)
-        maps = gr.Plot(label="Explanation", elem_id="maps", visible=False)
+        maps = gr.Plot(show_label=False, elem_id="maps", visible=False)
         outputs = [label, player, taggram, state, segment, maps]
 
         def predict(path: str | None) -> dict[Any, Any]:
+            plt.close("all")  # the figures of earlier events have been sent
             parts = (player, taggram, segment, maps)
             values = {part: gr.update(value=None, visible=False) for part in parts}
             values |= {label: "", state: None}
@@ -139,13 +140,13 @@ def make_page(classifier: GenreClassifier, *, max_mb: int, max_minutes: float) -
                 message = str(AudioError(Path(path).name, error.reasons, error.advice))
                 alert = f'<p role="alert"><strong>{html.escape(message)}</strong></p>'
                 return values | {label: alert}
-            times, best = _list_segments(prediction)
+            segments, best = _list_segments(prediction)
             return values | {
-                label: _format_prediction(prediction, notes),
+                label: f"<h2>{html.escape(prediction.label)}</h2>" + _format_paragraphs(notes),
                 player: gr.Audio(path, visible=True),
-                taggram: gr.Plot(_close(prediction.plot()), visible=True),
+                taggram: gr.Plot(prediction.plot(), visible=True),
                 state: prediction,
-                segment: gr.Dropdown(times, value=best, visible=True),
+                segment: gr.Dropdown(segments, value=best, visible=True),
             }
 
         def explain(prediction: Prediction | None, i: int | None) -> gr.Plot:
@@ -153,6 +154,7 @@ def make_page(classifier: GenreClassifier, *, max_mb: int, max_minutes: float) -
                 return gr.Plot(visible=False)
             if prediction is None:
                 raise gr.Error("The prediction has been deleted. Upload the track again.")
+            plt.close("all")
             return gr.Plot(_explain(classifier, prediction, i), visible=True)
 
         # One at a time, because neither matplotlib nor catching warnings is thread-safe.
@@ -168,7 +170,7 @@ def _describe(classifier: GenreClassifier, max_mb: int, max_minutes: float) -> s
         f"Upload a track, and the model {classifier.name} predicts its genre: "
         f"{', '.join(classifier.genres)}. If the probability is below {MIN_CONFIDENCE:g}, the "
         f"result is “not sure”.",
-        f"A track may have up to {max_mb} MB and {max_minutes:g} minutes. It is not sent to any "
+        f"A track may have up to {max_mb} MB and {max_minutes:g} min. It is not sent to any "
         f"other machine, and it is deleted after ten minutes at the latest.",
     ]
     if getattr(classifier, "synthetic", False):
@@ -192,39 +194,26 @@ def _find_examples(classifier: GenreClassifier) -> list[Path]:
 def _predict(
     classifier: GenreClassifier, path: str, max_minutes: float
 ) -> tuple[Prediction, list[str]]:
-    """Return the prediction and the text of all warnings."""
+    """Return the prediction and the texts to show below the label."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AudioWarning)
         prediction = classifier.predict(path, step_s=3.0, max_duration_s=60 * max_minutes)
     texts = [str(w.message) for w in caught if issubclass(w.category, AudioWarning)]
-    return prediction, [text.replace(path, Path(path).name) for text in texts]
+    notes = [text.replace(path, Path(path).name) for text in texts]
+    return prediction, [plots.format_probabilities(prediction.probabilities), *notes]
 
 
 def _list_segments(prediction: Prediction) -> tuple[list[tuple[str, int]], int]:
     """Return the times of the segments with log-mels, and the number of the most typical one."""
     segments = prediction.segments[non_overlapping(prediction.segments, prediction.front_end)]
-    times = [
-        " – ".join(f"{int(s) // 60}:{int(s) % 60:02}" for s in bounds)
-        for bounds in zip(segments["start_s"], segments["end_s"], strict=True)
-    ]
+    bounds = zip(segments["start_s"], segments["end_s"], strict=True)
+    times = [(f"{start:.0f} to {end:.0f} s", i) for i, (start, end) in enumerate(bounds)]
     best = int(np.argmax(segments[f"prob_{prediction.genre}"]))
-    return [(text, i) for i, text in enumerate(times)], best
+    return times, best
 
 
 def _explain(classifier: GenreClassifier, prediction: Prediction, i: int) -> Figure:
     log_mel, genre = np.asarray(prediction.log_mels)[i], classifier.genres.index(prediction.genre)
     maps = {name: f(classifier.model, log_mel, genre) for name, f in SALIENCY_METHODS.items()}
     image = to_image(log_mel, classifier.front_end)
-    return _close(plots.saliency_maps(image, maps, classifier.front_end))
-
-
-def _close(figure: Figure) -> Figure:
-    """Remove a figure from pyplot, which would keep it; Gradio can still draw it."""
-    plt.close(figure)
-    return figure
-
-
-def _format_prediction(prediction: Prediction, notes: list[str]) -> str:
-    label = f'<p style="font-size:1.6em"><strong>{html.escape(prediction.label)}</strong></p>'
-    shares = plots.format_probabilities(prediction.probabilities)
-    return label + _format_paragraphs([shares, *notes])
+    return plots.saliency_maps(image, maps, classifier.front_end)

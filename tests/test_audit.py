@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import shutil
 
 import av
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from genrecls._utils import cache
 from genrecls.audio.fingerprint import read_fingerprints
+from genrecls.audio.quality import measure_track
 from genrecls.config import FrontEnd
 from genrecls.corpus.audit import Audit, audit
 from genrecls.corpus.confounds import (
@@ -137,7 +139,8 @@ def test_audit_ranks_planted_confounds_first(planted, home):
     assert (table["auc left by neutral"] == 0.5).all()
     assert table.loc["duration_s", "under original"] == "hidden"
     assert "bandwidth_hz alone" in " ".join(result.warnings[:2])
-    assert result.duplicates.empty and result.problems.empty
+    assert result.duplicates.empty
+    assert result.problems.empty
 
 
 def test_audit_finds_no_confound_where_there_is_none(tmp_path, home, rng):
@@ -152,20 +155,22 @@ def test_audit_finds_no_confound_where_there_is_none(tmp_path, home, rng):
     assert not any("alone predicts" in warning for warning in result.warnings)
 
 
-def test_audit_decodes_nothing_twice(planted, home, monkeypatch):
-    first = audit(planted, jobs=2, progress=False)
-    fingerprints = read_fingerprints(list(planted.tracks["sha256"]))
-    assert all(len(fingerprint) > 0 for fingerprint in fingerprints)
-    monkeypatch.setattr("genrecls.corpus.audit.measure_track", None)
-    assert audit(planted, jobs=1, progress=False).to_json() == first.to_json()
+def test_audit_measures_only_missing_and_damaged_entries(planted, home, monkeypatch):
+    first = audit(planted, jobs=2, progress=False).to_json()
+    hashes = list(planted.tracks["sha256"])
+    assert all(len(fingerprint) > 0 for fingerprint in read_fingerprints(hashes))
+    measured = []
 
+    def measure(path):
+        measured.append(path.name)
+        return measure_track(path)
 
-def test_audit_measures_a_damaged_entry_again(planted, home):
-    first = audit(planted, jobs=1, progress=False)
-    sha256 = planted.tracks["sha256"].iloc[0]
-    (cache.entry("quality", sha256) / "index.json").write_text("damaged")
-    assert audit(planted, jobs=1, progress=False).to_json() == first.to_json()
-    assert cache.load(cache.entry("quality", sha256))
+    monkeypatch.setattr("genrecls.corpus.audit.measure_track", measure)
+    (cache.entry("quality", hashes[0]) / "index.json").write_text("damaged")
+    shutil.rmtree(cache.entry("fingerprints", hashes[1]))
+    assert audit(planted, jobs=1, progress=False).to_json() == first
+    assert measured == planted.tracks["path"][:2].tolist()
+    assert cache.load(cache.entry("quality", hashes[0]))
 
 
 def test_audit_counts_and_warns_per_genre(tmp_path, home, rng):
@@ -175,8 +180,11 @@ def test_audit_counts_and_warns_per_genre(tmp_path, home, rng):
     result = audit(write_tracks(tmp_path / "odd", tracks, 8000), jobs=1, progress=False)
     genres = result.genres.set_index("genre")
     assert genres.loc["big", ["tracks", "groups", "without artist", "segments"]].tolist() == [
-        6, 6, 6, 60,
-    ]  # fmt: skip
+        6,
+        6,
+        6,
+        60,
+    ]
     text = "\n".join(result.warnings)
     for part in (
         "cannot be measured: genre 'solo' has only one group",
@@ -285,18 +293,24 @@ def test_audit_finds_duplicates(hostile):
 
 
 def test_write_audit_keeps_unusual_names_and_strict_json(tmp_path, home, rng):
-    tracks = {(g, f"{g}{i}", f"{g}{i}.wav"): coloured(rng, 15.5, rate=8000)
-              for g in "ab" for i in range(2)}  # fmt: skip
+    tracks = {
+        (g, f"{g}{i}", f"{g}{i}.wav"): coloured(rng, 15.5, rate=8000)
+        for g in "ab"
+        for i in range(2)
+    }
     tracks["a", "<script>alert(1)</script>", STRANGE] = tracks["a", "a0", "a0.wav"]
     result = audit(write_tracks(tmp_path / "strange", tracks, 8000), jobs=1, progress=False)
     page = write_audit(result, tmp_path / "out")
     text = page.read_text("utf-8")
-    assert "<script" not in text and "<b>" not in text and "comma.wav" in text
+    assert "<script" not in text
+    assert "<b>" not in text
+    assert "comma.wav" in text
     for name in set(Audit.__dataclass_fields__) - {"corpus", "warnings"}:
         assert (tmp_path / "out" / f"audit_{name}.md").stat().st_size
         pd.read_csv(tmp_path / "out" / f"audit_{name}.csv", encoding="utf-8")
-    loaded = json.loads((tmp_path / "out" / "audit.json").read_text("utf-8"),
-                        parse_constant=pytest.fail)  # fmt: skip
+    loaded = json.loads(
+        (tmp_path / "out" / "audit.json").read_text("utf-8"), parse_constant=pytest.fail
+    )
     assert STRANGE in [track["path"] for track in loaded["tracks"]]
     assert loaded["duplicates"][0]["b"] == STRANGE
     assert loaded["duplicates"][0]["bit_error_rate"] is None

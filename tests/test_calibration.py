@@ -1,3 +1,5 @@
+"""Temperatures change confidence but no prediction, and are found again by fitting."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +23,7 @@ TEMPERATURES = st.floats(0.05, 20)
 
 @st.composite
 def outputs(draw, dtype=None, limit=120):
-    """What a net says of some segments: rows of a softmax, up to certainty in single precision."""
+    """Draw rows of a softmax, up to certainty in single precision."""
     shape = draw(st.tuples(st.integers(1, 12), st.integers(2, 10)))
     logits = draw(arrays(np.float32, shape, elements=st.floats(-limit, limit, width=32)))
     dtype = dtype or draw(st.sampled_from([np.float32, np.float64]))
@@ -38,16 +40,17 @@ def predictions_of(probabilities, **columns):
 
 @settings(deadline=None)
 @given(p=outputs(np.float32), temperature=TEMPERATURES)
-def test_no_temperature_changes_the_prediction_on_a_segment(p, temperature):
+def test_scale_keeps_the_prediction_of_a_segment(p, temperature):
     scaled = scale(p, temperature)
     np.testing.assert_allclose(scaled.sum(axis=1), 1, atol=1e-12)
-    assert (scaled >= 0).all() and np.isfinite(scaled).all()
+    assert (scaled >= 0).all()
+    assert np.isfinite(scaled).all()
     np.testing.assert_array_equal(scaled.argmax(axis=1), p.argmax(axis=1))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("temperature", [0.05, 0.3, 1, 20])
-def test_certainty_stays_on_its_side(dtype, temperature):
+def test_scale_keeps_the_order_of_certain_outputs(dtype, temperature):
     p = np.array([[1, 0, 0], [0, 0, 1], [1 - 1e-7, 1e-7, 0], [0.5, 0, 0.5]], dtype)
     scaled = scale(p, temperature)
     np.testing.assert_array_equal(scaled.argmax(axis=1), [0, 2, 0, 0])
@@ -57,20 +60,22 @@ def test_certainty_stays_on_its_side(dtype, temperature):
 
 @settings(deadline=None)
 @given(p=outputs(), temperature=TEMPERATURES)
-def test_no_temperature_changes_the_prediction_on_a_track(p, temperature):
-    """First the mean over the segments, then the temperature."""
+def test_calibrated_keeps_the_prediction_of_a_track(p, temperature):
+    """The mean over the segments comes first, then the temperature."""
     columns = {"track_id": np.arange(len(p)) // 3, "track_temperature": temperature}
     table, genres = predictions_of(p, **columns)
     by_track = aggregate_tracks(table, genres)
     after = calibrated(by_track, genres)[probability_columns(genres)].to_numpy()
-    said = by_track["predicted"].map(genres.index).to_numpy()
-    # Means that differ by rounding only may become equal, but never change places.
-    np.testing.assert_allclose(after[np.arange(len(after)), said], after.max(axis=1), rtol=1e-12)
+    predicted = by_track["predicted"].map(genres.index).to_numpy()
+    # Means that differ only by rounding may become equal, but never change their order.
+    np.testing.assert_allclose(
+        after[np.arange(len(after)), predicted], after.max(axis=1), rtol=1e-12
+    )
 
 
 @settings(deadline=None)
 @given(p=outputs(np.float64, limit=6), a=st.floats(0.5, 2), b=st.floats(0.5, 2))
-def test_a_temperature_of_1_changes_nothing_and_two_in_a_row_multiply(p, a, b):
+def test_scale_by_1_is_the_identity_and_temperatures_multiply(p, a, b):
     assert p.min() > 1e-7  # above the clip
     np.testing.assert_allclose(scale(p, 1), p, rtol=1e-9)
     if scale(p, a).min() > 1e-7:
@@ -79,13 +84,13 @@ def test_a_temperature_of_1_changes_nothing_and_two_in_a_row_multiply(p, a, b):
 
 @settings(deadline=None)
 @given(p=outputs(np.float64), temperature=st.floats(1, 20))
-def test_more_than_1_softens_and_less_sharpens(p, temperature):
+def test_scale_softens_above_1_and_sharpens_below(p, temperature):
     confidence = scale(p, 1).max(axis=1)
     assert (scale(p, temperature).max(axis=1) <= confidence + 1e-12).all()
     assert (scale(p, 1 / temperature).max(axis=1) >= confidence - 1e-12).all()
 
 
-def test_every_row_has_its_own_temperature():
+def test_calibrated_uses_the_temperature_of_each_row():
     p = softmax(np.random.default_rng(0).normal(size=(5, 3)), axis=1)
     temperatures = np.array([0.1, 0.5, 1, 2, 10])
     table, genres = predictions_of(p, temperature=temperatures)
@@ -99,8 +104,8 @@ def test_every_row_has_its_own_temperature():
 
 @pytest.mark.parametrize("k", [2, 5])
 @pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
-def test_a_known_temperature_is_found_again(k, true, rng):
-    """Labels are drawn with the probabilities that the right temperature gives."""
+def test_fit_temperature_finds_a_known_temperature(k, true, rng):
+    """The labels are labels with the probabilities that the true temperature gives."""
     logits = rng.normal(0, 2, (20_000, k))
     right = softmax(logits / true, axis=1)
     labels = (right.cumsum(axis=1) < rng.random((len(right), 1))).sum(axis=1)
@@ -110,8 +115,8 @@ def test_a_known_temperature_is_found_again(k, true, rng):
 
 @pytest.mark.parametrize("k", [2, 3, 10])
 @pytest.mark.parametrize("independent", [3, 8, 100])
-def test_where_all_is_right_the_certainty_is_that_of_platts_targets(k, independent):
-    """The true genre becomes as probable as if every genre had been seen once more."""
+def test_fit_temperature_of_correct_predictions_gives_platts_targets(k, independent):
+    """The true genre becomes as probable as if every genre had been observed once more."""
     labels = np.arange(30) % k
     p = np.where(np.eye(k)[labels] == 1, 0.8, 0.2 / (k - 1))
     temperature = fit_temperature(p, labels, independent=independent)
@@ -119,13 +124,14 @@ def test_where_all_is_right_the_certainty_is_that_of_platts_targets(k, independe
     np.testing.assert_allclose(scaled, (independent + 1) / (independent + k), rtol=1e-3)
 
 
-def test_more_independent_observations_allow_more_certainty(rng):
+def test_fit_temperature_is_lower_with_more_independent_observations(rng):
     labels = rng.integers(0, 3, 60)
     p = softmax(3 * np.eye(3)[labels] + 0.3 * rng.normal(size=(60, 3)), axis=1)
     assert (p.argmax(axis=1) == labels).all()
     found = [fit_temperature(p, labels, independent=n) for n in (3, 10, 60, 10_000)]
-    assert found == sorted(found, reverse=True) and len(set(found)) == 4
-    # Sixty segments by three artists make nobody sure.
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) == 4
+    # Sixty segments by three artists do not allow a high confidence.
     assert scale(p, found[0])[np.arange(60), labels].mean() < 0.75
 
 
@@ -135,8 +141,8 @@ def nll(p, labels):
 
 @settings(deadline=None)
 @given(p=outputs(np.float64, limit=4), seed=st.integers(0, 99), n=st.integers(1, 500))
-def test_the_likelihood_gets_no_worse_than_the_regularisation_allows(p, seed, n):
-    """With n observations the targets add 1/n of the cross-entropy of each genre."""
+def test_fit_temperature_improves_the_likelihood_up_to_its_regularisation(p, seed, n):
+    """With n observations, the targets add 1/n of the cross-entropy of each genre."""
     labels = np.random.default_rng(seed).integers(0, p.shape[1], len(p))
     after = scale(p, fit_temperature(p, labels, independent=n))
     allowed = (np.log(after).sum(axis=1).mean() - np.log(p).sum(axis=1).mean()) / n
@@ -145,7 +151,7 @@ def test_the_likelihood_gets_no_worse_than_the_regularisation_allows(p, seed, n)
     assert nll(many, labels) <= nll(p, labels) + 1e-6
 
 
-def test_the_temperature_stays_within_its_bounds():
+def test_fit_temperature_stays_within_its_bounds():
     p = np.tile([0.6, 0.4], (20, 1))
     assert fit_temperature(p, np.ones(20, int), independent=20) == pytest.approx(20, rel=1e-3)
     p = np.tile([0.501, 0.499], (20, 1))
@@ -155,21 +161,22 @@ def test_the_temperature_stays_within_its_bounds():
 # -- reliability -------------------------------------------------------------------------------
 
 
-def test_a_model_that_is_right_as_often_as_it_says_lies_on_the_diagonal(rng):
+def test_reliability_of_a_calibrated_model_is_on_the_diagonal(rng):
     p = rng.dirichlet([1, 1, 1], 40_000)
     table, genres = predictions_of(p)
-    drawn = (p.cumsum(axis=1) < rng.random((len(p), 1))).sum(axis=1)
-    found = reliability(table.assign(genre=np.array(genres)[drawn]), genres)
+    labels = (p.cumsum(axis=1) < rng.random((len(p), 1))).sum(axis=1)
+    found = reliability(table.assign(genre=np.array(genres)[labels]), genres)
     off = (found["accuracy"] - found["confidence"]).abs()
     assert (off < 4 * 0.5 / found["n"] ** 0.5).all()
     assert found["n"].sum() == len(p)
-    # A model of three genres is never less than a third sure.
-    assert found["low"].min() == pytest.approx(0.3) and found["high"].max() == 1
+    # The confidence in one of three genres is at least a third.
+    assert found["low"].min() == pytest.approx(0.3)
+    assert found["high"].max() == 1
 
 
 @settings(deadline=None)
 @given(p=outputs(), bins=st.integers(1, 20), seed=st.integers(0, 99))
-def test_every_segment_is_in_the_one_bin_that_holds_its_confidence(p, bins, seed):
+def test_reliability_counts_every_segment_in_its_bin(p, bins, seed):
     table, genres = predictions_of(p)
     table["genre"] = np.random.default_rng(seed).choice(genres, len(p))
     found = reliability(table.set_index(np.arange(len(p))[::-1]), genres, bins=bins)
@@ -181,5 +188,5 @@ def test_every_segment_is_in_the_one_bin_that_holds_its_confidence(p, bins, seed
     np.testing.assert_allclose(found["high"] - found["low"], 1 / bins)
 
 
-def test_certainty_is_in_the_last_bin():
+def test_confidence_bins_put_certainty_into_the_last_bin():
     assert confidence_bins([0.0, 0.0999, 0.1, 0.95, 1.0], 10).tolist() == [0, 0, 1, 9, 9]

@@ -46,14 +46,16 @@ def probabilities(prediction):
 
 
 def test_predict_gives_the_same_for_samples_and_their_file(classifier, song):
-    of_file = classifier.predict(song)
+    file_prediction = classifier.predict(song)
     y, sr = load_audio(song)
     for samples in (y, np.stack([y, y]), y.astype(np.float64)):
-        of_samples = classifier.predict(samples, sr)
-        assert of_samples.path == "<array>"
-        np.testing.assert_allclose(probabilities(of_samples), probabilities(of_file), atol=1e-3)
-    assert list(of_file.probabilities) == [*GENRES]
-    assert probabilities(of_file).sum() == pytest.approx(1)
+        sample_prediction = classifier.predict(samples, sr)
+        assert sample_prediction.path == "<array>"
+        np.testing.assert_allclose(
+            probabilities(sample_prediction), probabilities(file_prediction), atol=1e-3
+        )
+    assert list(file_prediction.probabilities) == [*GENRES]
+    assert probabilities(file_prediction).sum() == pytest.approx(1)
 
 
 def test_predict_does_not_depend_on_the_rate_of_the_samples(classifier, song):
@@ -64,14 +66,14 @@ def test_predict_does_not_depend_on_the_rate_of_the_samples(classifier, song):
 
     def change(samples, rate):
         other = classifier.predict(samples, rate)
-        heard = other.log_mels[:2].astype(float)
-        return np.abs(heard - first.log_mels).mean(), other
+        log_mels = other.log_mels[:2].astype(float)
+        return np.abs(log_mels - first.log_mels).mean(), other
 
     for rate in (32000, 48000):
         in_db, other = change(resample(y, sr, rate), rate)
         assert in_db < 0.3
         np.testing.assert_allclose(probabilities(other), probabilities(first), atol=0.02)
-    in_db, _ = change(y, 2 * sr // 3)  # what a forgotten rate does
+    in_db, _ = change(y, 2 * sr // 3)  # as if a rate had been forgotten
     assert in_db > 1
 
 
@@ -148,9 +150,9 @@ def test_predict_gives_an_overlapping_segment_its_own_seconds(classifier, song):
     y, sr = load_audio(song)
     fine = classifier.predict(y, sr, step_s=7.5)
     alone = classifier.predict(y[round(7.5 * sr) : round(22.5 * sr)], sr)
-    of_fine = fine.segments.set_index("start_s").loc[7.5, [f"prob_{genre}" for genre in GENRES]]
-    of_alone = alone.segments[[f"prob_{genre}" for genre in GENRES]].iloc[0]
-    np.testing.assert_allclose(of_fine.astype(float), of_alone.astype(float), atol=0.01)
+    overlapping = fine.segments.set_index("start_s").loc[7.5, [f"prob_{genre}" for genre in GENRES]]
+    separate = alone.segments[[f"prob_{genre}" for genre in GENRES]].iloc[0]
+    np.testing.assert_allclose(overlapping.astype(float), separate.astype(float), atol=0.01)
 
 
 def test_label_is_not_sure_below_min_confidence(classifier, song):
@@ -160,11 +162,11 @@ def test_label_is_not_sure_below_min_confidence(classifier, song):
     unsure = classifier.predict(song, min_confidence=1)
     assert unsure.label == "not sure"
     assert unsure.genre == sure.genre
-    [of_many] = classifier.predict_all([song], min_confidence=1, step_s=3, progress=False)
-    assert of_many.label == "not sure"
-    assert len(of_many.segments) == 6
+    [prediction] = classifier.predict_all([song], min_confidence=1, step_s=3, progress=False)
+    assert prediction.label == "not sure"
+    assert len(prediction.segments) == 6
     with pytest.raises(ValueError, match="no log-mels"):
-        of_many.plot()
+        prediction.plot()
 
 
 # Runs that are refused
@@ -227,10 +229,9 @@ def test_load_refuses_a_damaged_model_file(copy):
     assert len(GenreClassifier.read(copy).predictions)  # the tables are still there
 
 
-@pytest.mark.parametrize("layer", [keras.layers.Lambda(lambda x: x)])
-def test_load_refuses_a_model_with_code(copy, layer):
+def test_load_refuses_a_model_with_code(copy):
     inputs = keras.Input((128, 323, 1))
-    keras.Model(inputs, layer(inputs)).save(copy / "model.keras")
+    keras.Model(inputs, keras.layers.Lambda(lambda x: x)(inputs)).save(copy / "model.keras")
     with pytest.raises(ModelError, match=r"refused: it holds 'keras.layers.Lambda'"):
         GenreClassifier.load(copy)
 

@@ -1,15 +1,27 @@
+"""Track predictions and tables of scores by hand, and the choice of the best run."""
+
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from genrecls import FrontEnd, Recipe
+from genrecls.errors import ModelError
+from genrecls.evaluation.calibration import probability_columns
+from genrecls.evaluation.examples import example_track_ids, segment_table
+from genrecls.evaluation.intervals import format_interval
+from genrecls.evaluation.runs import CARD, FORMAT, Run, find_best_run, read_runs
 from genrecls.evaluation.scores import accuracy, aggregate_tracks, confusion_matrix, f1_scores
+from genrecls.evaluation.tables import comparison_table, score_table, split_table
 
 GENRES = ["classique", "rap"]
 
 
 @pytest.fixture
 def predictions():
-    """Two tracks of equal title: one right on the mean although two of three segments are wrong."""
+    """Two tracks of equal title; one is right on the mean although most segments are wrong."""
     table = pd.DataFrame(
         {
             "track_id": ["a"] * 3 + ["b"] * 2,
@@ -26,14 +38,15 @@ def predictions():
     return table
 
 
-def test_the_prediction_on_a_track_is_the_mean_of_its_segments(predictions):
+def test_aggregate_tracks_averages_the_probabilities_of_segments(predictions):
     by_track = aggregate_tracks(predictions, GENRES).set_index("path")
     assert by_track["predicted"].tolist() == ["rap", "classique"]
     assert by_track.loc["x/Same.mp3", "prob_rap"] == pytest.approx(1.84 / 3)
-    assert by_track["segments"].tolist() == [3, 2] and by_track["wrong_segments"].tolist() == [2, 1]
+    assert by_track["segments"].tolist() == [3, 2]
+    assert by_track["wrong_segments"].tolist() == [2, 1]
 
 
-def test_scores_are_those_counted_by_hand(predictions):
+def test_scores_equal_those_counted_by_hand(predictions):
     # rap: 1 right, 1 false alarm, 2 missed; classique: 1 right, 2 false alarms, 1 missed
     assert accuracy(predictions) == pytest.approx(2 / 5)
     f1 = f1_scores(predictions, GENRES)
@@ -43,16 +56,17 @@ def test_scores_are_those_counted_by_hand(predictions):
     assert confusion_matrix(predictions, GENRES).to_numpy().tolist() == [[1, 1], [2, 1]]
 
 
-def test_renaming_a_genre_renames_and_nothing_else(predictions):
+def test_f1_scores_do_not_depend_on_the_names_of_genres(predictions):
     new = {"classique": "zeta", "rap": "alpha"}
     renamed = predictions.assign(
         genre=predictions["genre"].map(new), predicted=predictions["predicted"].map(new)
     )
     before, after = f1_scores(predictions, GENRES), f1_scores(renamed, ["alpha", "zeta"])
-    assert after["alpha"] == before["rap"] and after["zeta"] == before["classique"]
+    assert after["alpha"] == before["rap"]
+    assert after["zeta"] == before["classique"]
 
 
-def test_repeats_of_a_track_are_judged_apart(predictions):
+def test_aggregate_tracks_keeps_repeats_apart(predictions):
     again = predictions.assign(
         prob_rap=1 - predictions["prob_rap"], repeat=1, track_temperature=2.0
     )
@@ -64,5 +78,213 @@ def test_repeats_of_a_track_are_judged_apart(predictions):
     assert by_track["predicted"].tolist() == ["rap", "classique", "classique", "rap"]
 
 
-def test_a_genre_never_seen_nor_predicted_scores_0(predictions):
+def test_f1_scores_of_an_absent_genre_are_0(predictions):
     assert f1_scores(predictions, [*GENRES, "jazz"])["jazz"] == 0
+
+
+def test_format_interval_signs_differences():
+    assert format_interval(0.9, 0.85, 0.95) == "0.900 (0.85–0.95)"
+    assert format_interval(0.1, -0.05, 0.2, signed=True) == "+0.100 (-0.05 to +0.20)"
+
+
+# -- runs --------------------------------------------------------------------------------------
+
+
+def write_run(folder: Path, *, right=2, confidence=0.8, model="cnn", created="2026-01-01", **card):
+    """Write a run that predicts ``right`` of the two tracks of each genre and split correctly."""
+    rows = []
+    for split in ("train", "validation", "test"):
+        for genre in GENRES:
+            for i in range(2):
+                name = f"{genre}-{split}-{i}"
+                is_right = i < right
+                predicted = genre if is_right else next(g for g in GENRES if g != genre)
+                row = {"track_id": name, "path": f"{genre}/{name}.mp3", "title": name}
+                row |= {"artist": name, "group": name, "genre": genre, "split": split}
+                row |= {"predicted": predicted, "temperature": 1.0, "track_temperature": 1.0}
+                row |= {
+                    f"prob_{g}": confidence if g == predicted else 1 - confidence for g in GENRES
+                }
+                rows += [row | {"segment": segment} for segment in (1, 2)]
+    table = pd.DataFrame(rows)
+    folder.mkdir(parents=True)
+    table.drop(columns=["predicted", *probability_columns(GENRES)]).assign(
+        **{"source": card.pop("source")} if "source" in card else {}
+    ).to_parquet(folder / "segments.parquet")
+    table[table["split"] != "train"].to_parquet(folder / "predictions.parquet")
+    split_by = card.pop("split_by", "artist")
+    values = {
+        "format": FORMAT,
+        "name": folder.name,
+        "uid": folder.name,
+        "corpus": folder.parent.name,
+        "corpus_hash": "1",
+        "created": created,
+        "genres": GENRES,
+        "front_end": FrontEnd.preset("default").to_dict(),
+        "recipe": Recipe.preset("default", model, split_by=split_by).to_dict(),
+        "temperature": 1.0,
+        "track_temperature": 1.0,
+        "architecture": model,
+        "parameters": 10,
+        "training_time_s": 1.0,
+        "validation_accuracy": right / 2,
+        "inference_ms_per_segment": 1.0,
+        "weights": "random",
+    }
+    (folder / CARD).write_text(json.dumps(values | card))
+    return Run.read(folder)
+
+
+@pytest.fixture
+def models(home):
+    return home / "models"
+
+
+def test_find_best_run_takes_the_highest_balanced_accuracy_then_the_lowest_loss(models):
+    write_run(models / "new" / "a-wrong", right=1, confidence=0.99)
+    write_run(models / "new" / "b-unsure", right=2, confidence=0.7)
+    write_run(models / "new" / "c-sure", right=2, confidence=0.9)
+    write_run(models / "new" / "d-sure", right=2, confidence=0.9)
+    assert find_best_run().name == "c-sure"
+
+
+def test_find_best_run_looks_at_the_newest_corpus_only(models):
+    write_run(models / "old" / "good", created="2026-01-01")
+    write_run(models / "new" / "bad", right=1, created="2026-01-02")
+    assert find_best_run().name == "bad"
+
+
+def test_find_best_run_takes_a_leaky_validation_only_if_there_is_no_other(models):
+    write_run(models / "music" / "leaky", split_by="segment")
+    assert find_best_run().name == "leaky"
+    write_run(models / "music" / "honest", right=1)
+    assert find_best_run().name == "honest"
+
+
+def test_find_best_run_leaves_out_runs_of_a_corpus_that_has_changed(models, caplog):
+    write_run(models / "music" / "before", corpus_hash="0")
+    write_run(models / "music" / "after", right=1, created="2026-01-02")
+    assert find_best_run().name == "after"
+    assert "before is left out" in caplog.text
+
+
+def test_find_best_run_ignores_damaged_runs_of_other_corpora(models, caplog):
+    write_run(models / "music" / "good")
+    write_run(models / "other" / "bad")
+    (models / "other" / "bad" / CARD).write_text("{}")
+    assert find_best_run().name == "good"
+    assert "is not a card of genrecls" in caplog.text
+
+
+def test_runs_of_an_empty_project_are_an_error_that_says_what_to_do(home):
+    with pytest.raises(ModelError, match="genrecls train"):
+        find_best_run()
+    with pytest.raises(ModelError, match="genrecls train"):
+        read_runs("music")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("genres", ["rap", "rap"]),
+        ("genres", ["rap"]),
+        ("genres", "rap"),
+        ("genres", [1, 2]),
+        ("corpus", "../../etc"),
+        ("corpus", ".."),
+        ("corpus", ""),
+        ("corpus", None),
+        ("uid", 1),
+        ("temperature", 0),
+        ("track_temperature", "hot"),
+        ("front_end", {"sample_rat": 1}),
+        ("recipe", None),
+    ],
+)
+def test_read_refuses_a_damaged_card_and_names_the_key(models, key, value):
+    folder = write_run(models / "music" / "run").folder
+    card = json.loads((folder / CARD).read_text()) | {key: value}
+    (folder / CARD).write_text(json.dumps(card))
+    with pytest.raises(ModelError, match=f"damaged: its {key} is"):
+        Run.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("version", "message"),
+    [(FORMAT + 1, "a later version.*update"), (FORMAT - 1, "an earlier version.*train")],
+)
+def test_read_refuses_other_formats_with_advice(models, version, message):
+    folder = write_run(models / "music" / "run").folder
+    card = json.loads((folder / CARD).read_text()) | {"format": version}
+    (folder / CARD).write_text(json.dumps(card))
+    with pytest.raises(ModelError, match=message):
+        Run.read(folder)
+
+
+def test_read_runs_puts_small_models_and_the_original_split_first(models):
+    write_run(models / "music" / "a-large", parameters=10**7)
+    write_run(models / "music" / "b-default")
+    write_run(models / "music" / "c-original", split_by="segment")
+    assert [run.name for run in read_runs("music")] == ["c-original", "b-default", "a-large"]
+
+
+@pytest.mark.parametrize(
+    ("values", "synthetic"),
+    [
+        ({}, False),
+        ({"source": "Synthetic, by genrecls demo"}, True),
+        ({"source": "a real record"}, False),
+        ({"source": None}, False),
+        ({"source": "a real record", "synthetic": True}, True),
+        ({"source": "synthetic", "synthetic": False}, False),
+    ],
+)
+def test_run_is_synthetic_by_its_card_or_its_sources(models, values, synthetic):
+    assert write_run(models / "music" / "run", **values).synthetic is synthetic
+
+
+def test_run_is_not_synthetic_if_some_music_is_real(models):
+    sources = ["synthetic"] * 23 + ["a real record"]
+    assert not write_run(models / "music" / "run", source=sources).synthetic
+
+
+# -- tables of runs ----------------------------------------------------------------------------
+
+
+def test_comparison_table_compares_runs_with_the_majority(models):
+    run = write_run(models / "music" / "run", right=1, split_by="segment")
+    majority, row = comparison_table([run]).to_dict("records")
+    assert majority["architecture"] == "always classique"
+    assert majority["test tracks right"] == "2 of 4" == row["test tracks right"]
+    assert majority["test F1"] == pytest.approx(1 / 3, abs=0.001)
+    assert row["test F1"] == 0.5
+    assert row["validation split"] == "by segment (leaky)"
+    # Wilson's interval of 2 in 4, as published tables have it.
+    assert row["share interval"] == "0.15–0.85"
+
+
+def test_score_table_has_a_row_per_split(models):
+    table = score_table([write_run(models / "music" / "run", right=2)])
+    assert table["split"].tolist() == ["validation", "test"]
+    assert table["balanced accuracy"].tolist() == ["1.000 (1.00–1.00)"] * 2
+    assert (table[["groups", "tracks", "segments"]] == [4, 4, 8]).all(axis=None)
+
+
+def test_split_table_counts_segments_tracks_and_artists(models):
+    table = split_table(write_run(models / "music" / "run").segments)
+    assert table.index.tolist() == ["train", "validation", "test"]
+    assert table["rap"].loc["test"].to_dict() == {"segments": 4, "tracks": 2, "artists": 2}
+
+
+def test_example_tracks_are_the_most_and_least_probable(models):
+    run = write_run(models / "music" / "run", right=1)
+    ids = example_track_ids(run)
+    assert list(ids) == ["easy classique", "easy rap", "hard", "hardest"]
+    assert ids["easy rap"] == "rap-test-0"
+    assert {ids["hard"], ids["hardest"]} == {"classique-test-1", "rap-test-1"}
+    table = segment_table([run], "rap-test-1")
+    assert table["songname"].tolist() == ["rap-test-1.mp3_1", "rap-test-1.mp3_2"]
+    assert table["y_test"].tolist() == [1, 1]
+    assert table["y_run"].tolist() == [0, 0]
+    assert table["rap_prob"].tolist() == [0.2, 0.2]

@@ -17,6 +17,7 @@ from genrecls import (
     to_image,
 )
 from genrecls.errors import ModelError, WeightsError
+from genrecls.inspection.saliency import grad_cam
 from genrecls.models import (
     BUILDERS,
     Image,
@@ -95,8 +96,8 @@ def test_image_layer_agrees_with_to_image(front_end, rng):
     y = rng.normal(0, 0.1, front_end.segment_samples)
     levels = mel_spectrogram(y, front_end)
     layer = Image.from_front_end(front_end, (-1.0, 1.0))
-    drawn = keras.ops.convert_to_numpy(layer(levels[None, ..., None]))[0]
-    np.testing.assert_allclose(drawn, 2 * to_image(levels, front_end) - 1, atol=1e-5)
+    images = keras.ops.convert_to_numpy(layer(levels[None, ..., None]))[0]
+    np.testing.assert_allclose(images, 2 * to_image(levels, front_end) - 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("front_end", [ORIGINAL, DEFAULT], ids=["original", "default"])
@@ -135,7 +136,7 @@ def test_split_at_gives_two_parts_that_make_the_model(rng):
     np.testing.assert_allclose(in_steps, model.predict_on_batch(x), atol=1e-4)
     backbone.trainable = False
     assert trainable(model) == trainable(head)
-    # What stage 2 of the default recipe trains.
+    # The upper part is trained in stage 2 of the default recipe.
     below, above = split_at(
         backbone, Recipe.preset("default", "inception_resnet_v2").fine_tune_after
     )
@@ -214,7 +215,7 @@ def test_calibrate_batch_norm_sets_the_statistics_of_the_data(rng):
 
 
 @pytest.mark.parametrize("sequential", [False, True])
-def test_first_layer_activations_are_the_convolution(rng, sequential):
+def test_first_layer_activations_agree_with_the_convolution(rng, sequential):
     model = build_cnn((40, 30, 3), 2)
     if sequential:
         fresh = [layer.__class__.from_config(layer.get_config()) for layer in model.layers[1:]]
@@ -225,17 +226,18 @@ def test_first_layer_activations_are_the_convolution(rng, sequential):
     assert maps.min() >= 0
     conv = model.get_layer("conv")
     kernel, bias = (keras.ops.convert_to_numpy(w) for w in conv.weights)
-    # Strides 5 on 40 rows and 30 columns pad nothing: position (1, 2) sees rows 5-7, columns 10-12.
+    # 40 rows and 30 columns need no padding at strides of 5. The window of position (1, 2) covers
+    # rows 5-7 and columns 10-12.
     by_hand = np.maximum(np.tensordot(image[5:8, 10:13], kernel, 3) + bias, 0)
     np.testing.assert_allclose(maps[:, 1, 2], by_hand, atol=1e-5)
 
 
-def test_first_layer_activations_of_the_original_image_are_80_by_33(rng):
+def test_first_layer_activations_have_the_originals_shape(rng):
     model = build_cnn((400, 162, 1), 2, image=Image.from_front_end(ORIGINAL))
     assert first_layer_activations(model, rng.random((400, 162))).shape == (10, 80, 33)
 
 
-def test_activations_refuse_what_does_not_fit():
+def test_first_layer_activations_refuse_other_shapes_and_models():
     with pytest.raises(ValueError, match="takes segments of shape"):
         first_layer_activations(build_cnn((40, 30, 3), 2), np.zeros((30, 40, 3)))
     with pytest.raises(ValueError, match="no 2-D convolution"):
@@ -292,8 +294,7 @@ def build_sequential(input_shape, n_classes):
             layers.BatchNormalization(),
             layers.GlobalMaxPooling2D(),
             layers.Dropout(0.5),
-            layers.Dense(n_classes),
-            layers.Softmax(),
+            layers.Dense(n_classes, activation="softmax"),
         ]
     )
 
@@ -330,6 +331,7 @@ def test_build_model_puts_the_users_layers_behind_our_image(builder, tmp_path, r
     maps = keras.Model(built[0].inputs[0], conv.output).predict_on_batch(image)[0]
     ours = first_layer_activations(model, x[0])
     np.testing.assert_allclose(ours, np.moveaxis(maps, -1, 0), atol=1e-5)
+    assert grad_cam(model, x[0]).shape == ours.shape[1:]
 
     model.save(tmp_path / "model.keras")
     again = load_model(tmp_path / "model.keras", DEFAULT, 3)
@@ -358,13 +360,19 @@ def test_build_model_trains_the_users_layers(rng):
 @pytest.mark.parametrize(
     ("builder", "reason"),
     [
-        (lambda shape, n: build_functional(shape, n + 1), r"output shape \(None, 4\), not"),
-        (lambda shape, n: keras.Sequential([keras.Input(shape), layers.Conv2D(3, 3)]), "shape"),
+        (
+            lambda shape, n: build_functional(shape, n + 1),
+            r"must end in .* the Dense .* output shape \(None, 4\)",
+        ),
+        (
+            lambda shape, n: keras.Sequential([keras.Input(shape), layers.Conv2D(3, 3)]),
+            r"must end in .* the Conv2D",
+        ),
         (
             lambda shape, n: keras.Sequential(
                 [keras.Input(shape), layers.Flatten(), layers.Dense(n, "sigmoid")]
             ),
-            "ends in Dense .* does not return probabilities",
+            "must end in .* the Dense",
         ),
         (build_nested, "as one layer; add the layers of this model one by one"),
         (build_with_lambda, "'keras.layers.Lambda', which could not be loaded again"),

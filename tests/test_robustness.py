@@ -1,7 +1,8 @@
-"""Transformations change what they say and nothing else; horses are found, others are not."""
+"""Each transformation changes only what its name says; flips are found and counted."""
 
 import dataclasses
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,17 +15,24 @@ from scipy import signal
 
 from genrecls import Corpus, FrontEnd, plots
 from genrecls.errors import ModelError
+from genrecls.evaluation.robustness import (
+    ALL_GENRES,
+    ROBUSTNESS_FILE,
+    flip_rates,
+    flip_table,
+    read_robustness,
+)
 from genrecls.features.extraction import track_log_mels
 from genrecls.features.spectrogram import mel_frequencies
 from genrecls.inspection import robustness
 
 RATE = 44100
 N = 4 * RATE
-SEED = dataclasses.replace(FrontEnd.preset("original"), segment_s=4.0)
+ORIGINAL = dataclasses.replace(FrontEnd.preset("original"), segment_s=4.0)
 DEFAULT = dataclasses.replace(FrontEnd.preset("default"), segment_s=4.0)
 
 
-def changed(name, y, rate=RATE):
+def transform(name, y, rate=RATE):
     return robustness.TRANSFORMATIONS[name](y, rate, np.random.default_rng(0))
 
 
@@ -33,7 +41,7 @@ def sine(hz, n=N, rate=RATE):
 
 
 def level_db(y):
-    """Of the inner part, where no filter feels the ends."""
+    """Level of the inner part, which the ends do not influence."""
     inner = y[..., y.shape[-1] // 4 : -(y.shape[-1] // 4)]
     return 10 * np.log10(np.mean(inner.astype(float) ** 2))
 
@@ -60,64 +68,67 @@ def music():
 
 @pytest.mark.parametrize("name", robustness.TRANSFORMATIONS)
 @pytest.mark.parametrize(("channels", "rate"), [(2, RATE), (1, 22050), (3, 96000)])
-def test_only_tempo_changes_the_duration_and_nothing_the_channels(name, channels, rate, rng):
+def test_transformation_keeps_channels_and_duration_except_tempo(name, channels, rate, rng):
     y = (0.1 * rng.standard_normal((channels, rate))).astype(np.float32)
-    z, new_rate = changed(name, y, rate)
+    z, new_rate = transform(name, y, rate)
     factor = {"tempo −6 %": 0.94, "tempo +6 %": 1.06}.get(name, 1.0)
-    assert z.shape[0] == channels and z.dtype == np.float32 and np.isfinite(z).all()
+    assert z.shape[0] == channels
+    assert z.dtype == np.float32
+    assert np.isfinite(z).all()
     assert z.shape[1] / new_rate == pytest.approx(1 / factor, abs=2 / rate)
 
 
-def test_gain_is_6_db_beyond_full_scale_too():
+def test_gain_is_6_db_beyond_full_scale():
     y = 2 * sine(440)[None]
     for name, db in (("gain −6 dB", -6), ("gain +6 dB", 6)):
-        np.testing.assert_allclose(changed(name, y)[0], y * 10 ** (db / 20), rtol=1e-6)
+        np.testing.assert_allclose(transform(name, y)[0], y * 10 ** (db / 20), rtol=1e-6)
 
 
-def test_mono_is_the_mean_in_every_channel(music):
-    z, _ = changed("mono", music)
+def test_mono_puts_the_mean_in_every_channel(music):
+    z, _ = transform("mono", music)
     np.testing.assert_array_equal(z[0], z[1])
     np.testing.assert_allclose(z[0], music.mean(axis=0))
 
 
 @pytest.mark.parametrize("khz", [8, 11, 16])
-def test_low_pass_removes_what_is_above_and_leaves_what_is_below(khz):
+def test_low_pass_keeps_low_and_removes_high_frequencies(khz):
     name = f"low-pass {khz} kHz"
     below = sum(sine(hz) for hz in (60, 1000, 950 * khz))
-    z, _ = changed(name, below[None])
+    z, _ = transform(name, below[None])
     inner = slice(N // 4, -N // 4)
     np.testing.assert_allclose(z[0, inner], below[inner], atol=1e-3)  # zero phase
     above = sum(sine(hz) for hz in (1000 * khz, 1100 * khz, 20000))
-    assert level_db(changed(name, above[None])[0]) < level_db(above) - 75
+    assert level_db(transform(name, above[None])[0]) < level_db(above) - 75
 
 
 def test_low_pass_above_the_band_of_a_file_changes_nothing(music):
-    np.testing.assert_array_equal(changed("low-pass 16 kHz", music, 22050)[0], music)
+    np.testing.assert_array_equal(transform("low-pass 16 kHz", music, 22050)[0], music)
 
 
 @pytest.mark.parametrize("rate", [RATE, 22050])
 def test_mp3_is_aligned_and_better_at_a_higher_bit_rate(music, rate):
     errors = []
     for kbit_s in (64, 128, 320):
-        z, _ = changed(f"MP3 {kbit_s} kbit/s", music, rate)
+        z, _ = transform(f"MP3 {kbit_s} kbit/s", music, rate)
         lag = signal.correlate(z[0], music[0], method="fft").argmax() - (N - 1)
         assert abs(lag) / rate < 0.002
         errors.append(level_db(z - music) - level_db(music))
-    assert errors[0] > errors[1] > errors[2] and errors[2] < -15
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < -15
 
 
-def test_the_rate_of_the_file_is_changed_and_the_sound_is_not():
+def test_file_rate_changes_the_rate_but_not_the_sound():
     for name, hz in (("file at 22.05 kHz", 22050), ("file at 48 kHz", 48000)):
-        z, rate = changed(name, sine(440)[None])
+        z, rate = transform(name, sine(440)[None])
         assert rate == hz
         inner = slice(hz, 3 * hz)
         np.testing.assert_allclose(z[0, inner], sine(440, 4 * hz, hz)[inner], atol=1e-3)
-    assert level_db(changed("file at 22.05 kHz", sine(12000)[None])[0]) < -80
+    assert level_db(transform("file at 22.05 kHz", sine(12000)[None])[0]) < -80
 
 
-def test_noise_has_its_signal_to_noise_ratio_and_is_white(music):
+def test_noise_is_white_at_its_signal_to_noise_ratio(music):
     for db in (20, 30):
-        noise = changed(f"noise, {db} dB SNR", music)[0] - music
+        noise = transform(f"noise, {db} dB SNR", music)[0] - music
         snr = 10 * np.log10(np.mean(music**2) / np.mean(noise**2))
         assert snr == pytest.approx(db, abs=0.05)
         _, power = signal.welch(noise[0], RATE)
@@ -125,25 +136,25 @@ def test_noise_has_its_signal_to_noise_ratio_and_is_white(music):
         assert 10 * np.log10(low / high) == pytest.approx(0, abs=0.3)
 
 
-def test_tempo_keeps_the_pitch_and_pitch_the_tempo():
+def test_tempo_keeps_the_pitch_and_pitch_keeps_the_tempo():
     y = sine(440)[None]
     for name in ("tempo −6 %", "tempo +6 %"):
-        assert pitch_hz(changed(name, y)[0][0], RATE) == pytest.approx(440, abs=0.5)
-    assert pitch_hz(changed("pitch +1 semitone", y)[0][0], RATE) == pytest.approx(466.16, abs=0.5)
-    assert pitch_hz(changed("pitch −1 semitone", y)[0][0], RATE) == pytest.approx(415.30, abs=0.5)
+        assert pitch_hz(transform(name, y)[0][0], RATE) == pytest.approx(440, abs=0.5)
+    assert pitch_hz(transform("pitch +1 semitone", y)[0][0], RATE) == pytest.approx(466.16, abs=0.5)
+    assert pitch_hz(transform("pitch −1 semitone", y)[0][0], RATE) == pytest.approx(415.30, abs=0.5)
     clicks = np.zeros((1, N), np.float32)
     clicks[0, RATE :: RATE // 2] = 1
     for name, factor in (("tempo +6 %", 1.06), ("pitch +1 semitone", 1.0)):
-        z = np.abs(changed(name, clicks)[0][0])
+        z = np.abs(transform(name, clicks)[0][0])
         peaks, _ = signal.find_peaks(z, height=0.3 * z.max(), distance=RATE // 4)
         assert np.diff(peaks).mean() / RATE == pytest.approx(0.5 / factor, abs=0.005)
 
 
-def test_tilt_has_its_slope_and_ends():
+def test_tilt_has_its_slope_and_limits():
     for sign, name in ((1, "tilt +1.5 dB/octave"), (-1, "tilt −1.5 dB/octave")):
         for hz, db in ((30, -6), (62.5, -6), (125, -4.5), (1000, 0), (8000, 4.5), (20000, 6)):
             y = sine(hz)[None]
-            gain = level_db(changed(name, y)[0]) - level_db(y)
+            gain = level_db(transform(name, y)[0]) - level_db(y)
             assert gain == pytest.approx(sign * db, abs=0.1)
 
 
@@ -151,13 +162,13 @@ def test_tilt_has_its_slope_and_ends():
 
 
 @dataclass
-class Listener:
-    """What a ride needs of a saved run; ``hears`` says from one log-mel whether it is rap."""
+class StubClassifier:
+    """A saved run whose ``probability`` of rap is a function of one log-mel."""
 
     folder: Path
     front_end: FrontEnd
     segments: pd.DataFrame
-    hears: callable
+    probability: Callable
     card: dict = field(default_factory=lambda: {"uid": "1"})
     genres = ("classique", "rap")
 
@@ -166,23 +177,23 @@ class Listener:
         return self.folder.name
 
     def predict_log_mels(self, log_mels):
-        rap = np.array([self.hears(segment.astype(float)) for segment in log_mels], float)
+        rap = np.array([self.probability(log_mel.astype(float)) for log_mel in log_mels], float)
         return np.stack([1 - rap, rap], axis=1)
 
 
-def bright(front_end):
-    """Hears whether there is anything above 12 kHz: a horse."""
+def bandwidth(front_end):
+    """Return a model that uses only whether there is sound above 12 kHz: a horse."""
     high = mel_frequencies(front_end) > 12000
-    return lambda segment: segment[high].mean() > segment[~high].mean() - 30
+    return lambda log_mel: log_mel[high].mean() > log_mel[~high].mean() - 30
 
 
-def loud(segment):
-    return segment.mean() > -8
+def loudness(log_mel):
+    return log_mel.mean() > -8
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Noise in beats, up to 10 kHz in ``classique`` and full-band in ``rap``."""
+    """Pulsed noise, up to 8 kHz in ``classique`` and full-band in ``rap``."""
     root = tmp_path_factory.mktemp("music") / "noise"
     rng = np.random.default_rng(0)
     t = np.arange(round(8.3 * RATE)) / RATE
@@ -198,101 +209,109 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture
-def listener(corpus, tmp_path):
-    def make(name, front_end, hears, artists="a"):
+def classifier(corpus, tmp_path):
+    def make(name, front_end, probability, artists="a"):
         folder = tmp_path / name
         folder.mkdir()
         segments = pd.concat([corpus.tracks.assign(segment=i) for i in (1, 2)])
         test = segments["artist"].isin(list(artists))
         segments["split"] = np.where(test, "test", "train")
-        return Listener(folder, front_end, segments, hears)
+        return StubClassifier(folder, front_end, segments, probability)
 
     return make
 
 
 @pytest.fixture
-def few(monkeypatch):
-    """Only what is quick."""
+def quick_transformations(monkeypatch):
+    """Use only transformations that are quick."""
     names = ("gain −6 dB", "low-pass 8 kHz", "noise, 30 dB SNR")
     quick = {name: robustness.TRANSFORMATIONS[name] for name in names}
     monkeypatch.setattr(robustness, "TRANSFORMATIONS", quick)
 
 
-def measure_robustness(runs, corpus, **options):
+def measure(runs, corpus, **options):
     robustness.measure_robustness(runs, corpus, **{"jobs": 1, "progress": False} | options)
 
 
-def test_a_horse_is_found_and_what_hears_nothing_is_none(corpus, listener):
-    horse = listener("horse", SEED, bright(SEED))
-    deaf = listener("deaf", DEFAULT, lambda segment: 0.3)
-    measure_robustness([horse, deaf], corpus, segments=1)
-    table = robustness.flip_table([horse, deaf])
+def test_flips_reveal_a_model_of_the_bandwidth_and_spare_a_constant_one(corpus, classifier):
+    flipping = classifier("flipping", ORIGINAL, bandwidth(ORIGINAL))
+    constant = classifier("constant", DEFAULT, lambda log_mel: 0.3)
+    measure([flipping, constant], corpus, n_segments=1)
+    table = flip_table([flipping, constant])
     assert table.index.tolist() == list(robustness.TRANSFORMATIONS)
     for name in ("low-pass 8 kHz", "low-pass 11 kHz", "file at 22.05 kHz"):
-        assert table.loc[name, "horse"].tolist() == ["0 of 1", "1 of 1", "1 of 2"]
+        assert table.loc[name, "flipping"].tolist() == ["0 of 1", "1 of 1", "1 of 2"]
     for name in ("gain −6 dB", "gain +6 dB", "mono", "file at 48 kHz", "MP3 320 kbit/s"):
-        assert table.loc[name, "horse"].tolist() == ["0 of 1", "0 of 1", "0 of 2"]
-    # Noise fills the empty band: what was classical is rap now.
-    assert table.loc["noise, 20 dB SNR", "horse"].tolist() == ["1 of 1", "0 of 1", "1 of 2"]
-    assert set(table["deaf"][robustness.ALL]) == {"0 of 2"}
+        assert table.loc[name, "flipping"].tolist() == ["0 of 1", "0 of 1", "0 of 2"]
+    # Noise fills the empty band, which turns the classical track into rap.
+    assert table.loc["noise, 20 dB SNR", "flipping"].tolist() == ["1 of 1", "0 of 1", "1 of 2"]
+    assert set(table["constant"][ALL_GENRES]) == {"0 of 2"}
 
-    saved = robustness.read_robustness(horse)
-    assert (saved["before"] == saved["genre"]).all() and (saved["segments"] == 1).all()
+    saved = read_robustness(flipping)
+    assert (saved["before"] == saved["genre"]).all()
+    assert (saved["segments"] == 1).all()
     assert (saved["flipped"] == (saved["before"] != saved["after"])).all()
     assert (saved["prob_after"] < 0.5).tolist() == saved["flipped"].tolist()
     tempo = saved["transformation"].str.startswith("tempo")
     assert (saved["image_change_db"].isna() == tempo).all()
 
     change = {
-        run.name: robustness.read_robustness(run).groupby("transformation")["image_change_db"].mean()
-        for run in (horse, deaf)
+        run.name: read_robustness(run).groupby("transformation")["image_change_db"].mean()
+        for run in (flipping, constant)
     }
     for name in ("gain −6 dB", "gain +6 dB", "mono", "low-pass 11 kHz", "low-pass 16 kHz"):
-        assert change["deaf"][name] < 0.05
-    # Of the 3 dB that preset seed draws.
-    assert change["horse"]["gain −6 dB"] > 0.05 and change["horse"]["low-pass 11 kHz"] > 0.2
+        assert change["constant"][name] < 0.05
+    # Preset original shows a range of 3 dB, in which small gains count.
+    assert change["flipping"]["gain −6 dB"] > 0.05
+    assert change["flipping"]["low-pass 11 kHz"] > 0.2
 
 
-def test_rates_have_their_interval_and_can_be_drawn(few, corpus, listener):
-    runs = [listener(name, SEED, bright(SEED), "abc") for name in "pqrs"]
-    measure_robustness(runs, corpus)
-    rates = robustness.flip_rates(runs).query("genre == @robustness.ALL")
-    assert len(rates) == 4 * 3 and (rates["n"] == 6).all()
+def test_flip_rates_have_intervals_and_can_be_plotted(quick_transformations, corpus, classifier):
+    runs = [classifier(name, ORIGINAL, bandwidth(ORIGINAL), "abc") for name in "pqrs"]
+    measure(runs, corpus)
+    rates = flip_rates(runs).query("genre == @ALL_GENRES")
+    assert len(rates) == 4 * 3
+    assert (rates["n"] == 6).all()
     low_pass = rates[rates["transformation"] == "low-pass 8 kHz"]
-    assert (low_pass["flips"] == 3).all() and (low_pass["rate"] == 0.5).all()
-    assert low_pass["low"].between(0.1, 0.3).all() and low_pass["high"].between(0.7, 0.9).all()
+    assert (low_pass["flips"] == 3).all()
+    assert (low_pass["rate"] == 0.5).all()
+    assert low_pass["low"].between(0.1, 0.3).all()
+    assert low_pass["high"].between(0.7, 0.9).all()
     _, ax = plt.subplots()
-    assert plots.horses(rates, ax=ax) is ax
+    assert plots.robustness(rates, ax=ax) is ax
     shown = ax.images[0].get_array()
     down = [label.get_text() for label in ax.get_yticklabels()]
-    assert down == list(robustness.TRANSFORMATIONS) and shown.shape == (3, 4)
+    assert down == list(robustness.TRANSFORMATIONS)
+    assert shown.shape == (3, 4)
     assert (shown[down.index("low-pass 8 kHz")] == 0.5).all()
     shares = [text.get_text() for text in ax.texts]
-    assert shares.count("0 of 6") == 4 and shares.count("3 of 6") == 8
+    assert shares.count("0 of 6") == 4
+    assert shares.count("3 of 6") == 8
     plt.close(ax.figure)
 
 
-def test_the_untouched_segments_are_those_of_the_classifier(corpus):
+def test_untouched_log_mels_are_those_of_the_classifier(corpus):
     path = corpus.file(corpus.tracks["path"].iloc[0])
-    for front_end in (SEED, DEFAULT):
+    for front_end in (ORIGINAL, DEFAULT):
         whole, _ = track_log_mels(path, front_end)
-        _, found = robustness._track_log_mels(path, "0" * 64, {front_end: [2, 1]}, (), 0)
-        untouched = found[front_end].astype(float)
+        computed = robustness._compute_log_mels(path, "0" * 64, {front_end: [1, 2]}, (), 0)
+        untouched = computed[front_end].astype(float)
         assert untouched.shape == (1, 2, *front_end.shape)
         # Resampling an excerpt instead of the whole track differs by rounding.
-        assert np.abs(untouched[0] - whole[[1, 0]]).mean() < 0.02
+        assert np.abs(untouched[0] - whole).mean() < 0.02
 
 
-def test_segments_come_from_the_middle_of_those_that_the_run_was_tested_on(corpus, listener):
-    run = listener("p", DEFAULT, loud)
+def test_segments_come_from_the_middle_of_the_test_segments(corpus, classifier):
+    run = classifier("p", DEFAULT, loudness)
     many = run.segments.drop_duplicates("track_id")
-    # Segment 4 is silent, and therefore not in the table.
+    # Segment 4 is silent and therefore not in the table.
     run.segments = pd.concat([many.assign(segment=n) for n in (6, 5, 3, 2, 1)])
-    for segments, middle in ((1, [3]), (2, [2, 3]), (3, [2, 3, 5]), (9, [1, 2, 3, 5, 6])):
-        assert robustness._test_tracks(run, None, segments, 0)["segments"].tolist() == [middle] * 2
+    for n, middle in ((1, [3]), (2, [2, 3]), (3, [2, 3, 5]), (9, [1, 2, 3, 5, 6])):
+        tracks = robustness._test_tracks(run, None, n, 0)
+        assert [track["segments"] for track in tracks] == [middle] * 2
 
 
-def test_a_segment_at_the_end_of_a_track_has_a_margin_of_mirrored_sound():
+def test_excerpt_at_the_end_of_a_track_has_a_mirrored_margin():
     y = np.arange(200.0)[None]
     inner = robustness._excerpt(np.arange(400.0)[None], 100, 2)
     np.testing.assert_array_equal(inner[0], np.arange(95, 205))
@@ -301,70 +320,76 @@ def test_a_segment_at_the_end_of_a_track_has_a_margin_of_mirrored_sound():
     np.testing.assert_array_equal(last, [*range(95, 200), *range(198, 193, -1)])
 
 
-def test_what_several_runs_need_is_computed_once(few, corpus, listener, monkeypatch):
+def test_log_mels_of_several_runs_are_computed_once(
+    quick_transformations, corpus, classifier, monkeypatch
+):
     computed = []
     original = robustness._log_mel
     monkeypatch.setattr(
-        horses, "_log_mel", lambda y, *rest: computed.append(rest) or original(y, *rest)
+        robustness, "_log_mel", lambda y, *rest: computed.append(rest) or original(y, *rest)
     )
-    runs = [listener("p", DEFAULT, loud), listener("q", DEFAULT, loud, "ab")]
-    measure_robustness(runs, corpus, segments=1)
-    assert len(computed) == 4 * 4  # tracks of either run, untouched and three ways
-    assert [robustness.read_robustness(run)["path"].nunique() for run in runs] == [2, 4]
-    assert (robustness.read_robustness(runs[0])["segments"] == 1).all()
+    runs = [classifier("p", DEFAULT, loudness), classifier("q", DEFAULT, loudness, "ab")]
+    measure(runs, corpus, n_segments=1)
+    assert len(computed) == 4 * 4  # four tracks, untouched and transformed in three ways
+    assert [read_robustness(run)["path"].nunique() for run in runs] == [2, 4]
+    assert (read_robustness(runs[0])["segments"] == 1).all()
 
 
-def test_the_choice_of_tracks_is_the_same_for_all_runs(few, corpus, listener):
-    runs = [listener(name, DEFAULT, loud, "abc") for name in "pq"]
-    measure_robustness(runs, corpus, tracks=1)
-    chosen = [set(robustness.read_robustness(run)["path"]) for run in runs]
-    assert chosen[0] == chosen[1] and len(chosen[0]) == 2
+def test_choice_of_tracks_is_the_same_for_all_runs(quick_transformations, corpus, classifier):
+    runs = [classifier(name, DEFAULT, loudness, "abc") for name in "pq"]
+    measure(runs, corpus, n_tracks=1)
+    chosen = [set(read_robustness(run)["path"]) for run in runs]
+    assert chosen[0] == chosen[1]
+    assert len(chosen[0]) == 2
 
 
-def test_a_second_ride_reads_and_another_model_or_setting_rides_again(few, corpus, listener):
-    run = listener("p", DEFAULT, lambda segment: 0.3)
-    measure_robustness([run], corpus)
-    first = robustness.read_robustness(run)
-    before = os.stat(run.folder / robustness.FILE).st_mtime_ns
-    run.hears = None  # would fail if asked
-    measure_robustness([run], corpus)
-    assert os.stat(run.folder / robustness.FILE).st_mtime_ns == before
+def test_measurement_is_repeated_only_for_another_model_or_setting(
+    quick_transformations, corpus, classifier
+):
+    run = classifier("p", DEFAULT, lambda log_mel: 0.3)
+    measure([run], corpus)
+    first = read_robustness(run)
+    before = os.stat(run.folder / ROBUSTNESS_FILE).st_mtime_ns
+    run.probability = None  # a prediction would now raise a TypeError
+    measure([run], corpus)
+    assert os.stat(run.folder / ROBUSTNESS_FILE).st_mtime_ns == before
     with pytest.raises(TypeError):
-        measure_robustness([run], corpus, random_seed=1)
+        measure([run], corpus, random_seed=1)
     run.card = {"uid": "2"}
     with pytest.raises(ModelError, match="genrecls robustness"):
-        robustness.flip_table([run])
-    run.hears = lambda segment: 0.9
-    measure_robustness([run], corpus)
-    assert set(robustness.read_robustness(run)["after"]) == {"rap"} != set(first["after"])
-    assert [f.name for f in run.folder.iterdir()] == [robustness.FILE]
+        flip_table([run])
+    run.probability = lambda log_mel: 0.9
+    measure([run], corpus)
+    assert set(read_robustness(run)["after"]) == {"rap"} != set(first["after"])
+    assert [f.name for f in run.folder.iterdir()] == [ROBUSTNESS_FILE]
 
 
-def test_the_noise_goes_by_the_seed_and_not_by_the_order(few, corpus, listener):
+def test_noise_depends_on_the_seed_but_not_on_processes(quick_transformations, corpus, classifier):
     tables = []
     for name, seed, jobs in (("p", 0, 1), ("q", 0, 2), ("r", 1, 1)):
-        run = listener(name, SEED, lambda segment: (segment.mean() + 100) / 200, "ab")
-        measure_robustness([run], corpus, random_seed=seed, jobs=jobs)
-        tables.append(robustness.read_robustness(run)["prob_after"])
-    assert (tables[0] == tables[1]).all() and (tables[0] != tables[2]).any()
+        run = classifier(name, ORIGINAL, lambda log_mel: (log_mel.mean() + 100) / 200, "ab")
+        measure([run], corpus, random_seed=seed, jobs=jobs)
+        tables.append(read_robustness(run)["prob_after"])
+    assert (tables[0] == tables[1]).all()
+    assert (tables[0] != tables[2]).any()
 
 
-def test_errors_say_what_to_do(corpus, listener):
-    run = listener("p", DEFAULT, loud)
+def test_missing_damaged_and_foreign_results_raise_model_errors(corpus, classifier):
+    run = classifier("p", DEFAULT, loudness)
     with pytest.raises(ModelError, match="genrecls robustness"):
-        robustness.flip_rates([run])
-    (run.folder / robustness.FILE).write_bytes(b"damaged")
+        flip_rates([run])
+    (run.folder / ROBUSTNESS_FILE).write_bytes(b"damaged")
     with pytest.raises(ModelError, match="genrecls robustness"):
-        robustness.flip_rates([run])
+        flip_rates([run])
     run.segments["sha256"] = "f" * 64
     with pytest.raises(ModelError, match="is not in the corpus"):
-        measure_robustness([run], corpus)
+        measure([run], corpus)
 
 
-def test_the_images_of_a_low_pass_show_what_each_preset_hides(tmp_path, rng):
+def test_perturbed_images_show_a_low_pass_only_in_preset_original(tmp_path, rng):
     noise = 0.1 * rng.standard_normal(16 * 44100)
     soundfile.write(tmp_path / "noise.wav", noise, 44100)
-    pairs = robustness.images(tmp_path / "noise.wav", "low-pass 11 kHz")
+    pairs = robustness.perturbed_images(tmp_path / "noise.wav", "low-pass 11 kHz")
     changes = {name: np.abs(np.subtract(*pair.values())).max() for name, pair in pairs.items()}
     assert set(changes) == {"original", "default"}
     assert changes["default"] < 0.02 < 0.5 < changes["original"]

@@ -1,4 +1,4 @@
-"""Maps of what an answer rests on. Run under every Keras backend, as ``tests/test_models.py``."""
+"""Saliency maps under the Keras backend in use, like ``tests/test_models.py``."""
 
 import functools
 
@@ -30,50 +30,62 @@ def segment(run, music):
 def untrained(name):
     options = {"weights": None} if name in BACKBONES else {}
     keras.utils.set_random_seed(0)
-    return BUILDERS[name]((128, 323, 1), 4, image=Image.of(DEFAULT), **options)
+    return BUILDERS[name]((128, 323, 1), 4, image=Image.from_front_end(DEFAULT), **options)
 
 
-@pytest.mark.parametrize("name", sorted(BUILDERS))
-def test_maps_of_every_net_cover_the_segment_and_change_with_its_weights(name, segment):
-    if keras.backend.backend() == "torch" and name in BACKBONES:
-        pytest.skip("takes two minutes with PyTorch; it passed on 2026-11-24")
+def mark_if_slow(name):
+    """Mark the models that take two minutes with PyTorch."""
+    slow = keras.backend.backend() == "torch" and name in BACKBONES
+    return pytest.param(name, marks=[pytest.mark.slow] if slow else [])
+
+
+@pytest.mark.parametrize("name", [mark_if_slow(name) for name in sorted(BUILDERS)])
+def test_maps_of_every_model_are_finite_and_depend_on_its_weights(name, segment):
     model = untrained(name)
     activations = saliency.first_layer_activations(model, segment)
-    assert activations.ndim == 3 and np.isfinite(activations).all()
+    assert activations.ndim == 3
+    assert np.isfinite(activations).all()
     coarse = functools.partial(saliency.occlusion, patches=(2, 3))
-    genres = range(2 if name == "inception_resnet_v2" else 4)  # Grad-CAM of one may be all 0
-    for map_of in (saliency.grad_cam, coarse):
-        found, other = (
-            np.stack([map_of(m, segment, genre) for genre in genres])
+    genres = range(2 if name == "inception_resnet_v2" else 4)  # Grad-CAM of one genre may be all 0
+    for method in (saliency.grad_cam, coarse):
+        maps, randomized = (
+            np.stack([method(m, segment, genre) for genre in genres])
             for m in (model, saliency.randomize_weights(model))
         )
-        assert found.ndim == 3 and np.isfinite(found).all() and np.ptp(found) > 0
-        assert not np.allclose(found, other, rtol=0.1, atol=1e-3 * np.abs(found).max())
+        assert maps.ndim == 3
+        assert np.isfinite(maps).all()
+        assert np.ptp(maps) > 0
+        assert not np.allclose(maps, randomized, rtol=0.1, atol=1e-3 * np.abs(maps).max())
 
 
-def test_the_maps_of_a_trained_net_are_not_those_of_a_random_one(run, segment):
-    found = [saliency.sanity_check(run.model, segment, random_seed=seed) for seed in range(4)]
-    table = pd.concat([t.set_index("map")["rank correlation"] for t in found], axis=1)
+def test_sanity_check_of_a_trained_model_finds_no_high_correlation(run, segment):
+    checks = [saliency.sanity_check(run.model, segment, random_seed=seed) for seed in range(4)]
+    table = pd.concat([t.set_index("map")["rank correlation"] for t in checks], axis=1)
     assert list(table.index) == ["Grad-CAM", "occlusion"]
-    # Some random net has nothing to say for the genre. Two images of the input alone would agree.
+    # The map of some random models is constant. Maps of the input alone would correlate.
     assert table.notna().any(axis=1).all()
     assert not (table.iloc[:, 0].abs() > 0.6).any()
     assert (table.abs().mean(axis=1) < 0.6).all()
+
+
+def test_randomize_weights_shuffles_a_copy(run):
     before = run.model.get_weights()
-    saliency.randomize_weights(run.model)
-    for ours, theirs in zip(run.model.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    shuffled = saliency.randomize_weights(run.model).get_weights()
+    for weights, unchanged, other in zip(run.model.get_weights(), before, shuffled, strict=True):
+        np.testing.assert_array_equal(weights, unchanged)
+        np.testing.assert_array_equal(np.sort(weights, axis=None), np.sort(other, axis=None))
+    assert any((a != b).any() for a, b in zip(before, shuffled, strict=True))
 
 
-def test_grad_cam_of_a_net_that_ends_in_a_mean_is_the_class_activation_map(run, segment):
-    """There its weights are those of the dense layer (Zhou et al. 2016), over the size of a map."""
+def test_grad_cam_of_a_model_with_mean_pooling_is_its_class_activation_map(run, segment):
+    """Its weights are then those of the dense layer (Zhou et al. 2016) over the size of a map."""
     model = run.model
-    maps_of = keras.Model(model.inputs[0], model.get_layer("pool").input)
-    maps = maps_of.predict_on_batch(segment[None, ..., None].astype(np.float32))[0]
+    pooled = keras.Model(model.inputs[0], model.get_layer("pool").input)
+    maps = pooled.predict_on_batch(segment[None, ..., None].astype(np.float32))[0]
     kernel = model.get_layer("genre").get_weights()[0]
     for genre in range(len(GENRES)):
-        by_hand = np.maximum(maps @ kernel[:, genre], 0) / (maps.shape[0] * maps.shape[1])
-        np.testing.assert_allclose(saliency.grad_cam(model, segment, genre), by_hand, atol=1e-5)
+        expected = np.maximum(maps @ kernel[:, genre], 0) / (maps.shape[0] * maps.shape[1])
+        np.testing.assert_allclose(saliency.grad_cam(model, segment, genre), expected, atol=1e-5)
 
 
 def test_occlusion_finds_the_only_place_that_matters():
@@ -86,49 +98,48 @@ def test_occlusion_finds_the_only_place_that_matters():
     segment[2, 10:12] = 50
     falls = saliency.occlusion(model, segment, 1, patches=(8, 15))
     assert np.argwhere(falls).tolist() == [[2, 5]]
-    # The probability is 1 with and without; its logarithm of the odds knows.
+    # The probability is 1 with and without the patch; only the log odds change.
     assert falls[2, 5] == pytest.approx(100 - 2 * segment.mean(), rel=1e-4)
     assert (saliency.occlusion(model, segment, 0, patches=(8, 15)) == -falls).all()
 
 
-def test_maps_are_of_the_predicted_genre_unless_another_is_asked_for(run, segment):
+def test_maps_explain_the_predicted_genre_by_default(run, segment):
     predicted = int(run.predict_log_mels(segment[None]).argmax())
-    for map_of in saliency.SALIENCY_METHODS.values():
-        np.testing.assert_array_equal(map_of(run.model, segment), map_of(run.model, segment, predicted))
+    for method in saliency.SALIENCY_METHODS.values():
+        default, chosen = method(run.model, segment), method(run.model, segment, predicted)
+        np.testing.assert_array_equal(default, chosen)
 
 
-def test_a_model_without_maps_or_of_another_shape_is_refused(run):
-    dense = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(),
-                              keras.layers.Dense(2)])  # fmt: skip
-    with pytest.raises(ValueError, match="has no maps"):
+def test_unsuitable_models_and_segments_are_refused(run):
+    layers = [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2)]
+    dense = keras.Sequential(layers)
+    with pytest.raises(ValueError, match="has no 2-D convolution"):
+        saliency.first_layer_activations(dense, np.zeros((4, 4)))
+    with pytest.raises(ValueError, match="has no layer with height and width"):
         saliency.grad_cam(dense, np.zeros((4, 4)), 0)
     convolution = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 2)])
-    for map_of in saliency.SALIENCY_METHODS.values():
-        with pytest.raises(ValueError, match="no dense layer at its end"):
-            map_of(convolution, np.zeros((4, 4)), 0)
-        with pytest.raises(ValueError, match="takes segments of shape"):
-            map_of(run.model, np.zeros((4, 4)))
+    for method in saliency.SALIENCY_METHODS.values():
+        with pytest.raises(ValueError, match="does not end in a dense layer"):
+            method(convolution, np.zeros((4, 4)), 0)
+        for wrong in ((4, 4), (128,)):
+            with pytest.raises(ValueError, match="takes segments of shape"):
+                method(run.model, np.zeros(wrong))
 
 
-def test_strongest_and_weakest_segments_are_those_with_the_largest_and_smallest_maps(
-    run, music, home
-):
+def test_channel_segments_have_the_largest_and_smallest_mean_activations(run, music, home):
     features = prepare(Corpus.read(music), run.front_end, jobs=1, progress=False)
     table = saliency.channel_segments(run, features, n=2)
     assert table.groupby("channel").size().eq(4).all()
     assert {"path", "segment", "start_s", "genre", "split"} <= set(table)
     segments = features.segments
     model = run.model
-    means = np.array(
-        [saliency.first_layer_activations(model, m).mean(axis=(1, 2))
-         for m in features.log_mels(segments)]
-    )  # fmt: skip
+    maps = [saliency.first_layer_activations(model, x) for x in features.log_mels(segments)]
+    means = np.mean(maps, axis=(2, 3))
     for channel, rows in table.groupby("channel"):
         order = np.sort(means[:, channel - 1])
-        np.testing.assert_allclose(
-            rows.set_index("rank").loc[[1, 2, -2, -1], "activation"],
-            [order[-1], order[-2], order[1], order[0]], atol=1e-4,
-        )  # fmt: skip
-    seed = prepare(Corpus.read(music), FrontEnd.preset("original"), jobs=1, progress=False)
+        activation = rows.set_index("rank").loc[[1, 2, -2, -1], "activation"]
+        expected = [order[-1], order[-2], order[1], order[0]]
+        np.testing.assert_allclose(activation, expected, atol=1e-4)
+    original = prepare(Corpus.read(music), FrontEnd.preset("original"), jobs=1, progress=False)
     with pytest.raises(ValueError, match="another front end"):
-        saliency.channel_segments(run, seed)
+        saliency.channel_segments(run, original)

@@ -29,12 +29,10 @@ def _without_stderr():
         os.close(saved)
 
 
-if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "0":
+_quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "0"
+# TensorFlow prints some messages before it reads the variable.
+with _without_stderr() if _quiet else contextlib.nullcontext():
     import keras
-else:
-    # TensorFlow prints some messages before it reads the variable.
-    with _without_stderr():
-        import keras
 
 _NAME = keras.backend.backend()
 # Keras has already loaded its backend, so that this import costs nothing.

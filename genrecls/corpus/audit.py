@@ -12,8 +12,8 @@ import pandas as pd
 
 from genrecls._utils import cache
 from genrecls._utils.parallel import map_parallel
-from genrecls.audio import fingerprint as prints
 from genrecls.audio.duplicates import find_near_duplicates
+from genrecls.audio.fingerprint import fingerprint_file, read_fingerprints, save_fingerprint
 from genrecls.audio.quality import measure_track
 from genrecls.config import PRESETS, FrontEnd
 from genrecls.corpus.confounds import confound_table
@@ -131,19 +131,16 @@ def audit(
 
 def _measure_files(corpus: Corpus, jobs: int | None, progress: bool) -> dict[str, dict]:
     """Measure the files that are not in the cache; return all measures by content hash."""
-    tracks = corpus.tracks.drop_duplicates("sha256")
+    files = zip(corpus.tracks["sha256"], map(corpus.file, corpus.tracks["path"]), strict=True)
     measures, calls = {}, {}
-    for sha256, file in zip(tracks["sha256"], map(corpus.file, tracks["path"]), strict=True):
-        quality, fingerprint = cache.entry("quality", sha256), prints.fingerprint_file(sha256)
-        stored = cache.load(quality)
-        if stored is None or prints.load_fingerprint(fingerprint) is None:
+    for sha256, file in dict(files).items():
+        quality, fingerprint = cache.entry("quality", sha256), fingerprint_file(sha256)
+        measures[sha256] = cache.load(quality)
+        if measures[sha256] is None or cache.load(fingerprint) is None:
             # Workers may outlive a change of the project folder, so that they get the paths.
             calls[sha256] = (file, quality, fingerprint)
-        else:
-            measures[sha256] = stored
-    fresh = map_parallel(
-        _measure_file, list(calls.values()), jobs=jobs, desc="audit", progress=progress
-    )
+    todo = list(calls.values())
+    fresh = map_parallel(_measure_file, todo, jobs=jobs, desc="audit", progress=progress)
     return measures | dict(zip(calls, fresh, strict=True))
 
 
@@ -152,7 +149,7 @@ def _measure_file(path: Path, quality: Path, fingerprint: Path) -> dict:
         measures = measure_track(path)
     except AudioError as error:
         return {"undecodable": "; ".join(f"{k}: {v}" for k, v in error.reasons.items())}
-    prints.save_fingerprint(fingerprint, measures.pop("fingerprint"))
+    save_fingerprint(fingerprint, measures.pop("fingerprint"))
     with cache.new(quality) as (_, meta):
         meta.update(measures)
     return measures
@@ -183,7 +180,7 @@ def _duplicate_table(tracks: pd.DataFrame) -> pd.DataFrame:
     first = tracks.drop_duplicates("sha256").set_index("sha256")
     copies = tracks[tracks["sha256"].duplicated()]
     pairs = [("exact", first.loc[b["sha256"]], b, [np.nan] * 3) for _, b in copies.iterrows()]
-    near = find_near_duplicates(prints.read_fingerprints(list(first.index)))
+    near = find_near_duplicates(read_fingerprints(list(first.index)))
     for a, b, *match in near.itertuples(index=False):
         pairs.append(("near", first.iloc[a], first.iloc[b], match))
     columns = ("path", "genre", "split")

@@ -72,13 +72,11 @@ def flip_rates(runs: Sequence[Run]) -> pd.DataFrame:
             for transformation, part in tracks.groupby("transformation", sort=False):
                 flips, n = int(part["flipped"].sum()), len(part)
                 interval = binomtest(flips, n).proportion_ci(method="wilson")
-                rows.append(
-                    {"run": run.name, "transformation": transformation, "genre": genre}
-                    | {"flips": flips, "n": n, "rate": flips / n}
-                    | {"low": interval.low, "high": interval.high}
-                    | {"image_change_db": part["image_change_db"].mean()}
-                )
-    return pd.DataFrame(rows)
+                counts = flips, n, flips / n, interval.low, interval.high
+                change = part["image_change_db"].mean()
+                rows.append((run.name, transformation, genre, *counts, change))
+    columns = "run transformation genre flips n rate low high image_change_db".split()
+    return pd.DataFrame(rows, columns=columns)
 
 
 def flip_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -87,7 +85,7 @@ def flip_table(runs: Sequence[Run]) -> pd.DataFrame:
     Parameters
     ----------
     runs : sequence of Run
-        Runs that have been tested; otherwise :func:`read_robustness` raises a ModelError.
+        See :func:`flip_rates`.
 
     Returns
     -------

@@ -32,7 +32,7 @@ FOLDER = "cross_validation"
 _CARD_CHECKS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("name", "uid", "created", "corpus_hash"), lambda x: isinstance(x, str)),
     # The name of the corpus becomes part of a path, which must not lead to other folders.
-    "corpus": lambda x: x and Path(x).name == x,
+    "corpus": lambda x: x not in ("", "..") and Path(x).name == x,
     # This refuses equal names, and names that are not text.
     "genres": lambda x: x == list(dict.fromkeys(map(str, x))) and len(x) > 1,
     **dict.fromkeys(("temperature", "track_temperature"), lambda x: 0 < x < math.inf),

@@ -84,12 +84,8 @@ def measure_robustness(
     AudioError
         If a test track can no longer be decoded.
     """
-    settings: dict[Hashable | None, Any] = {
-        "n_tracks": n_tracks,
-        "n_segments": n_segments,
-        "random_seed": random_seed,
-        "transformations": list(TRANSFORMATIONS),
-    }
+    settings: dict[Hashable | None, Any] = {"n_tracks": n_tracks, "n_segments": n_segments}
+    settings |= {"random_seed": random_seed, "transformations": list(TRANSFORMATIONS)}
     todo = [c for c in classifiers if not _is_measured(c, settings)]
     tests = [_test_tracks(c, n_tracks, n_segments, random_seed) for c in todo]
     paths = dict(zip(corpus.tracks["sha256"], corpus.tracks["path"], strict=True))
@@ -103,16 +99,10 @@ def measure_robustness(
                 )
             wanted.setdefault(track["sha256"], {})[classifier.front_end] = track["segments"]
     # A new process would not know transformations that were added to the table meanwhile.
-    options = list(TRANSFORMATIONS.values()), random_seed
-    calls = [(corpus.file(paths[key]), key, numbers, *options) for key, numbers in wanted.items()]
-    results = map_parallel(
-        _compute_log_mels,
-        calls,
-        jobs=jobs,
-        desc="robustness",
-        progress=progress,
-        max_pending=_MAX_PENDING,
-    )
+    same = list(TRANSFORMATIONS.values()), random_seed
+    calls = [(corpus.file(paths[key]), key, numbers, *same) for key, numbers in wanted.items()]
+    options: dict[str, Any] = {"jobs": jobs, "progress": progress, "max_pending": _MAX_PENDING}
+    results = map_parallel(_compute_log_mels, calls, desc="robustness", **options)
     rows: list[list[dict[str, Any]]] = [[] for _ in todo]
     for sha256, log_mels in zip(wanted, results, strict=True):
         for classifier, test, table in zip(todo, tests, rows, strict=True):

@@ -18,7 +18,7 @@ from genrecls._utils.backend import gradient, keras
 from genrecls.classifier import GenreClassifier
 from genrecls.features.extraction import track_log_mels
 from genrecls.features.image import to_image
-from genrecls.features.prepare import Features
+from genrecls.features.stored import Features
 
 _BATCH = 32  # segments
 
@@ -157,12 +157,8 @@ def occlusion(
 
     Parameters
     ----------
-    model : keras.Model
-        A model that ends in a dense softmax layer.
-    segment : np.ndarray [shape=(height, width) or (height, width, channels)]
-        One input of the model. A patch is covered with the mean of the segment.
-    genre : int >= 0, optional
-        Index of the genre; by default the predicted one.
+    model, segment, genre
+        See :func:`grad_cam`. A patch is covered with the mean of the segment.
     patches : tuple of two ints > 0
         Number of patches along height and width; by default 1 s wide for a segment of 15 s.
 
@@ -235,10 +231,8 @@ def sanity_check(model: Any, segment: np.ndarray, *, random_seed: int = 0) -> pd
 
     Parameters
     ----------
-    model : keras.Model
-        A model that ends in a dense softmax layer.
-    segment : np.ndarray [shape=(height, width) or (height, width, channels)]
-        One input of the model.
+    model, segment
+        See :func:`grad_cam`.
     random_seed : int >= 0
         Seed of the random weights.
 

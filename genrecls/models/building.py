@@ -38,7 +38,8 @@ def build_model(
         Number of genres.
     builder : callable, optional
         The user's own builder ``(input_shape, n_classes) -> keras.Model``. It gets the shape of
-        an image, (n_mels, frames, 3), and must end in ``n_classes`` softmax probabilities.
+        an image, (n_mels, frames, 3). The model must be made of standard layers and end in
+        ``keras.layers.Dense(n_classes, activation="softmax")``.
 
     Returns
     -------
@@ -70,7 +71,7 @@ def build_model(
 
 
 def builder_uid(builder: Callable, front_end: FrontEnd, n_genres: int) -> str:
-    """Return a hash of the model that a user's builder makes.
+    """Return a hash of the model that a user's builder makes, without its weights.
 
     Parameters
     ----------
@@ -110,17 +111,13 @@ def _build_own(
 
 
 def _find_fault(model: keras.Model, n_genres: int) -> str | None:
-    if model.output_shape != (None, n_genres):
+    last, shape = model.layers[-1], model.output_shape
+    softmax = isinstance(last, keras.layers.Dense) and last.activation is keras.activations.softmax
+    if not softmax or shape != (None, n_genres):
+        # Grad-CAM, for example, needs the weights of this layer.
         return (
-            f"has the output shape {model.output_shape}, not {(None, n_genres)}; end it with "
-            "keras.layers.Dense(n_classes, activation='softmax')"
-        )
-    last = model.layers[-1]
-    softmax = getattr(last, "activation", None) is keras.activations.softmax
-    if not softmax and not isinstance(last, keras.layers.Softmax):
-        return (
-            f"ends in {type(last).__name__} {last.name!r}, which does not return probabilities; "
-            "end it with keras.layers.Dense(n_classes, activation='softmax')"
+            "must end in keras.layers.Dense(n_classes, activation='softmax'), but ends in the "
+            f"{type(last).__name__} {last.name!r} with the output shape {shape}"
         )
     for layer in model.layers:
         if isinstance(layer, keras.Model):

@@ -23,19 +23,15 @@ from genrecls.plots.style import COLORS, HZ_TICKS, style
 _SPECTROGRAM: dict[str, Any] = {"origin": "lower", "aspect": "auto"}
 
 
-def waveform(
-    envelope: np.ndarray, duration_s: float, *, mark_s: float | None = 30.0, ax: Axes | None = None
-) -> Axes:
-    """Draw the waveform of a track as the area between its lowest and highest samples.
+def waveform(envelope: np.ndarray, duration_s: float, *, ax: Axes | None = None) -> Axes:
+    """Draw the waveform of a track, with the original's red line at 30 s.
 
     Parameters
     ----------
     envelope : np.ndarray [shape=(2, n)], in [-1, 1]
-        Lowest and highest samples, as from :func:`genrecls.features.excerpts.envelope`.
+        Lowest and highest samples over time, as from :func:`genrecls.features.excerpts.envelope`.
     duration_s : float > 0 (in seconds)
         Duration of the track.
-    mark_s : float, optional (in seconds)
-        Position of the red line of the original's figure.
     ax : Axes, optional
         Axes to draw on; by default the current ones.
     """
@@ -43,8 +39,7 @@ def waveform(
     lowest, highest = envelope
     times = np.linspace(0, duration_s, envelope.shape[1])
     ax.fill_between(times, lowest, highest, lw=0, color=COLORS[0])
-    if mark_s is not None:
-        ax.axvline(mark_s, color="red", lw=1.2)
+    ax.axvline(30.0, color="red", lw=1.2)
     ax.set(xlim=(0, duration_s), ylim=(-1, 1), xlabel="Time (s)", ylabel="Amplitude")
     return ax
 
@@ -106,7 +101,7 @@ def spectrogram_image(
     return _label_axes(ax, front_end)
 
 
-def taggram(result, genres: Sequence[str] | None = None, *, ax: Axes | None = None) -> Axes:
+def taggram(result, *, ax: Axes | None = None) -> Axes:
     """Draw the probability of each genre over the time of a track.
 
     A stronger colour means a higher probability. Overlapping segments are drawn around their
@@ -117,14 +112,12 @@ def taggram(result, genres: Sequence[str] | None = None, *, ax: Axes | None = No
     result : Prediction or pd.DataFrame
         Prediction of one track, or its segments in the order of time: ``start_s, end_s,
         prob_<genre>...``. With ``silent``, silent segments are hatched.
-    genres : sequence of str, optional
-        Genres from top to bottom; by default all, in the order of their columns.
     ax : Axes, optional
         Axes to draw on; by default the current ones.
     """
     ax = ax or plt.gca()
     segments = result if isinstance(result, pd.DataFrame) else result.segments
-    genres = genres or _genres(segments)
+    genres = _genres(segments)
     start, end = segments["start_s"].to_numpy(), segments["end_s"].to_numpy()
     half = np.diff(start).min() / 2 if len(start) > 1 else (end[0] - start[0]) / 2
     left, right = (start + end) / 2 - half, (start + end) / 2 + half

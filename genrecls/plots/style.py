@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cycler import cycler
 from matplotlib import pyplot as plt
 
 #: Frequencies in Hz at which spectrograms have ticks.
@@ -24,7 +23,7 @@ def style() -> None:
             "axes.titlelocation": "left",
             "axes.spines.top": False,
             "axes.spines.right": False,
-            "axes.prop_cycle": cycler(color=COLORS),
+            "axes.prop_cycle": f"cycler(color={list(COLORS)})",
             "legend.frameon": False,
             "image.cmap": "viridis",
             # The title of a track may contain dollar signs, which do not begin a formula.

@@ -65,7 +65,7 @@ def model_card(run: Run) -> str:
     return render(
         "model_card.md",
         run=run,
-        synthetic=is_synthetic(segments),
+        synthetic=run.synthetic,
         shared=len(set(groups[True]) & set(groups[False])),
         split_table=join_header(split_table(segments)),
         licences=count_tracks(segments, ["genre", "licence"]) if "licence" in segments else None,
@@ -82,13 +82,6 @@ def model_card(run: Run) -> str:
         confusion=confusion_matrix(tracks, run.genres).reset_index(),
         groups=test.groupby("genre")["group"].nunique(),
     )
-
-
-def is_synthetic(segments: pd.DataFrame) -> bool:
-    """Return whether all music in a segments table is synthetic."""
-    if "source" not in segments:
-        return False
-    return bool(segments["source"].str.contains("synthetic", case=False).all())
 
 
 def count_tracks(segments: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

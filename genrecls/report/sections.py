@@ -77,7 +77,7 @@ def add_cross_validation(report: Report, runs: Sequence[Run]) -> None:
         tracks = aggregate_tracks(predictions[predictions["run"] == run], genres)
         matrix = confusion_matrix(tracks, genres).reset_index()
         report.table(f"cv_confusion_{run}", matrix, escape(run))
-    title = "Calibration; the temperature of each fold is fitted on the other folds:"
+    title = "Calibration before and after scaling, with temperatures fitted on the other folds:"
     report.table("cv_calibration", calibration_table(predictions, genres), title)
 
 
@@ -140,7 +140,7 @@ def add_calibration(report: Report, runs: Sequence[Run]) -> None:
         tables = {"before": test, after: calibrated(test, genres)}
         tables = {label: reliability(table, genres) for label, table in tables.items()}
         plots.reliability(tables, ax=ax).set_title(run.name, fontsize=8)
-    report.figure("reliability", figure, "Reliability of the predictions of test segments")
+    report.figure("reliability", figure, "Reliability diagrams of test segments")
 
 
 def add_robustness(report: Report, runs: Sequence[Run]) -> None:

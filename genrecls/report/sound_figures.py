@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
@@ -13,22 +12,13 @@ from genrecls import plots
 from genrecls.config import FrontEnd
 from genrecls.evaluation.calibration import calibrated
 from genrecls.evaluation.runs import Run
-from genrecls.features.excerpts import EXCERPT_MELS, N_MELS, excerpt_front_end, excerpts_file
+from genrecls.features.excerpts import EXCERPT_MELS, N_MELS, excerpt_front_end, load_excerpts
 from genrecls.features.image import to_image
-from genrecls.features.prepare import stored_log_mels
+from genrecls.features.stored import stored_log_mels
 from genrecls.report.document import Report
 
 # Channels of the first layer that are shown, at most: as many as the original's CNN has.
 _CHANNELS = 10
-
-
-def load_excerpts(corpus_name: str) -> dict[str, np.ndarray] | None:
-    """Load the excerpts of a corpus, or return None if there are none."""
-    file = excerpts_file(corpus_name)
-    if not file.exists():
-        return None
-    with np.load(file, allow_pickle=False) as saved:
-        return dict(saved)
 
 
 def add_excerpts(report: Report, runs: Sequence[Run]) -> None:

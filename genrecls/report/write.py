@@ -17,7 +17,7 @@ from genrecls.evaluation.tables import comparison_table, score_table, split_tabl
 from genrecls.report import sections
 from genrecls.report.document import Report
 from genrecls.report.markdown import join_header, render
-from genrecls.report.model_card import count_tracks, is_synthetic
+from genrecls.report.model_card import count_tracks
 from genrecls.report.sound_figures import add_excerpts
 
 
@@ -55,7 +55,7 @@ def write_report(corpus_name: str) -> Path:
 
 
 def _add_comparison(report: Report, runs: Sequence[Run]) -> None:
-    if is_synthetic(runs[0].segments):
+    if runs[0].synthetic:
         report.text(render("synthetic.md"))
     report.section("Comparison")
     report.table("comparison", comparison_table(runs))
