@@ -23,7 +23,6 @@ from genrecls.models import (
     Image,
     backbone_end,
     build_model,
-    builder_uid,
     calibrate_batch_norm,
     efficientnet_lite0,
     export_onnx,
@@ -31,6 +30,7 @@ from genrecls.models import (
     split_at,
     weights,
 )
+from genrecls.models.building import builder_uid
 from genrecls.models.weights import INCEPTION_RESNET_V2
 from genrecls.training.data import precompute_images
 

@@ -38,20 +38,18 @@ def find_near_duplicates(fingerprints: Sequence[np.ndarray]) -> pd.DataFrame:
 
     Equal sub-fingerprints of two recordings vote for the offset between them. Offsets with
     several votes are verified on all bits. In more than 90 hours of music only a sample of the
-    values votes, because there would be too many votes by chance. The longer the corpus, the
-    longer must be the sound that two recordings share.
+    values votes, so that the shared sound must be longer.
 
     Parameters
     ----------
     fingerprints : sequence of np.ndarray [shape=(frames,), dtype=uint32]
-        Results of :func:`genrecls.audio.fingerprint.fingerprint`.
+        The ``fingerprint`` of each recording, from :func:`measure_track`.
 
     Returns
     -------
     pd.DataFrame
         One row per pair: positions ``a < b``; ``offset_s`` (the sound at time t in b is at
-        t + offset_s in a); ``overlap_s``, the length of the shared sound without silence; and the
-        ``bit_error_rate`` in it.
+        t + offset_s in a); ``overlap_s``, without silence; and the ``bit_error_rate`` in it.
     """
     rows = []
     for a, b, offset in _candidates(fingerprints):

@@ -18,18 +18,7 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build from a plain dictionary, such as a part of a card.
-
-        Parameters
-        ----------
-        values : dict
-            Field names and values; fields that are missing have their default.
-
-        Raises
-        ------
-        ValueError
-            If a key is unknown, so that a misspelt option is not ignored.
-        """
+        """Build from a plain dictionary, such as a part of a card."""
         known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
         if unknown := sorted(set(values) - set(known)):
             raise ValueError(f"{cls.__name__} has no {unknown}; it has {known}")

@@ -89,11 +89,6 @@ class FrontEnd(Config):
         ----------
         name : {'original', 'default'}
             The original lab's front end, or the corrected one.
-
-        Raises
-        ------
-        ValueError
-            If there is no such preset.
         """
         return cls(**look_up(_FRONT_ENDS, name, "preset"))
 

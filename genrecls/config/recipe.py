@@ -146,12 +146,6 @@ class Recipe(Config):
             Name of the model.
         **changes
             Fields of :class:`Recipe` that replace those of the preset.
-
-        Raises
-        ------
-        ValueError
-            If there is no such preset, the preset has no recipe for the model, or a field is
-            unknown.
         """
         values = look_up(look_up(_RECIPES, name, "preset"), model, f"{name} recipe for model")
         return cls.from_dict({"model": model, **values, **changes})
@@ -162,53 +156,23 @@ class Recipe(Config):
 
     @staticmethod
     def preset_models(preset: str) -> tuple[str, ...]:
-        """Return the models that a preset has a recipe for.
-
-        Parameters
-        ----------
-        preset : {'original', 'default'}
-            The compact CNN and EfficientNet-Lite0 are not among the original's models.
-        """
+        """Return the models that a preset has a recipe for."""
         return tuple(look_up(_RECIPES, preset, "preset"))
 
 
-#: What may be named as a model: its name, its recipe, or a function that builds it.
+#: A model: its name, its recipe, or a function that builds it.
 Model = str | Recipe | Callable
 
 
 def choose(
     model: Model, preset: str = "default", front_end: FrontEnd | None = None, **changes: Any
 ) -> tuple[Recipe, FrontEnd, Callable | None]:
-    """Turn what a user names into a recipe, a front end and a builder.
-
-    Parameters
-    ----------
-    model : str, Recipe or callable
-        Name of a model, a complete recipe, or the user's own builder
-        ``(input_shape, n_classes) -> keras.Model``, whose recipe is that of ``cnn``.
-    preset : {'original', 'default'}
-        Where recipe and front end come from.
-    front_end : FrontEnd, optional
-        Replaces that of the preset.
-    **changes
-        Fields of :class:`Recipe` to change.
-
-    Returns
-    -------
-    recipe : Recipe
-    front_end : FrontEnd
-    builder : callable or None
-        The user's own builder, if it is one.
-
-    Raises
-    ------
-    ValueError
-        If there is no such preset, model or field.
-    """
+    """Return the recipe, the front end and the user's own builder of a model, if it is one."""
     front_end = front_end or FrontEnd.preset(preset)
     if isinstance(model, Recipe):
         return dataclasses.replace(model, **changes), front_end, None
     if callable(model):
+        # The recipe of a user's own builder is that of the small CNN.
         recipe = Recipe.preset(preset, "cnn", **changes)
         name = getattr(model, "__name__", type(model).__name__)
         return dataclasses.replace(recipe, model=name), front_end, model
@@ -219,8 +183,7 @@ def run_name(preset: str, recipe: Recipe) -> str:
     """Return the name of a run: model, preset, and what differs from the usual recipe.
 
     The usual recipe is that of the preset with a frozen backbone, since two CPU cores take hours
-    to train a whole InceptionResNetV2. A run of another recipe has another name and thus never
-    replaces the usual run.
+    to train a whole InceptionResNetV2. A run of another recipe never replaces the usual run.
 
     Parameters
     ----------

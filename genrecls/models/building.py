@@ -61,29 +61,15 @@ def build_model(
             f"there is no model {recipe.model!r}; choose one of {', '.join(BUILDERS)}, or pass "
             "your own builder (input_shape, n_classes) -> keras.Model"
         )
-    options = {"weights": recipe.weights, "head": recipe.head}
-    return BUILDERS[recipe.model](
-        (*front_end.shape, 1),
-        n_genres,
-        image=image,
-        **(options if recipe.model in BACKBONES else {}),
-    )
+    options = {}
+    if recipe.model in BACKBONES:
+        options = {"weights": recipe.weights, "head": recipe.head}
+    return BUILDERS[recipe.model]((*front_end.shape, 1), n_genres, image=image, **options)
 
 
 def builder_uid(builder: Callable, front_end: FrontEnd, n_genres: int) -> str:
-    """Return a hash of the model that a user's builder makes, without its weights.
-
-    Parameters
-    ----------
-    builder : callable
-        The user's own builder; see :func:`build_model`.
-    front_end : FrontEnd
-        Front end of the log-mels.
-    n_genres : int >= 2
-        Number of genres.
-    """
-    image = Image.from_front_end(front_end)
-    model = _build_own(builder, "own", front_end, n_genres, image)
+    """Return a hash of the layers of the model that a user's builder makes."""
+    model = _build_own(builder, "own", front_end, n_genres, Image.from_front_end(front_end))
     config = model.to_json()
     for i, operation in enumerate(model.operations):
         # Keras numbers the layers of a process, so that the same model has other names each time.

@@ -26,19 +26,7 @@ _CODE_CLASSES = {"Lambda", "TFSMLayer", "TorchModuleWrapper"}
 
 
 def check_model_file(file: Path) -> None:
-    """Refuse a model file that is damaged or could execute code.
-
-    Parameters
-    ----------
-    file : Path
-        A ``.keras`` file.
-
-    Raises
-    ------
-    ModelError
-        If the file is missing, is not a complete zip archive of a Keras model, or names anything
-        other than standard layers of Keras and layers of genrecls.
-    """
+    """Refuse a model file that is missing, is damaged or could execute code."""
     try:
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
@@ -60,18 +48,7 @@ def check_model_file(file: Path) -> None:
 
 
 def find_unsafe(config: Any) -> str | None:
-    """Find an object in a configuration that is neither Keras' own nor ours.
-
-    Parameters
-    ----------
-    config : dict
-        Configuration of a model, as in its ``config.json``.
-
-    Returns
-    -------
-    str or None
-        Module and class of the first such object.
-    """
+    """Find an object in a configuration that is neither Keras' own nor ours."""
     todo = [config]
     while todo:
         value = todo.pop()
