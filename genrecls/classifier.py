@@ -78,10 +78,7 @@ class Prediction:
         return self.genre if self.probability >= self.min_confidence else NOT_SURE
 
     def plot(self):
-        """Plot the taggram above the mel-spectrogram of the track.
-
-        See :func:`genrecls.plots.prediction`.
-        """
+        """Plot the taggram and the log-mels; see :func:`genrecls.plots.prediction`."""
         from genrecls.plots.sound import prediction
 
         return prediction(self)
@@ -115,8 +112,7 @@ class GenreClassifier(Run):
         Raises
         ------
         ModelError
-            If there is no run in the folder, or the run is damaged, was made by a later version
-            of genrecls, or has a model that is not made of standard layers.
+            If there is no run, or it is damaged, of another version, or not of standard layers.
         """
         run = cls.read(folder)
         check_model_file(run.folder / MODEL)
@@ -131,12 +127,12 @@ class GenreClassifier(Run):
             return None
 
     def save(self, folder: str | os.PathLike) -> GenreClassifier:
-        """Save this run in another folder, and return the new run.
+        """Save this run in another folder, where it replaces any other, and return it.
 
         Parameters
         ----------
         folder : path-like
-            Folder to write; a run that it already holds is replaced.
+            Folder to write.
         """
         segment, maps = self.first_layer
         tables = {name: getattr(self, name) for name in ("history", "segments", "predictions")}
@@ -200,10 +196,7 @@ class GenreClassifier(Run):
         AudioError
             If the sound cannot be decoded, is too short or too long, or is silent.
         ValueError
-            If samples have no sample rate or are not audio, or ``step_s`` does not divide the
-            segment length.
-        TypeError
-            If ``sound`` is neither a path nor an array.
+            If samples are not audio, or ``step_s`` does not divide the segment length.
 
         Examples
         --------
@@ -216,11 +209,11 @@ class GenreClassifier(Run):
         """
         if not isinstance(sound, str | os.PathLike | np.ndarray):
             raise TypeError(f"sound must be a path or a NumPy array, not {type(sound).__name__}")
-        if not isinstance(sound, np.ndarray) and sample_rate is not None:
+        path = "<array>" if isinstance(sound, np.ndarray) else sound
+        if path is sound and sample_rate is not None:
             raise ValueError("sample_rate is only for arrays; a file has its own sample rate")
         options = {"sample_rate": sample_rate, "step_s": step_s, "max_duration_s": max_duration_s}
         extracted = extract_log_mels(sound, self.front_end, **options)
-        path = "<array>" if isinstance(sound, np.ndarray) else sound
         return self._predict(path, extracted, min_confidence)
 
     def predict_all(

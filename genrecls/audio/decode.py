@@ -79,11 +79,10 @@ class AudioStream:
                 if peak > _MAX_PEAK:
                     raise ValueError(f"samples reach {peak:.3g} where full scale is 1")
                 yield np.clip(block, -1, 1) if self.clip and block_peak > 1 else block
-        decoded_s = n / self.sample_rate
-        if self.duration_s - decoded_s > _MAX_SHORTFALL_S:
-            self.problems.append(
-                f"the header promises {self.duration_s:.1f} s, {decoded_s:.1f} s can be decoded"
-            )
+        length_s = n / self.sample_rate
+        if self.duration_s - length_s > _MAX_SHORTFALL_S:
+            promised = f"the header promises {self.duration_s:.1f} s"
+            self.problems.append(f"{promised}, {length_s:.1f} s can be decoded")
         if peak > _AUDIBLE_PEAK:
             self.problems.append(f"samples reach {peak:.3g}; they are cut off at full scale (1)")
 
@@ -122,12 +121,10 @@ def open_audio(
         with raise_audio_error(path):
             stream = _select_stream(container)
             packets = container.demux(stream)
-            first_packet = next(packets)
-            duration_s = _stated_duration(container, stream, first_packet.pos or 0)
-            packets = itertools.chain([first_packet], packets)
-            frames = _decode_packets(packets, container, problems)
-            first = next(frames, None)
-            if first is None:
+            packet = next(packets)
+            duration_s = _stated_duration(container, stream, packet.pos or 0)
+            frames = _decode_packets(itertools.chain([packet], packets), container, problems)
+            if (first := next(frames, None)) is None:
                 raise ValueError("; ".join(["no audio in the file", *problems]))
             if first.sample_rate not in _SAMPLE_RATES:
                 raise ValueError(f"a sample rate of {first.sample_rate} Hz is not plausible")
@@ -145,10 +142,8 @@ def stream_array(y: np.ndarray, sample_rate: int | None) -> AudioStream:
         raise ValueError("the sample rate of an array is unknown: give sample_rate, in Hz")
     y = np.atleast_2d(y)
     if y.ndim > 2 or y.shape[0] > y.shape[1] or not np.issubdtype(y.dtype, np.floating):
-        raise ValueError(
-            f"sound must be an array of floats in [-1, 1] of shape (n,) or (channels, n), not of "
-            f"{y.dtype} and shape {y.shape}"
-        )
+        expected = "an array of floats in [-1, 1] of shape (n,) or (channels, n)"
+        raise ValueError(f"sound must be {expected}, not of {y.dtype} and shape {y.shape}")
     peak = float(np.abs(y).max())
     if not peak <= _MAX_PEAK:  # This is also true for NaN.
         raise ValueError(f"samples reach {peak:.3g} where full scale is 1")
@@ -230,9 +225,7 @@ def _stated_duration(
     container: InputContainer, stream: av.audio.AudioStream, start_byte: int
 ) -> float:
     """Return the duration that the header states in seconds, or 0."""
-    if not stream.duration or not stream.time_base:
-        return 0.0
-    duration_s = stream.duration * float(stream.time_base)
+    duration_s = (stream.duration or 0) * float(stream.time_base or 0)
     # Where the header states none, FFmpeg guesses it from the first bit rate.
     bit_rate = stream.codec_context.bit_rate or math.inf
     guess_s = 8 * (container.size - start_byte) / bit_rate

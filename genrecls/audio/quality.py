@@ -35,12 +35,11 @@ def measure_track(path: str | PathLike) -> dict[str, Any]:
     dict
         ``codec``, ``sample_rate`` (Hz), ``channels``, ``duration_s``; the number of whole
         ``segments`` of 15 s and the ``remainder_s`` after them; the ``peak`` and the largest
-        ``dc`` of any channel, where full scale is 1; ``clipped``, the share of samples that are
-        clipped; ``silent`` (whether the whole file is), ``silent_s`` and ``longest_silence_s``,
-        from frames of 50 ms below -60 dBFS RMS; ``loudness_lufs`` (ITU-R BS.1770-4);
-        ``bandwidth_hz``, the frequency above which the sound was cut off (by a codec, for
-        example), or half the sample rate; ``notes``, the problems on decoding; and the
-        ``fingerprint``.
+        ``dc`` of any channel, where full scale is 1; the share ``clipped`` of all samples;
+        ``silent`` (whether the whole file is), ``silent_s`` and ``longest_silence_s``, from
+        frames of 50 ms below -60 dBFS RMS; ``loudness_lufs`` (ITU-R BS.1770-4);
+        ``bandwidth_hz``, the frequency above which a codec, for example, has cut the sound off,
+        or half the sample rate; ``notes``, the problems on decoding; and the ``fingerprint``.
 
     Raises
     ------

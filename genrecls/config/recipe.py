@@ -30,8 +30,8 @@ class Recipe(Config):
     Attributes
     ----------
     model : str
-        Name of the model: ``'cnn'``, ``'compact_cnn'``, ``'inception_resnet_v2'``,
-        ``'efficientnet_lite0'``, or the name of the user's own builder.
+        ``'cnn'``, ``'compact_cnn'``, ``'inception_resnet_v2'``, ``'efficientnet_lite0'``, or the
+        name of the user's own builder.
     split_by : {'segment', 'track', 'artist'}
         How validation is held out: shuffled segments (leaky: segments of one track are on both
         sides), whole tracks (leaky: an artist is on both sides), or whole artists.
@@ -42,8 +42,7 @@ class Recipe(Config):
     halve_every : int > 0, optional
         Halve the learning rate at every epoch divisible by this number, epoch 0 included.
     warm_up : int > 0, optional
-        Raise the learning rate linearly over this many epochs, then lower it to 0 along half a
-        cosine.
+        Raise the learning rate over this many epochs, then lower it to 0 along half a cosine.
     batch_size : int > 0
         Segments per update.
     epochs : int > 0
@@ -57,21 +56,18 @@ class Recipe(Config):
     mixup : float in [0, 1]
         Mix each training segment with another one, up to this share.
     backbone : {'trained', 'frozen'}
-        For a model with a backbone: train all of it at once, or train in stages. The first stage
+        For a model with a backbone: train all of it at once, or in stages, of which the first
         trains the head on the outputs of the frozen backbone.
     fine_tune_after : str, optional
-        Second stage: also train the blocks after this layer of the backbone. None: no second
-        stage.
+        Second stage: also train the blocks after this layer of the backbone.
     fine_tune_epochs : int > 0
         Largest number of passes in the second stage.
     fine_tune_rate : float > 0
         Initial learning rate of the second stage.
     head : {'flatten', 'pool'}
-        For a model with a backbone: the original's head (32 units on the flattened map), or a
-        head on the mean of the map.
+        For a model with a backbone; see :func:`genrecls.build_inception_resnet_v2`.
     weights : str, optional
-        Weights of the backbone: ``'imagenet'``, the path of a weights file, or None for random
-        ones.
+        Weights of the backbone: ``'imagenet'``, the path of a file, or None for random ones.
     input_range : tuple of two floats
         Values that the model receives for the darkest and the brightest colour.
     random_seed : int >= 0
@@ -108,11 +104,7 @@ class Recipe(Config):
 
     def __post_init__(self):
         object.__setattr__(self, "input_range", tuple(self.input_range))
-        self._check_choice("split_by", SPLIT_BY)
-        self._check_choice("optimizer", ("sgd", "adam"))
-        self._check_choice("backbone", ("trained", "frozen"))
-        self._check_choice("head", ("flatten", "pool"))
-        self._check_positive_int("batch_size", "epochs", "fine_tune_epochs")
+        self._check("batch_size", "epochs", "fine_tune_epochs")
         if self.crop and self.model in MODELS and self.model != "compact_cnn":
             raise ValueError(f"crop needs a model that takes any length; {self.model!r} does not")
         if not 0 <= self.mixup <= 1:
@@ -172,7 +164,6 @@ def choose(
     if isinstance(model, Recipe):
         return dataclasses.replace(model, **changes), front_end, None
     if callable(model):
-        # The recipe of a user's own builder is that of the small CNN.
         recipe = Recipe.preset(preset, "cnn", **changes)
         name = getattr(model, "__name__", type(model).__name__)
         return dataclasses.replace(recipe, model=name), front_end, model
@@ -184,13 +175,6 @@ def run_name(preset: str, recipe: Recipe) -> str:
 
     The usual recipe is that of the preset with a frozen backbone, since two CPU cores take hours
     to train a whole InceptionResNetV2. A run of another recipe never replaces the usual run.
-
-    Parameters
-    ----------
-    preset : {'original', 'default'}
-        Preset that the recipe comes from.
-    recipe : Recipe
-        Recipe of the run.
     """
     frozen = {"backbone": "frozen"} if recipe.model in BACKBONES else {}
     known = recipe.model if recipe.model in look_up(_RECIPES, preset, "preset") else "cnn"

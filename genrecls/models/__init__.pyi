@@ -3,7 +3,6 @@ from .backbone import calibrate_batch_norm as calibrate_batch_norm
 from .backbone import split_at as split_at
 from .backbone import unfreeze as unfreeze
 from .building import BUILDERS as BUILDERS
-from .building import build_model as build_model
 from .cnn import build_cnn as build_cnn
 from .compact_cnn import build_compact_cnn as build_compact_cnn
 from .efficientnet_lite0 import build_efficientnet_lite0 as build_efficientnet_lite0

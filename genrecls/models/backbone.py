@@ -1,8 +1,4 @@
-"""Parts that all models with a pretrained backbone share.
-
-A backbone is the part of such a model that turns an image into a map of features. The head turns
-this map into probabilities.
-"""
+"""Backbones, which turn an image into a map of features, and heads, which classify the map."""
 
 from __future__ import annotations
 
@@ -117,11 +113,6 @@ def calibrate_batch_norm(model: keras.Model, batches: Iterable[np.ndarray]) -> N
         Model to change.
     batches : iterable of np.ndarray [shape=(batch, *input_shape)]
         Inputs of the model.
-
-    References
-    ----------
-    Ioffe, S., and Szegedy, C. (2015): Batch normalization: accelerating deep network training by
-    reducing internal covariate shift. ICML. https://doi.org/10.48550/arXiv.1502.03167
     """
     norms = [x for x in model.layers if isinstance(x, layers.BatchNormalization)]
     before = [norm.momentum for norm in norms]

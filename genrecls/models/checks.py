@@ -1,9 +1,8 @@
 """Checks of a saved model before Keras reads it.
 
 A ``.keras`` file names the classes and functions that Keras makes the model of, and a few layers
-execute code from the file. The checks accept only names in Keras itself and classes that genrecls
-has registered; which of Keras' names a model may use is left to Keras' safe mode. They execute
-nothing and do not load Keras.
+execute code from the file. The checks accept only names in Keras itself, which its safe mode
+restricts further, and classes that genrecls has registered. They do not load Keras.
 """
 
 from __future__ import annotations

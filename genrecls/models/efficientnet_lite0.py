@@ -1,14 +1,15 @@
 """EfficientNet-Lite0 with a head for genres.
 
-Its ImageNet weights come as a Python package, so that fine-tuning needs no download. Layers and
-names follow the TensorFlow original: no squeeze-and-excitation, ReLU6, stem and head of fixed
-width.
+The layers follow the TensorFlow original: no squeeze-and-excitation, ReLU6, stem and head of
+fixed width.
 """
 
 from __future__ import annotations
 
+import itertools
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,12 +80,10 @@ def build_efficientnet_lite0(
     file = find_weights("efficientnet_lite0", weights)
     inputs, x = image_input(input_shape, image)
     x = _convolution(x, "stem", 32, kernel=3, strides=2)
-    block = 0
+    names = (f"block_{i}" for i in itertools.count())
     for kernel, strides, expansion, channels, repeats in STAGES:
-        for repeat in range(repeats):
-            first = strides if repeat == 0 else 1
-            x = _block(x, f"block_{block}", kernel, first, expansion, channels)
-            block += 1
+        for first in [strides] + [1] * (repeats - 1):
+            x = _block(x, next(names), kernel, first, expansion, channels)
     x = _convolution(x, "head", 1280)
     if file:
         backbone = keras.Model(inputs, x, name="efficientnet_lite0")
@@ -98,7 +97,7 @@ def build_efficientnet_lite0(
 def _convolution(x, name: str, channels: int, *, kernel=1, strides=1, active=True):
     """Add a convolution, depthwise if it has no output channels, and its batch norm."""
     options = {"strides": strides, "padding": "same", "use_bias": False, "name": f"{name}_conv"}
-    fan_out = keras.initializers.VarianceScaling(2.0, "fan_out")
+    fan_out: Any = keras.initializers.VarianceScaling(2.0, "fan_out")
     if channels:
         x = layers.Conv2D(channels, kernel, kernel_initializer=fan_out, **options)(x)
     else:
@@ -134,9 +133,8 @@ def _set_weights(backbone: keras.Model, state: dict[str, np.ndarray]) -> None:
             modules.setdefault(module, []).append(values)
     targets = [layer for layer in backbone.layers if layer.weights]
     if len(modules) != len(targets):
-        raise WeightsError(
-            f"the weights file has {len(modules)} layers, but EfficientNet-Lite0 has {len(targets)}"
-        )
+        numbers = f"{len(modules)} layers, but EfficientNet-Lite0 has {len(targets)}"
+        raise WeightsError(f"the weights file has {numbers}")
     for layer, values in zip(targets, modules.values(), strict=True):
         if not isinstance(layer, layers.BatchNormalization):
             # PyTorch keeps a kernel as (outputs, inputs, height, width); Keras keeps it as

@@ -61,7 +61,7 @@ class Image(keras.layers.Layer):
             index = ops.cast(ops.clip(level[..., 0] * n, 0, n - 1), "int32")
             return ops.take(ops.convert_to_tensor(self._table), index, axis=0)
         dark, bright = self.input_range
-        colors = ops.repeat(ops.clip(level, 0.0, 1.0), 3, axis=-1)
+        colors: Any = ops.repeat(ops.clip(level, 0.0, 1.0), 3, axis=-1)
         return dark + (bright - dark) * colors
 
     def compute_output_shape(self, input_shape):
