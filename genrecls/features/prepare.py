@@ -30,13 +30,8 @@ from genrecls.features.excerpts import save_excerpts
 from genrecls.features.extraction import DTYPE, compute_log_mels
 from genrecls.features.stored import (
     Features,
-    SegmentLoader,
-    gather_segments,
     log_mels_entry,
-    stored_log_mels,
 )
-
-__all__ = ["Features", "SegmentLoader", "gather_segments", "prepare", "stored_log_mels"]
 
 log = logging.getLogger(__name__)
 
