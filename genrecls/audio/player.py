@@ -9,7 +9,7 @@ from genrecls.audio.decode import load_audio
 from genrecls.errors import AudioError
 
 
-def player(path: str | PathLike, *, start_s: float = 0.0, duration_s: float = 15.0):
+def play_audio(path: str | PathLike, *, start_s: float = 0.0, duration_s: float = 15.0):
     """Show a player for a part of a file in a notebook.
 
     The notebook contains the part as a small MP3, so that it plays wherever it is opened.
@@ -35,8 +35,8 @@ def player(path: str | PathLike, *, start_s: float = 0.0, duration_s: float = 15
 
     Examples
     --------
-    >>> from genrecls.audio.player import player
-    >>> part = player("song.mp3", start_s=10, duration_s=5)
+    >>> from genrecls.audio.player import play_audio
+    >>> part = play_audio("song.mp3", start_s=10, duration_s=5)
     """
     import soundfile
     from IPython.display import Audio
