@@ -13,7 +13,6 @@ import pytest
 import soundfile
 from conftest import HOSTILE
 
-PROJECT = Path(__file__).parents[1]
 RUNS = [
     f"{model}-epochs-2"
     for model in (

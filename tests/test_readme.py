@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 from conftest import GENRES
-from genrecls.readme import copy_shown, with_included
 
 from genrecls.report.markdown import markdown
+from tools.refresh_readme import copy_shown, include_files
 
 PROJECT = Path(__file__).parents[1]
 
 
 def test_the_tables_of_the_readme_are_the_generated_ones():
     readme = PROJECT / "README.md"
-    assert with_included(readme) == readme.read_text(encoding="utf-8")
+    assert include_files(readme) == readme.read_text(encoding="utf-8")
 
 
 def test_every_file_that_the_readme_names_is_there():
@@ -62,14 +62,14 @@ def test_what_the_readme_shows_is_copied_from_where_it_is_made(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("<!-- include: reports/shown/demo/t.md -->\n<!-- end -->")
     copy_shown(readme)
-    assert "| made |" in with_included(readme)
+    assert "| made |" in include_files(readme)
 
 
 def test_included_files_replace_what_stood_there(tmp_path):
     (tmp_path / "t.md").write_text("| new |\n")
     readme = tmp_path / "README.md"
     readme.write_text("a\n<!-- include: t.md -->\n| old |\n<!-- end -->\nb\n")
-    assert with_included(readme) == "a\n<!-- include: t.md -->\n| new |\n<!-- end -->\nb\n"
+    assert include_files(readme) == "a\n<!-- include: t.md -->\n| new |\n<!-- end -->\nb\n"
 
 
 @pytest.mark.parametrize("name", ["a|b", "<script>", "*x*", "a\nb", "Имя 🎹 & 'quotes', comma"])

@@ -77,16 +77,20 @@ def load(path: Path) -> dict[str, Any] | None:
     """
     if not path.exists():
         return None
+    if (index := _read_index(path)) is None:
+        log.warning("%s is damaged; it is computed again", path)
+        return None
+    return index["meta"]
+
+
+def _read_index(path: Path) -> dict[str, Any] | None:
+    """Read the index of an entry, or return None if the entry is incomplete or damaged."""
     try:
         index = json.loads((path / _INDEX).read_text(encoding="utf-8"))
         whole = all(_is_whole(path / name, *state) for name, state in index["files"].items())
-        meta = index["meta"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        whole = False
-    if whole:
-        return meta
-    log.warning("%s is damaged; it is computed again", path)
-    return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return index if whole and isinstance(index.get("meta"), dict) else None
 
 
 def _is_whole(file: Path, size: int, mtime_ns: int, crc32: int) -> bool:
@@ -150,12 +154,12 @@ def new(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def _move(temporary: Path, path: Path) -> None:
     """Give a complete entry its name, unless another process was faster."""
-    if path.exists() and load(path) is None:
+    if path.exists() and _read_index(path) is None:
         shutil.rmtree(path, ignore_errors=True)
     try:
         os.replace(temporary, path)
     except OSError:
-        if load(path) is None:
+        if _read_index(path) is None:
             raise
 
 
