@@ -10,18 +10,14 @@ from genrecls.errors import AudioError
 
 
 def play_audio(path: str | PathLike, *, start_s: float = 0.0, duration_s: float = 15.0):
-    """Show a player for a part of a file in a notebook.
-
-    The notebook contains the part as a small MP3, so that it plays wherever it is opened.
+    """Show a player in a notebook, which will contain the sound as a small MP3.
 
     Parameters
     ----------
     path : str or path-like
         The sound file.
-    start_s : float >= 0 (in seconds)
-        Start of the part.
-    duration_s : float > 0 (in seconds)
-        Length of the part.
+    start_s, duration_s : float (in seconds)
+        Start and length of the part to play.
 
     Returns
     -------
@@ -35,7 +31,7 @@ def play_audio(path: str | PathLike, *, start_s: float = 0.0, duration_s: float 
 
     Examples
     --------
-    >>> from genrecls.audio.player import play_audio
+    >>> from genrecls.audio import play_audio
     >>> part = play_audio("song.mp3", start_s=10, duration_s=5)
     """
     import soundfile

@@ -1,5 +1,8 @@
+from .calibration import calibrated as calibrated
+from .calibration import reliability as reliability
 from .examples import example_track_ids as example_track_ids
 from .examples import segment_table as segment_table
+from .intervals import score_intervals as score_intervals
 from .robustness import ALL_GENRES as ALL_GENRES
 from .robustness import flip_rates as flip_rates
 from .robustness import flip_table as flip_table
@@ -12,11 +15,13 @@ from .scores import accuracy as accuracy
 from .scores import aggregate_tracks as aggregate_tracks
 from .scores import confusion_matrix as confusion_matrix
 from .scores import f1_scores as f1_scores
+from .tables import calibration_table as calibration_table
 from .tables import comparison_table as comparison_table
 from .tables import cross_validated_scores as cross_validated_scores
 from .tables import leak_intervals as leak_intervals
 from .tables import leak_summary as leak_summary
 from .tables import leak_table as leak_table
+from .tables import paired_table as paired_table
 from .tables import score_table as score_table
 from .tables import split_table as split_table
 from .tables import summary_table as summary_table

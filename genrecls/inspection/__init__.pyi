@@ -6,5 +6,6 @@ from .saliency import channel_segments as channel_segments
 from .saliency import first_layer_activations as first_layer_activations
 from .saliency import grad_cam as grad_cam
 from .saliency import occlusion as occlusion
+from .saliency import randomize_weights as randomize_weights
 from .saliency import sanity_check as sanity_check
 from .saliency import track_activations as track_activations
