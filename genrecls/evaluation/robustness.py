@@ -21,7 +21,7 @@ def read_robustness(run: Run) -> pd.DataFrame:
     Parameters
     ----------
     run : Run
-        A run that has been tested.
+        A run that has been tested, or a ModelError is raised.
 
     Returns
     -------
@@ -29,14 +29,8 @@ def read_robustness(run: Run) -> pd.DataFrame:
         One row per test track and transformation: ``track_id``, ``path``, ``genre``, ``group``,
         ``transformation``, ``before`` and ``after`` (predicted genres), ``flipped``,
         ``prob_before`` and ``prob_after`` (of the genre ``before``, not calibrated),
-        ``image_change_db`` (mean absolute change of the log-mel within ``front_end.image_db``,
-        the levels that the model receives; NaN if the transformation shifts time) and
-        ``segments``. Its ``attrs`` hold the settings and the identifier of the run.
-
-    Raises
-    ------
-    ModelError
-        If there is no test of this model.
+        ``image_change_db`` (mean absolute change of the levels that the model receives; NaN if
+        the transformation shifts time) and ``segments``. Its ``attrs`` hold the settings.
     """
     try:
         table = pd.read_parquet(run.folder / ROBUSTNESS_FILE)
@@ -55,7 +49,7 @@ def flip_rates(runs: Sequence[Run]) -> pd.DataFrame:
     Parameters
     ----------
     runs : sequence of Run
-        Runs that have been tested; otherwise :func:`read_robustness` raises a ModelError.
+        Runs that have been tested, or a ModelError is raised.
 
     Returns
     -------
@@ -71,16 +65,15 @@ def flip_rates(runs: Sequence[Run]) -> pd.DataFrame:
             tracks = table if genre == ALL_GENRES else table[table["genre"] == genre]
             for transformation, part in tracks.groupby("transformation", sort=False):
                 flips, n = int(part["flipped"].sum()), len(part)
-                interval = binomtest(flips, n).proportion_ci(method="wilson")
-                counts = flips, n, flips / n, interval.low, interval.high
-                change = part["image_change_db"].mean()
-                rows.append((run.name, transformation, genre, *counts, change))
+                low, high = binomtest(flips, n).proportion_ci(method="wilson")
+                rates = flips, n, flips / n, low, high, part["image_change_db"].mean()
+                rows.append((run.name, transformation, genre, *rates))
     columns = "run transformation genre flips n rate low high image_change_db".split()
     return pd.DataFrame(rows, columns=columns)
 
 
 def flip_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate the predictions that flip: one row per transformation.
+    """Tabulate the predictions that flip, as ``'3 of 11'``.
 
     Parameters
     ----------
@@ -90,7 +83,7 @@ def flip_table(runs: Sequence[Run]) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        Index: ``transformation``; columns: ``(run, genre)``; cells such as ``'3 of 11'``.
+        Index: ``transformation``; columns: ``(run, genre)``.
     """
     rates = flip_rates(runs)
     rates["cell"] = rates["flips"].astype(str) + " of " + rates["n"].astype(str)
