@@ -1,9 +1,6 @@
 """Temperature scaling: probabilities that match how often a model is right.
 
-References
-----------
-Guo et al., "On calibration of modern neural networks", ICML 2017, arXiv 1706.04599.
-Platt, "Probabilistic outputs for support vector machines", MIT Press 1999.
+See Guo et al., "On calibration of modern neural networks", ICML 2017, arXiv 1706.04599.
 """
 
 from __future__ import annotations
@@ -37,8 +34,7 @@ def _logits(probabilities: np.ndarray) -> np.ndarray:
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, *, independent: int) -> float:
     """Fit the temperature that minimizes the negative log-likelihood."""
     # If every prediction is right, the likelihood is largest at a temperature of 0. Platt's targets
-    # prevent this, as if every genre had been observed once more; the segments of one artist are
-    # not independent.
+    # (MIT Press 1999) prevent this, as if every genre had been observed once more.
     n_genres = probabilities.shape[1]
     targets = np.full(probabilities.shape, 1 / (independent + n_genres))
     targets[np.arange(len(labels)), labels] = (independent + 1) / (independent + n_genres)
@@ -102,9 +98,8 @@ def reliability(table: pd.DataFrame, genres: Sequence[str], *, bins: int = 10) -
         predicted genre), ``accuracy``, ``n``.
     """
     confidence = table[probability_columns(genres)].max(axis=1)
-    rows = pd.DataFrame(
-        {"confidence": confidence, "accuracy": table["predicted"] == table["genre"]}
-    )
+    right = table["predicted"] == table["genre"]
+    rows = pd.DataFrame({"confidence": confidence, "accuracy": right})
     by_bin = rows.groupby(confidence_bins(confidence, bins))
     summary = by_bin.mean().assign(n=by_bin.size())
     summary.insert(0, "low", summary.index / bins)

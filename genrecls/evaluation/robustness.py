@@ -26,11 +26,10 @@ def read_robustness(run: Run) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        One row per test track and transformation: ``track_id``, ``path``, ``genre``, ``group``,
-        ``transformation``, ``before`` and ``after`` (predicted genres), ``flipped``,
-        ``prob_before`` and ``prob_after`` (of the genre ``before``, not calibrated),
-        ``image_change_db`` (mean absolute change of the levels that the model receives; NaN if
-        the transformation shifts time) and ``segments``. Its ``attrs`` hold the settings.
+        One row per test track and ``transformation``: the predicted genres ``before`` and
+        ``after``, ``flipped``, ``prob_before`` and ``prob_after`` (of the genre ``before``, not
+        calibrated), ``image_change_db`` (mean absolute change of the levels that the model
+        receives; NaN if time is shifted). Its ``attrs`` hold the settings.
     """
     try:
         table = pd.read_parquet(run.folder / ROBUSTNESS_FILE)
@@ -54,9 +53,9 @@ def flip_rates(runs: Sequence[Run]) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        One row per run, genre (and :data:`ALL_GENRES`) and transformation: ``run``,
-        ``transformation``, ``genre``, ``flips``, ``n`` (tracks), ``rate``, ``low`` and ``high``
-        (95 % Wilson interval of the rate) and ``image_change_db`` (mean).
+        One row per ``run``, ``genre`` (or :data:`ALL_GENRES`) and ``transformation``: ``flips``,
+        ``n`` (tracks), ``rate``, its 95 % Wilson interval ``low`` and ``high``, and the mean
+        ``image_change_db``.
     """
     rows = []
     for run in runs:
@@ -73,17 +72,12 @@ def flip_rates(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def flip_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate the predictions that flip, as ``'3 of 11'``.
+    """Tabulate the flips, such as ``'3 of 11'``, per transformation, run and genre.
 
     Parameters
     ----------
     runs : sequence of Run
         See :func:`flip_rates`.
-
-    Returns
-    -------
-    pd.DataFrame
-        Index: ``transformation``; columns: ``(run, genre)``.
     """
     rates = flip_rates(runs)
     rates["cell"] = rates["flips"].astype(str) + " of " + rates["n"].astype(str)

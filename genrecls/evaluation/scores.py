@@ -23,10 +23,8 @@ def scores(
     *,
     auc: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Compute every score for each row of ``weights`` [shape=(resamples, rows)].
-
-    :func:`~genrecls.evaluation.intervals.score_intervals` describes the scores.
-    """
+    """Compute the scores that :func:`score_intervals` describes."""
+    # One result per resample: ``weights`` has the shape (resamples, rows).
     weights = np.ones((1, len(table))) if weights is None else weights
     repeat = table["repeat"].to_numpy() if "repeat" in table else np.zeros(len(table))
     parts = [
@@ -154,10 +152,8 @@ def confusion_matrix(table: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame
 
     Parameters
     ----------
-    table : pd.DataFrame
-        Predictions on segments or tracks.
-    genres : sequence of str
-        Order of the rows and columns.
+    table, genres
+        See :func:`f1_scores`; ``genres`` is also the order of rows and columns.
     """
     counts = pd.crosstab(table["genre"], table["predicted"])
     return counts.reindex(index=list(genres), columns=list(genres), fill_value=0)

@@ -31,15 +31,11 @@ def split_table(segments: pd.DataFrame) -> pd.DataFrame:
     2
     """
     order = [s for s in ("train", "validation", "test") if s in set(segments["split"])]
-    counts = {
-        genre: part.groupby("split").agg(
-            segments=("track_id", "size"),
-            tracks=("track_id", "nunique"),
-            artists=("group", "nunique"),
-        )
-        for genre, part in segments.groupby("genre")
-    }
-    return pd.concat(counts, axis=1, names=["genre"]).loc[order]
+    counts = segments.groupby(["split", "genre"]).agg(
+        segments=("track_id", "size"), tracks=("track_id", "nunique"), artists=("group", "nunique")
+    )
+    by_genre = {g: counts.xs(g, level="genre") for g in sorted(set(segments["genre"]))}
+    return pd.concat(by_genre, axis=1, names=["genre"]).loc[order]
 
 
 def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
