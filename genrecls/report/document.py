@@ -15,8 +15,7 @@ from genrecls._utils.io import write_atomically
 from genrecls.report.html import page
 from genrecls.report.markdown import escape, markdown
 
-# Dots per inch of the figures.
-_DPI = 120
+_DPI = 120  # dots per inch of the figures
 
 
 class Report:
@@ -27,14 +26,14 @@ class Report:
     title : str
         Title, which may contain any characters.
     folder : Path
-        Folder for the files of the report. It is created if it does not exist.
+        Folder for the files, created if it does not exist.
 
     Examples
     --------
     >>> import tempfile
     >>> from pathlib import Path
     >>> import pandas as pd
-    >>> from genrecls.report.document import Report
+    >>> from genrecls.report import Report
     >>> report = Report("Instruments", Path(tempfile.mkdtemp()) / "music")
     >>> report.section("Strings")
     >>> report.table("strings", pd.DataFrame({"name": ["violin"], "strings": [4]}))
@@ -55,7 +54,7 @@ class Report:
         title : str
             Title, which may contain any characters.
         level : int
-            Level of the heading. Those of level 2 are in the table of contents.
+            Level of the heading; 2 is shown in the table of contents.
         """
         self._parts.append(f"{'#' * level} {escape(title)}\n")
 
@@ -79,7 +78,7 @@ class Report:
         name : str
             Name of the files.
         table : pd.DataFrame
-            The table, without its index.
+            The table; its index is left out.
         title : str, optional
             Markdown above the table.
         shown : bool
@@ -101,7 +100,7 @@ class Report:
         figure : matplotlib.figure.Figure
             The figure.
         caption : str
-            Text below the figure, which may contain any characters.
+            Text below the figure.
         """
         file, text = self._file(name), escape(caption)
         figure.set_dpi(_DPI)
@@ -114,12 +113,12 @@ class Report:
         self._parts.append(f"![{text}]({file.name}.png)\n\n*{text}*\n")
 
     def save(self) -> Path:
-        """Write ``report.md`` and ``report.html``, and copy the page to the folder above.
+        """Write ``report.md`` and ``report.html``, which contains its figures.
 
         Returns
         -------
         Path
-            Path of ``report.html``, which contains its figures.
+            Path of ``report.html``. The folder above gets a copy.
         """
         text = "\n".join(self._parts)
         html = page(text, self.folder).encode()

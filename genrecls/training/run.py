@@ -29,8 +29,7 @@ from genrecls.features.prepare import Features, prepare
 from genrecls.inspection.saliency import first_layer_activations
 from genrecls.models.building import builder_uid
 from genrecls.models.weights import recipe_settings
-from genrecls.report.model_card import CARD as MODEL_CARD_FILE
-from genrecls.report.model_card import write_model_card
+from genrecls.report.model_card import MODEL_CARD_FILE, write_model_card
 from genrecls.training.stages import Fitted, fit
 
 log = logging.getLogger(__name__)
