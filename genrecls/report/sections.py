@@ -39,35 +39,23 @@ def _group_by_split(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return groups
 
 
-def add_comparison(report: Report, runs: Sequence[Run]) -> None:
-    """Add the comparison of all models."""
+def add_overview(report: Report, runs: Sequence[Run]) -> None:
+    """Add the comparison of all runs, their splits, sources and scores."""
+    segments = runs[0].segments
     if runs[0].synthetic:
         report.text(render("synthetic.md"))
     report.section("Comparison")
     report.table("comparison", tables.comparison_table(runs))
     report.text(render("comparison.md"))
-
-
-def add_splits(report: Report, runs: Sequence[Run]) -> None:
-    """Add the size of each set, for every way to hold out validation."""
     report.section("Splits")
     for split_by, (run, *_) in _group_by_split(runs).items():
         leaky = "" if split_by == "artist" else " (leaky)"
         title = f"Validation held out by {split_by}{leaky}:"
         report.table(f"split_by_{split_by}", join_header(tables.split_table(run.segments)), title)
-
-
-def add_sources(report: Report, runs: Sequence[Run]) -> None:
-    """Add the sources and licences of the tracks, if they are known."""
-    segments = runs[0].segments
     if "source" in segments:
-        columns = [name for name in ("genre", "source", "licence") if name in segments]
         report.section("Sources")
+        columns = [name for name in ("genre", "source", "licence") if name in segments]
         report.table("sources", count_tracks(segments, columns))
-
-
-def add_scores(report: Report, runs: Sequence[Run]) -> None:
-    """Add the scores of each run with their intervals."""
     report.section("Scores")
     report.table("scores", tables.score_table(runs))
 
@@ -235,27 +223,19 @@ def add_examples(report: Report, runs: Sequence[Run]) -> None:
             report.figure(f"taggram_{name}", *taggram_figure(group[0], track_id))
 
 
-def add_test_tracks(report: Report, runs: Sequence[Run]) -> None:
-    """Add the prediction of every run on every test track."""
+def add_details(report: Report, runs: Sequence[Run]) -> None:
+    """Add the test tracks, the tracks with problems, and the versions of the packages."""
     report.section("Test tracks")
     for run in runs:
         report.section(run.name, level=3)
         tracks = aggregate_tracks(run.predictions.query("split == 'test'"), run.genres)
         report.table(f"tracks_{run.name}", tracks.drop(columns=["track_id"]).round(3))
-
-
-def add_problem_tracks(report: Report, runs: Sequence[Run]) -> None:
-    """Add the tracks that were left out or used with a warning."""
     titles = {"left_out": "Left out:", "notes": "Used with a warning:"}
-    rows = {key: [row for run in runs for row in run.card[key]] for key in titles}
-    if any(rows.values()):
+    problems = {key: [row for run in runs for row in run.card[key]] for key in titles}
+    if any(problems.values()):
         report.section("Tracks left out, and tracks used with a warning")
-    for key in filter(rows.get, titles):
-        report.table(key, pd.DataFrame(rows[key]).drop_duplicates(), titles[key])
-
-
-def add_versions(report: Report, runs: Sequence[Run]) -> None:
-    """Add the machine of each run and the versions of the packages."""
+    for key in filter(problems.get, titles):
+        report.table(key, pd.DataFrame(problems[key]).drop_duplicates(), titles[key])
     rows = [{"run": run.name, **run.card, **run.card["versions"]} for run in runs]
     columns = ["run", "created", "machine", *dict.fromkeys(k for r in rows for k in r["versions"])]
     report.section("Versions")
@@ -264,10 +244,7 @@ def add_versions(report: Report, runs: Sequence[Run]) -> None:
 
 #: All sections in their order. One that has nothing to show adds nothing.
 SECTIONS = (
-    add_comparison,
-    add_splits,
-    add_sources,
-    add_scores,
+    add_overview,
     add_cross_validation,
     add_fine_tuning,
     add_leak,
@@ -277,7 +254,5 @@ SECTIONS = (
     add_excerpts,
     add_models,
     add_examples,
-    add_test_tracks,
-    add_problem_tracks,
-    add_versions,
+    add_details,
 )
