@@ -104,7 +104,7 @@ class Report:
         """
         file, text = self._file(name), escape(caption)
         figure.set_dpi(_DPI)
-        # savefig would draw the figure once more beforehand, to lay it out.
+        # savefig would draw it once more beforehand: a fifth of the time of the whole report.
         FigureCanvasAgg(figure).print_png(f"{file}.png", metadata={"Software": None})
         figure.set_layout_engine("none")  # The SVG keeps the layout of the PNG.
         with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "genrecls"}):

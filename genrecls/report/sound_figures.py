@@ -18,7 +18,7 @@ from genrecls.features.stored import stored_log_mels
 from genrecls.plots.sound import track
 from genrecls.report.document import Report
 
-# Channels of the first layer that are shown, at most: as many as the original's CNN has.
+# Largest number of channels to show: as many as the original's CNN has.
 _CHANNELS = 10
 
 
@@ -61,20 +61,17 @@ def add_excerpts(report: Report, runs: Sequence[Run]) -> None:
 
 
 def first_layer_figure(run: Run) -> tuple[Figure, str]:
-    """Draw a segment and the outputs of the first convolution; return figure and caption."""
+    """Draw a segment and the outputs of the first convolution, with a caption."""
     segment, maps = run.first_layer
     image = to_image(segment["log_mel"], run.front_end)
     figure = plots.first_layer(image, maps[:_CHANNELS], run.front_end, columns=5)
     figure.axes[0].set_title(f"{run.name}: {segment['path']}, segment {segment['segment']}")
-    first = f", of which the first {_CHANNELS} are shown" if len(maps) > _CHANNELS else ""
-    return (
-        figure,
-        f"A segment, and the outputs of the first convolution: {len(maps)} channels{first}",
-    )
+    shown = f"the first {_CHANNELS} of {len(maps)}" if len(maps) > _CHANNELS else len(maps)
+    return figure, f"A segment, and the outputs of the first convolution: {shown} channels"
 
 
 def taggram_figure(run: Run, track_id: str) -> tuple[Figure, str]:
-    """Draw the probabilities of a test track over time; return figure and caption."""
+    """Draw the probabilities of a test track over time, with a caption."""
     rows = run.predictions.query("split == 'test' and track_id == @track_id")
     segments = calibrated(rows, run.genres).sort_values("segment")
     path, genre, sha256 = segments.iloc[0][["path", "genre", "sha256"]]
