@@ -135,12 +135,7 @@ def prediction(result) -> Figure:
     Parameters
     ----------
     result : Prediction
-        Prediction of :meth:`genrecls.GenreClassifier.predict`, with its log-mels.
-
-    Raises
-    ------
-    ValueError
-        If the prediction has no log-mels, like those of ``predict_all``.
+        Prediction with log-mels, from :meth:`genrecls.GenreClassifier.predict`.
     """
     if result.log_mels is None:
         raise ValueError("the prediction has no log-mels to draw; make it with predict()")

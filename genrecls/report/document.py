@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -25,25 +26,23 @@ class Report:
     ----------
     title : str
         Title, which may contain any characters.
-    folder : Path
+    folder : path-like
         Folder for the files, created if it does not exist.
 
     Examples
     --------
-    >>> import tempfile
-    >>> from pathlib import Path
     >>> import pandas as pd
     >>> from genrecls.report import Report
-    >>> report = Report("Instruments", Path(tempfile.mkdtemp()) / "music")
+    >>> report = Report("Instruments", "reports/instruments")
     >>> report.section("Strings")
     >>> report.table("strings", pd.DataFrame({"name": ["violin"], "strings": [4]}))
     >>> report.save().name
     'report.html'
     """
 
-    def __init__(self, title: str, folder: Path):
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, title: str, folder: str | os.PathLike):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._parts = [f"# {escape(title)}\n"]
 
     def section(self, title: str, level: int = 2) -> None:

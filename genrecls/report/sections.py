@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib import pyplot as plt
-from tqdm.auto import tqdm
 
 from genrecls import plots
 from genrecls.evaluation import tables
@@ -96,8 +95,8 @@ def add_cross_validation(report: Report, runs: Sequence[Run]) -> None:
     report.text("Confusion matrices of tracks, with counts over all repeats:")
     for run in names:
         tracks = aggregate_tracks(predictions[predictions["run"] == run], genres)
-        matrix = confusion_matrix(tracks, genres)
-        report.table(f"cv_confusion_{run}", matrix.reset_index(), escape(run))
+        matrix = confusion_matrix(tracks, genres).reset_index()
+        report.table(f"cv_confusion_{run}", matrix, escape(run))
     title = "Calibration before and after scaling, with temperatures fitted on the other folds:"
     report.table("cv_calibration", tables.calibration_table(predictions, genres), title)
 
@@ -193,7 +192,7 @@ def add_audit(report: Report, runs: Sequence[Run]) -> None:
 def add_models(report: Report, runs: Sequence[Run]) -> None:
     """Add the training curves, the confusion matrix and the first layer of each run."""
     report.section("Models")
-    for run in tqdm(runs, desc="models", unit="model", leave=False):
+    for run in runs:
         report.section(run.name, level=3)
         figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
         plots.history(run.history, axes=axes)[0].set_title(run.name)
@@ -215,8 +214,7 @@ def add_examples(report: Report, runs: Sequence[Run]) -> None:
     for split_by, group in _group_by_split(runs).items():
         names = ", ".join(run.name for run in group)
         examples = example_track_ids(group[0]).items()
-        bar = tqdm(examples, desc="example tracks", unit="track", leave=False)
-        for i, (kind, track_id) in enumerate(bar, start=1):
+        for i, (kind, track_id) in enumerate(examples, start=1):
             name = f"{i}_{kind}_by_{split_by}"
             report.section(f"{kind.capitalize()} ({names})", level=3)
             report.table(f"example_{name}", segment_table(group, track_id))
