@@ -105,13 +105,12 @@ def intervals(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 def reliability(tables: dict[str, pd.DataFrame], *, ax: Axes | None = None) -> Axes:
-    """Draw reliability diagrams: a calibrated model is on the diagonal.
+    """Draw reliability diagrams: a calibrated model has its dots on the diagonal.
 
     Parameters
     ----------
     tables : dict of str to pd.DataFrame
-        Label and table, as from :func:`genrecls.evaluation.calibration.reliability`. The size of
-        a dot shows its number of predictions.
+        Label and table of :func:`genrecls.evaluation.calibration.reliability`.
     ax : Axes, optional
         Axes to draw on.
     """
@@ -119,7 +118,7 @@ def reliability(tables: dict[str, pd.DataFrame], *, ax: Axes | None = None) -> A
     ax.plot([0, 1], [0, 1], color="0.7", lw=1, ls="--")
     for color, (label, table) in zip(COLORS, tables.items(), strict=False):
         ax.plot(table["confidence"], table["accuracy"], color=color, lw=1.2, label=label)
-        sizes = 150 * table["n"] / table["n"].sum() + 8
+        sizes = 150 * table["n"] / table["n"].sum() + 8  # A larger dot has more predictions.
         ax.scatter(table["confidence"], table["accuracy"], sizes, color=color)
     lowest = min((table["confidence"].min() for table in tables.values()), default=0)
     ax.set(xlim=(max(lowest - 0.05, 0), 1.02), ylim=(-0.02, 1.04))
@@ -134,8 +133,7 @@ def robustness(rates: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     rates : pd.DataFrame
-        One row per cell: ``run, transformation, flips, n, rate``, as from
-        :func:`genrecls.evaluation.robustness.flip_rates` for one genre or for all.
+        Rows of :func:`genrecls.evaluation.flip_rates` for one genre, or for all genres together.
     ax : Axes, optional
         Axes to draw on.
     """

@@ -102,8 +102,7 @@ def taggram(result, *, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     result : Prediction or pd.DataFrame
-        Prediction of one track, or its segments in the order of time: ``start_s, end_s,
-        prob_<genre>...``. With ``silent``, silent segments are hatched.
+        Prediction of one track, or its segments in the order of time; silent ones are hatched.
     ax : Axes, optional
         Axes to draw on.
     """
@@ -202,8 +201,7 @@ def saliency_maps(image: np.ndarray, maps: dict[str, np.ndarray], front_end: Fro
     image, front_end
         See :func:`spectrogram_image`.
     maps : dict of str to np.ndarray [shape=(height, width)]
-        Title and map, of any resolution; see :mod:`genrecls.inspection.saliency`. The value 0 is
-        white in a map with negative values, and dark in the others.
+        Title and map, of any resolution; see :mod:`genrecls.inspection.saliency`.
     """
     figure = plt.figure(figsize=(4 * (1 + len(maps)), 3.2), layout="constrained")
     axes = figure.subplots(1, 1 + len(maps), sharey=True)
@@ -211,6 +209,7 @@ def saliency_maps(image: np.ndarray, maps: dict[str, np.ndarray], front_end: Fro
     gray = image.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
     for ax, (title, values) in zip(axes[1:], maps.items(), strict=True):
         highest = float(np.abs(values).max()) or 1.0
+        # The value 0 is white in a map with negative values, and dark in the others.
         lowest, cmap = (-highest, "RdBu_r") if values.min() < 0 else (0, "magma")
         options = {"vmin": lowest, "vmax": highest, "cmap": cmap, "interpolation": "bilinear"}
         spectrogram_image(gray, front_end, ax=ax)
