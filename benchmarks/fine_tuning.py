@@ -31,7 +31,7 @@ import pandas as pd
 from genrecls import Corpus, FrontEnd, Recipe, assign_splits, plots, prepare
 from genrecls.corpus.splits import split_hash
 from genrecls.evaluation.scores import f1_scores
-from genrecls.features.prepare import Features
+from genrecls.features.stored import Features
 from genrecls.models import backbone_end, split_at
 from genrecls.models.building import BUILDERS, build_model
 from genrecls.report.document import Report

@@ -3,10 +3,9 @@
 import pytest
 from conftest import write_corpus
 
-from genrecls import Corpus, FrontEnd, Recipe, train
+from genrecls import Corpus, FrontEnd, GenreClassifier, Recipe, train
 from genrecls.corpus.audit import audit
 from genrecls.evaluation.runs import read_runs
-from genrecls.features.excerpts import save_excerpts
 from genrecls.features.prepare import prepare
 from genrecls.inspection import robustness
 from genrecls.report.audit_pages import write_audit
@@ -28,7 +27,7 @@ def test_package_works_from_files_to_report_for_any_number_of_genres(
     assert found.confounds["auc alone"].between(0, 1).all()
     write_audit(found, home / "reports" / "many")
 
-    save_excerpts(corpus, prepare(corpus, front_end, progress=False))
+    prepare(corpus, front_end, progress=False)
     recipe = Recipe.preset("default", "compact_cnn", epochs=2)
     run = train(corpus, recipe, name="compact_cnn-default", progress=False)
     assert run.model.output_shape == (None, k)
@@ -48,7 +47,11 @@ def test_package_works_from_files_to_report_for_any_number_of_genres(
     some = {name: robustness.TRANSFORMATIONS[name] for name in ("mono", "gain −6 dB")}
     monkeypatch.setattr(robustness, "TRANSFORMATIONS", some)
     robustness.measure_robustness(
-        read_runs("many"), corpus, n_tracks=1, n_segments=1, progress=False
+        [GenreClassifier.load(run.folder) for run in read_runs("many")],
+        corpus,
+        n_tracks=1,
+        n_segments=1,
+        progress=False,
     )
 
     text = write_report("many").with_suffix(".md").read_text(encoding="utf-8")

@@ -54,16 +54,20 @@ def load(path: Path) -> dict[str, Any] | None:
     """Load the metadata of an entry, or None if it is missing or damaged."""
     if not path.exists():
         return None
+    if (index := _read_index(path)) is None:
+        log.warning("%s is damaged; it is computed again", path)
+        return None
+    return index["meta"]
+
+
+def _read_index(path: Path) -> dict[str, Any] | None:
+    """Read the index of an entry, or return None if the entry is incomplete or damaged."""
     try:
         index = json.loads((path / _INDEX).read_text(encoding="utf-8"))
         whole = all(_is_whole(path / name, *state) for name, state in index["files"].items())
-        meta = index["meta"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        whole = False
-    if whole:
-        return meta
-    log.warning("%s is damaged; it is computed again", path)
-    return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return index if whole and isinstance(index.get("meta"), dict) else None
 
 
 def _is_whole(file: Path, size: int, mtime_ns: int, crc32: int) -> bool:
@@ -95,12 +99,12 @@ def new(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             files[file.name] = (stat.st_size, stat.st_mtime_ns, _crc32(file))
         text = json.dumps({"meta": meta, "files": files}, ensure_ascii=False)
         (temporary / _INDEX).write_text(text, encoding="utf-8")
-        if path.exists() and load(path) is None:
+        if path.exists() and _read_index(path) is None:
             shutil.rmtree(path, ignore_errors=True)
         try:
             os.replace(temporary, path)
         except OSError:
-            if load(path) is None:  # otherwise another process was faster
+            if _read_index(path) is None:  # otherwise another process was faster
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

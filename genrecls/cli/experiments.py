@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -24,7 +23,10 @@ _QUICK = ["majority", "mfcc_svm", "compact_cnn-default"]
 
 
 def run(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
-    """Do the whole job: prepare, audit, train, cross-validate, measure robustness, report."""
+    """Run all steps from music files to the report.
+
+    These are prepare, audit, train, crossval (a part of it), robustness, evaluate and report.
+    """
     if corpus is None:
         data.demo(jobs=jobs)
     data.prepare(corpus, jobs=jobs)
@@ -50,11 +52,15 @@ def train(
         typer.Option(help="Train backbone and head together, not in stages (hours on a CPU)."),
     ] = False,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Largest number of passes (in stage 1).")
+        int | None, typer.Option(min=1, help="Largest number of epochs (in stage 1).")
     ] = None,
     jobs: Jobs = None,
 ) -> None:
-    """Train models and save them with card and predictions; redo only what has changed."""
+    """Train models and save them.
+
+    Each run is saved with its predictions. Models whose data and settings have not changed are
+    not trained again.
+    """
     if model == "all" and weights not in (None, "imagenet", "random"):
         raise typer.BadParameter("--weights PATH needs a single model: name it with --model")
     music, recipes = read_corpus(corpus), []
@@ -83,9 +89,10 @@ def train(
 def crossval(
     corpus: CorpusPath = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="Name of a candidate; by default all of them.")
+        list[str] | None,
+        typer.Option(help="Name of a candidate, may be repeated; by default all candidates."),
     ] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Parts, each held out once.")] = 5,
+    folds: Annotated[int, typer.Option(min=2, help="Number of parts, each held out once.")] = 5,
     repeats: Annotated[
         int, typer.Option(min=1, help="Repetitions with other folds and another random seed.")
     ] = 3,
@@ -95,23 +102,23 @@ def crossval(
     ] = None,
     jobs: Jobs = None,
 ) -> None:
-    """Cross-validate models and simple baselines by whole artists: scores with intervals."""
+    """Cross-validate models and simple baselines.
+
+    Whole artists are held out. The scores have confidence intervals.
+    """
     music = read_corpus(corpus)
     known = training.comparison_candidates(music, jobs=jobs)
     if unknown := [name for name in model or () if name not in known]:
         raise typer.BadParameter(f"--model is one of {', '.join(known)}, not {unknown[0]!r}")
     candidates = [known[name] for name in model or known]
-    for way in choose_names(split_by, SPLIT_BY, "split-by") if split_by else (None,):
+    for unit in choose_names(split_by, SPLIT_BY, "split-by") if split_by else (None,):
         genrecls.cross_validate(
-            music, candidates, folds=folds, repeats=repeats, split_by=way, jobs=jobs
+            music, candidates, folds=folds, repeats=repeats, split_by=unit, jobs=jobs
         )
     predictions, cards = evaluation.read_predictions(music.name)
     if split_by:
-        typer.echo(
-            evaluation.leak_summary(evaluation.leak_table(predictions, cards)).to_string(
-                index=False
-            )
-        )
+        leak = evaluation.leak_summary(evaluation.leak_table(predictions, cards))
+        typer.echo(leak.to_string(index=False))
         return
     whole = [name for name, card in cards.items() if card["split_by"] is None]
     tested = predictions[predictions["run"].isin(whole)]
@@ -122,7 +129,10 @@ def crossval(
 
 
 def robustness(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
-    """Apply changes that keep the genre to the test tracks, and count the predictions that flip."""
+    """Measure how robust the trained models are.
+
+    The test tracks are changed in ways that keep the genre, and predictions that flip are counted.
+    """
     saved = evaluation.read_runs(data.corpus_name(corpus))
     classifiers = [genrecls.GenreClassifier.load(run.folder) for run in saved]
     genrecls.measure_robustness(classifiers, read_corpus(corpus), jobs=jobs)
@@ -130,19 +140,17 @@ def robustness(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
 
 
 def evaluate(corpus: CorpusPath = None) -> None:
-    """Compare the trained models of a corpus by their saved predictions."""
+    """Compare the saved predictions of the trained models."""
     saved = evaluation.read_runs(data.corpus_name(corpus))
     typer.echo(genrecls.comparison_table(saved).T.to_string(header=False))
 
 
 def report(corpus: CorpusPath = None) -> None:
-    """Write the report on the trained models of a corpus: tables, figures and one page."""
+    """Write a report on the trained models.
+
+    It has tables, figures, and one page with all of them.
+    """
     name = data.corpus_name(corpus)
-    places: list[tuple[str, Path]] = [
-        ("report", genrecls.write_report(name)),
-        ("tables, figures", reports_dir() / name),
-        ("models", models_dir() / name),
-    ]
-    typer.echo("\nResults, the report first:")
-    for label, path in places:
-        typer.echo(f"  {label:<15} {path}")
+    typer.echo(f"\nReport:             {genrecls.write_report(name)}")
+    typer.echo(f"Tables and figures: {reports_dir() / name}")
+    typer.echo(f"Models:             {models_dir() / name}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,35 +25,19 @@ DTYPE = np.float16
 def track_log_mels(
     path: str | os.PathLike, front_end: FrontEnd, *, pad: bool = False
 ) -> tuple[np.ndarray, pd.DataFrame]:
-    """Compute the log-mel of each segment of a file.
+    """Compute the log-mel of each segment of a file, and warn about its defects.
 
     Parameters
     ----------
     path : str or path-like
         Sound file.
-    front_end : FrontEnd
-        Settings of segments and log-mels.
-    pad : bool
-        Complete the last segment with silence. By default the remainder is dropped.
+    front_end, pad
+        As in :func:`extract_log_mels`, whose errors are raised here, too.
 
     Returns
     -------
-    log_mels : np.ndarray [shape=(segments, n_mels, frames), dtype=float16] (in dB)
-        Levels in the precision of the stored ones, so that predictions get the same input as
-        training.
-    table : pd.DataFrame
-        One row per segment: ``segment``, ``start_s``, ``end_s`` as in
-        :func:`genrecls.split_segments`, and ``silent``.
-
-    Raises
-    ------
-    AudioError
-        If the file cannot be decoded or is shorter than one segment.
-
-    Warns
-    -----
-    AudioWarning
-        If the file is damaged but can be used.
+    log_mels, table
+        As from :func:`extract_log_mels`.
     """
     log_mels, table, problems = extract_log_mels(path, front_end, pad=pad)
     warn_problems(path, problems)
@@ -89,9 +73,11 @@ def extract_log_mels(
     Returns
     -------
     log_mels : np.ndarray [shape=(segments, n_mels, frames), dtype=float16] (in dB)
-        Levels, as in :func:`track_log_mels`.
+        Levels in the precision of the stored ones, so that predictions get the same input as
+        training.
     table : pd.DataFrame
-        One row per segment, as in :func:`track_log_mels`.
+        One row per segment: ``segment``, ``start_s``, ``end_s`` as in
+        :func:`genrecls.split_segments`, and ``silent``.
     problems : list of str
         Problems of a file that can be used nevertheless.
 
@@ -131,36 +117,37 @@ def compute_log_mels(
     """
     rate, length = front_end.sample_rate, front_end.segment_samples
     step = step_samples(front_end, step_s)
-    segment = start = 0
-    y = np.empty(0, np.float32)
-    for samples in _resample_stream(stream, front_end, fingerprinter):
-        y = np.concatenate([y, samples])
-        if max_duration_s and (start + len(y)) / rate > max_duration_s:
+    count = n = 0
+    for start, y in _cut(_resample_stream(stream, front_end, fingerprinter), length, step):
+        n = len(y)
+        if max_duration_s and (start + n) / rate > max_duration_s:
             reason = f"more than {max_duration_s / 60:g} minutes"
             raise AudioError(path, {"length": reason}, "Use a part of it.")
-        while len(y) >= length:
-            segment += 1
-            yield _finish(y[:length], segment, start, length, front_end)
-            start, y = start + step, y[step:]
-    # The remainder begins with samples that the last segment has had already.
-    if pad and len(y) > (length - step if segment else 0):
-        segment += 1
-        yield _finish(np.pad(y, (0, length - len(y))), segment, start, len(y), front_end)
-    if not segment:
-        short = f"{len(y) / rate:.7g} s of sound is shorter than one segment of "
+        if n < length:
+            # The remainder begins with samples that the last segment has had already.
+            if not pad or n <= (length - step if count else 0):
+                break
+            y = np.pad(y, (0, length - n))
+        log_mel = mel_spectrogram(y, front_end)
+        count += 1
+        row = {"segment": count, "start_s": start / rate, "end_s": (start + n) / rate}
+        yield row | {"silent": bool(is_silent(log_mel, front_end))}, log_mel.astype(DTYPE)
+    if not count:
+        short = f"{n / rate:.7g} s of sound is shorter than one segment of "
         reasons = [f"{short}{front_end.segment_s:g} s", *stream.problems]
         advice = "Export it again." if stream.problems else "Use a longer recording."
         raise AudioError(path, {"length": "; ".join(reasons)}, advice)
 
 
-def _finish(
-    y: np.ndarray, segment: int, start: int, n: int, front_end: FrontEnd
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Return the row and the log-mel of a segment with n samples of sound."""
-    log_mel = mel_spectrogram(y, front_end)
-    rate = front_end.sample_rate
-    row = {"segment": segment, "start_s": start / rate, "end_s": (start + n) / rate}
-    return row | {"silent": bool(is_silent(log_mel, front_end))}, log_mel.astype(DTYPE)
+def _cut(blocks: Iterable[np.ndarray], length: int, step: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the start and the samples of each segment, and at last those of the remainder."""
+    start, y = 0, np.empty(0, np.float32)
+    for block in blocks:
+        y = np.concatenate([y, block])
+        while len(y) >= length:
+            yield start, y[:length]
+            start, y = start + step, y[step:]
+    yield start, y
 
 
 def _resample_stream(

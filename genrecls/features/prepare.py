@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ import pandas as pd
 from genrecls._utils import cache
 from genrecls._utils.io import file_size
 from genrecls._utils.parallel import map_parallel
-from genrecls.audio.decode import load_audio, open_audio
+from genrecls.audio.decode import open_audio
 from genrecls.audio.duplicates import find_near_duplicates
 from genrecls.audio.fingerprint import (
     Fingerprinter,
@@ -25,29 +23,15 @@ from genrecls.audio.fingerprint import (
     read_fingerprints,
     save_fingerprint,
 )
-from genrecls.audio.resample import resample
-from genrecls.config import FrontEnd, hash_json
+from genrecls.config import FrontEnd
 from genrecls.corpus.tracks import Corpus, merge_groups
-from genrecls.errors import AudioError, AudioWarning, CorpusError
-from genrecls.features.excerpts import (
-    EXCERPT_MELS,
-    EXCERPT_S,
-    EXCERPTS_FILE,
-    N_MELS,
-    envelope,
-    excerpt_front_end,
-)
-from genrecls.features.extraction import DTYPE, compute_log_mels, extract_log_mels
-from genrecls.features.spectrogram import mel_spectrogram
+from genrecls.errors import AudioError, CorpusError
+from genrecls.features.excerpts import save_excerpts
+from genrecls.features.extraction import DTYPE, compute_log_mels
 from genrecls.features.stored import (
     Features,
-    SegmentLoader,
-    gather_segments,
     log_mels_entry,
-    stored_log_mels,
 )
-
-__all__ = ["Features", "SegmentLoader", "gather_segments", "prepare", "stored_log_mels"]
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +49,9 @@ def prepare(
 ) -> Features:
     """Compute and store the log-mels of a corpus, or find them stored.
 
-    Log-mels are stored under the hash of the sound file and the front end. Renamed files are thus
-    not decoded again, changed and damaged ones are, and an interrupted run continues where it
-    stopped. Several processes may prepare the same corpus at the same time. The excerpts that the
-    report shows are stored, too.
+    Log-mels are stored under the hash of the sound file and the front end: renamed files are not
+    decoded again, and an interrupted run continues where it stopped. Several processes may prepare
+    a corpus at the same time. The excerpts that the report shows are stored, too.
 
     Parameters
     ----------
@@ -118,7 +101,7 @@ def prepare(
             with cache.new(path) as (new, _):
                 for name, table in zip(_TABLES, tables, strict=True):
                     table.to_parquet(new / f"{name}.parquet")
-    _save_excerpts(corpus, segments, jobs=jobs, progress=progress)
+    save_excerpts(corpus, segments, jobs=jobs, progress=progress)
     return Features(front_end, segments, failures, notes, cache.entry("log_mels", ""))
 
 
@@ -135,24 +118,29 @@ def _store_missing(
 ) -> None:
     """Store the tracks whose log-mels or fingerprint are missing, and update ``stored``."""
     files = dict(zip(corpus.tracks["sha256"], map(corpus.file, corpus.tracks["path"]), strict=True))
-    missing = [s for s in files if not stored[s] or load_fingerprint(fingerprint_file(s)) is None]
+    calls: dict[str, tuple] = {}
     # The largest file goes first, so that no process works on it when the others have ended.
-    missing.sort(key=lambda s: file_size(files[s]), reverse=True)
-    calls = [
-        (files[s], log_mels_entry(front_end, s), fingerprint_file(s), front_end) for s in missing
-    ]
-    results = map_parallel(_store_track, calls, desc="log-mels", **options)
-    stored.update(zip(missing, results, strict=True))
+    for sha256 in sorted(files, key=lambda s: file_size(files[s]), reverse=True):
+        print_entry: Path | None = fingerprint_file(sha256)
+        if load_fingerprint(print_entry) is not None:
+            print_entry = None  # nothing to do
+        if print_entry or not stored[sha256]:
+            entry = log_mels_entry(front_end, sha256)
+            calls[sha256] = (files[sha256], entry, print_entry, front_end)
+    results = map_parallel(_store_track, [*calls.values()], desc="log-mels", **options)
+    stored.update(zip(calls, results, strict=True))
 
 
 def _store_track(
-    file: Path, path: Path, fingerprint: Path, front_end: FrontEnd
+    file: Path, entry: Path, print_entry: Path | None, front_end: FrontEnd
 ) -> dict[str, Any] | AudioError:
-    """Store log-mels and fingerprint of a file; return the metadata, or why there are none."""
+    """Store log-mels, and a fingerprint if it is missing; return the metadata or the error.
+
+    The caller names the entries, because the environment of a worker may name another folder.
+    """
     try:
-        with open_audio(file) as stream, cache.new(path) as (folder, meta):
-            known = load_fingerprint(fingerprint) is not None
-            fingerprinter = None if known else Fingerprinter(stream.sample_rate)
+        with open_audio(file) as stream, cache.new(entry) as (folder, meta):
+            fingerprinter = Fingerprinter(stream.sample_rate) if print_entry else None
             computed = compute_log_mels(file, stream, front_end, fingerprinter=fingerprinter)
             table = pd.DataFrame(_write_rows(folder / "log_mels.npy", computed, front_end.shape))
             notes = [f"{str(file)!r}: {problem}" for problem in stream.problems]
@@ -162,8 +150,8 @@ def _store_track(
                 count = f"{silent} of {len(table)} segments are silent and left out"
                 notes.append(f"{str(file)!r}: {count}")
                 table = table[~table["silent"]]
-            if fingerprinter:
-                save_fingerprint(fingerprint, fingerprinter.finish())
+            if print_entry and fingerprinter:
+                save_fingerprint(print_entry, fingerprinter.finish())
             meta |= {"segments": table.to_dict("list"), "notes": notes}
     except AudioError as error:
         return error
@@ -229,46 +217,3 @@ def _find_recordings(tracks: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str
         for p in pairs.itertuples()
     ]
     return tracks, notes
-
-
-def _save_excerpts(corpus: Corpus, segments: pd.DataFrame, **options: Any) -> None:
-    """Save the excerpts of a corpus for the report, unless they are up to date."""
-    first = segments[segments["split"] != "test"].groupby("genre")[["path", "sha256"]].first()
-    default = FrontEnd.preset("default")
-    stamp = hash_json([default.to_dict(), first.reset_index().to_numpy().tolist()])
-    path = cache.entry("excerpts", corpus.name)
-    if (cache.load(path) or {}).get("stamp") == stamp:
-        return
-    cache.remove_leftovers("excerpts")
-    shutil.rmtree(path, ignore_errors=True)  # excerpts of former tracks
-    calls = [(i, corpus.file(track), default) for i, track in enumerate(first["path"])]
-    parts = map_parallel(_excerpt, calls, desc="excerpts", **options)
-    with cache.new(path) as (folder, meta):
-        arrays: dict[str, Any] = {"genres": np.array(first.index.tolist())}
-        for i, (track, part) in enumerate(zip(first["path"], parts, strict=True)):
-            arrays |= {f"path_{i}": np.array(track), **part}
-        np.savez_compressed(folder / EXCERPTS_FILE, **arrays)
-        meta["stamp"] = stamp
-
-
-def _excerpt(i: int, file: Path, front_end: FrontEnd) -> dict[str, np.ndarray]:
-    """Compute the arrays of genre number i from a file."""
-    with warnings.catch_warnings():  # prepare() has noted the problems of the file
-        warnings.simplefilter("ignore", AudioWarning)
-        y, sample_rate = load_audio(file)
-    # One more second, because the resampler needs the samples behind the second segment.
-    start = y[: round((2 * front_end.segment_s + 1) * sample_rate)]
-    log_mels, _, _ = extract_log_mels(start, front_end, sample_rate=sample_rate)
-    rate = excerpt_front_end().sample_rate
-    if sample_rate != rate:
-        y = np.clip(resample(y, sample_rate, rate), -1, 1)
-    arrays = {
-        f"envelope_{i}": envelope(y),
-        f"duration_s_{i}": np.array(len(y) / rate),
-        f"segment_{i}": log_mels[:2][-1],
-    }
-    if i == 0:
-        for n_mels in (EXCERPT_MELS, *N_MELS):
-            levels = mel_spectrogram(y[: round(EXCERPT_S * rate)], excerpt_front_end(n_mels))
-            arrays[f"mels_{n_mels}"] = levels.astype(np.float16)
-    return arrays

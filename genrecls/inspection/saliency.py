@@ -18,7 +18,7 @@ from genrecls._utils.backend import gradient, keras
 from genrecls.classifier import GenreClassifier
 from genrecls.features.extraction import track_log_mels
 from genrecls.features.image import to_image
-from genrecls.features.prepare import Features
+from genrecls.features.stored import Features
 
 _BATCH = 32  # segments
 

@@ -14,7 +14,7 @@ from genrecls.evaluation.calibration import calibrated
 from genrecls.evaluation.runs import Run
 from genrecls.features.excerpts import EXCERPT_MELS, N_MELS, excerpt_front_end, load_excerpts
 from genrecls.features.image import to_image
-from genrecls.features.prepare import stored_log_mels
+from genrecls.features.stored import stored_log_mels
 from genrecls.report.document import Report
 
 # Channels of the first layer that are shown, at most: as many as the original's CNN has.

@@ -26,7 +26,8 @@ from genrecls.corpus.splits import assign_folds, assign_splits, check_no_leak, s
 from genrecls.corpus.tracks import Corpus
 from genrecls.evaluation.calibration import add_predictions
 from genrecls.evaluation.runs import CARD, FOLDER, read_cross_validation, read_uid
-from genrecls.features.prepare import Features, prepare
+from genrecls.features.prepare import prepare
+from genrecls.features.stored import Features
 from genrecls.training.baselines import (
     Candidate,
     best_number,

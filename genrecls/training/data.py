@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from genrecls._utils.backend import keras
-from genrecls.features.prepare import SegmentLoader, gather_segments
+from genrecls.features.stored import SegmentLoader, gather_segments
 
 
 class Batches(keras.utils.PyDataset):

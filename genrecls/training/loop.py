@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from genrecls._utils.backend import keras
 from genrecls.config import Recipe
-from genrecls.features.prepare import SegmentLoader
+from genrecls.features.stored import SegmentLoader
 from genrecls.models import split_at
 from genrecls.training.augmentation import add_augmentation
 from genrecls.training.callbacks import learning_rate

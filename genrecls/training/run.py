@@ -25,7 +25,8 @@ from genrecls.corpus.tracks import Corpus
 from genrecls.evaluation.calibration import add_predictions, fit_group_temperature
 from genrecls.evaluation.runs import FORMAT
 from genrecls.evaluation.scores import accuracy, aggregate_tracks, f1_scores
-from genrecls.features.prepare import Features, prepare
+from genrecls.features.prepare import prepare
+from genrecls.features.stored import Features
 from genrecls.inspection.saliency import first_layer_activations
 from genrecls.models.building import builder_uid
 from genrecls.models.weights import recipe_settings

@@ -25,7 +25,7 @@ from genrecls._utils import cache
 from genrecls._utils.backend import keras, make_deterministic
 from genrecls.config import Recipe, hash_json
 from genrecls.corpus.splits import check_no_leak, split_hash
-from genrecls.features.prepare import Features, SegmentLoader
+from genrecls.features.stored import Features, SegmentLoader
 from genrecls.models import backbone_end, calibrate_batch_norm, split_at, unfreeze
 from genrecls.models.building import build_model
 from genrecls.training.data import Batches
