@@ -16,9 +16,7 @@ _CORPUS = "Folder with a folder for each genre, or a tracks.csv; by default the 
 _PRESET = f"{' (as in the original lab), '.join(PRESETS)}, or all."
 
 CorpusPath = Annotated[Path | None, typer.Argument(help=_CORPUS)]
-Jobs = Annotated[
-    int | None, typer.Option(min=1, help="Number of processes; by default one per core.")
-]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")]
 Preset = Annotated[str, typer.Option(help=_PRESET)]
 Model = Annotated[str, typer.Option(help=f"{', '.join(MODELS)}, or all.")]
 
@@ -49,10 +47,7 @@ def demo(
     out: Annotated[Path | None, typer.Option(help="Folder; by default data/demo.")] = None,
     jobs: Jobs = None,
 ) -> None:
-    """Make the demo corpus of synthetic music.
-
-    It has 14 classical and 16 rap tracks, about 100 MB of MP3.
-    """
+    """Make the demo corpus: synthetic music, 100 MB of MP3."""
     folder = genrecls.make_demo(out or data_dir() / "demo", jobs=jobs)
     typer.echo(f"Demo corpus: {folder}")
 
@@ -61,14 +56,9 @@ def prepare(
     corpus: CorpusPath = None,
     preset: Preset = "all",
     jobs: Jobs = None,
-    strict: Annotated[
-        bool, typer.Option(help="Stop at a track that cannot be used, instead of leaving it out.")
-    ] = False,
+    strict: Annotated[bool, typer.Option(help="Stop at a track that cannot be used.")] = False,
 ) -> None:
-    """Decode the tracks and store log-mel spectrograms.
-
-    There is one spectrogram for every segment of 15 seconds.
-    """
+    """Decode the tracks and store log-mels of their segments."""
     music = read_corpus(corpus)
     for name in choose_names(preset, PRESETS, "preset"):
         features = genrecls.prepare(music, FrontEnd.preset(name), jobs=jobs, strict=strict)

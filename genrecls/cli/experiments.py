@@ -20,13 +20,11 @@ _WHOLE_MODEL = {
 }
 # Candidates that `run` cross-validates: the others take hours on two cores.
 _QUICK = ["majority", "mfcc_svm", "compact_cnn-default"]
+_SPLIT_BY = f"Also hold out a validation by {', '.join(SPLIT_BY)}, or all of these."
 
 
 def run(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
-    """Run all steps from music files to the report.
-
-    These are prepare, audit, train, crossval (a part of it), robustness, evaluate and report.
-    """
+    """Run all steps, from music files to the report."""
     if corpus is None:
         data.demo(jobs=jobs)
     data.prepare(corpus, jobs=jobs)
@@ -44,23 +42,13 @@ def train(
     model: Model = "all",
     preset: Preset = "all",
     weights: Annotated[
-        str | None,
-        typer.Option(help="Weights of the backbone: imagenet, random, or a Keras weights file."),
+        str | None, typer.Option(help="imagenet, random, or a weights file.")
     ] = None,
-    full: Annotated[
-        bool,
-        typer.Option(help="Train backbone and head together, not in stages (hours on a CPU)."),
-    ] = False,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Largest number of epochs (in stage 1).")
-    ] = None,
+    full: Annotated[bool, typer.Option(help="Train all layers together (hours on a CPU).")] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Largest number of epochs.")] = None,
     jobs: Jobs = None,
 ) -> None:
-    """Train models and save them.
-
-    Each run is saved with its predictions. Models whose data and settings have not changed are
-    not trained again.
-    """
+    """Train and save the models that are not up to date."""
     if model == "all" and weights not in (None, "imagenet", "random"):
         raise typer.BadParameter("--weights PATH needs a single model: name it with --model")
     music, recipes = read_corpus(corpus), []
@@ -88,24 +76,13 @@ def train(
 
 def crossval(
     corpus: CorpusPath = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help="Name of a candidate, may be repeated; by default all candidates."),
-    ] = None,
+    model: Annotated[list[str] | None, typer.Option(help="A candidate; by default all.")] = None,
     folds: Annotated[int, typer.Option(min=2, help="Number of parts, each held out once.")] = 5,
-    repeats: Annotated[
-        int, typer.Option(min=1, help="Repetitions with other folds and another random seed.")
-    ] = 3,
-    split_by: Annotated[
-        str | None,
-        typer.Option(help=f"Also hold out a validation by {', '.join(SPLIT_BY)}, or all of these."),
-    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Repetitions with other folds.")] = 3,
+    split_by: Annotated[str | None, typer.Option(help=_SPLIT_BY)] = None,
     jobs: Jobs = None,
 ) -> None:
-    """Cross-validate models and simple baselines.
-
-    Whole artists are held out. The scores have confidence intervals.
-    """
+    """Cross-validate models and baselines by whole artists."""
     music = read_corpus(corpus)
     known = training.comparison_candidates(music, jobs=jobs)
     if unknown := [name for name in model or () if name not in known]:
@@ -129,10 +106,7 @@ def crossval(
 
 
 def robustness(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
-    """Measure how robust the trained models are.
-
-    The test tracks are changed in ways that keep the genre, and predictions that flip are counted.
-    """
+    """Count predictions that flip when the sound is changed."""
     saved = evaluation.read_runs(data.corpus_name(corpus))
     classifiers = [genrecls.GenreClassifier.load(run.folder) for run in saved]
     genrecls.measure_robustness(classifiers, read_corpus(corpus), jobs=jobs)
@@ -146,10 +120,7 @@ def evaluate(corpus: CorpusPath = None) -> None:
 
 
 def report(corpus: CorpusPath = None) -> None:
-    """Write a report on the trained models.
-
-    It has tables, figures, and one page with all of them.
-    """
+    """Write a report on the models, with tables and figures."""
     name = data.corpus_name(corpus)
     typer.echo(f"\nReport:             {genrecls.write_report(name)}")
     typer.echo(f"Tables and figures: {reports_dir() / name}")
