@@ -213,10 +213,10 @@ def _confound_warnings(table: pd.DataFrame, reason: str, front_ends: list[str]) 
 
 
 def _genre_warnings(table: pd.DataFrame) -> Iterator[str]:
-    by_size = table.sort_values("segments", kind="stable")[["genre", "segments"]]
-    (least, fewest), *_, (most, largest) = by_size.itertuples(index=False)
-    if largest > _IMBALANCE * fewest:
-        yield f"{most!r} has {largest} segments, {least!r} only {fewest}"
+    segments = dict(zip(table["genre"], table["segments"], strict=True))
+    most, least = max(segments, key=segments.__getitem__), min(segments, key=segments.__getitem__)
+    if segments[most] > _IMBALANCE * segments[least]:
+        yield f"{most!r} has {segments[most]} segments, {least!r} only {segments[least]}"
     for row in table.to_dict("records"):
         genre, groups, unknown = f"genre {row['genre']!r}", row["groups"], row["without artist"]
         group = "group" if unknown else "artist"
