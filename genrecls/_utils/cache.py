@@ -1,9 +1,8 @@
 """Results that are kept on disk: one folder per result, checked before it is used.
 
-An entry is a folder ``<data>/<kind>-<version>/<key>/``. It holds whatever its maker has written
-and an ``index.json`` with a checksum of every file. The folder appears under its name only when
-it is complete. An entry that is incomplete or damaged counts as missing, so that it is computed
-again.
+An entry is a folder ``<data>/<kind>-<version>/<key>/`` with files and an ``index.json``, which
+has a checksum of every file. The folder appears under its name only when it is complete. A
+damaged entry counts as missing, so that it is computed again.
 """
 
 from __future__ import annotations
@@ -40,41 +39,19 @@ VERSIONS = {
 }
 
 _INDEX = "index.json"
-
 # A temporary folder of this age was left by a process that was killed.
 _LEFTOVER_S = 3600
-
 # A file that was written less than 2 s ago may change again within one tick of the clock.
 _SETTLED_NS = 2_000_000_000
 
 
 def entry(kind: str, key: str) -> Path:
-    """Return the folder of an entry, which need not exist.
-
-    Parameters
-    ----------
-    kind : str
-        One of the keys of :data:`VERSIONS`.
-    key : str
-        Name that identifies the input, such as a hash.
-    """
+    """Return the folder of an entry, which need not exist."""
     return data_dir() / f"{kind}-{VERSIONS[kind]}" / key
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """Load the metadata of an entry if the entry is complete.
-
-    Parameters
-    ----------
-    path : Path
-        Folder of the entry; see :func:`entry`.
-
-    Returns
-    -------
-    dict or None
-        The metadata, or None if the entry is missing or damaged. The files of a complete entry
-        can be read from the folder.
-    """
+    """Load the metadata of an entry, or None if it is missing or damaged."""
     if not path.exists():
         return None
     if (index := _read_index(path)) is None:
@@ -109,32 +86,7 @@ def _crc32(file: Path) -> int:
 
 @contextlib.contextmanager
 def new(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Write a new entry, which appears when the block ends without an error.
-
-    Parameters
-    ----------
-    path : Path
-        Folder of the entry; see :func:`entry`.
-
-    Yields
-    ------
-    folder : Path
-        A temporary folder to write files to.
-    meta : dict
-        Metadata to fill, of values that JSON can hold.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from genrecls._utils import cache
-    >>> path = Path(tempfile.mkdtemp()) / "greeting"
-    >>> with cache.new(path) as (folder, meta):
-    ...     _ = (folder / "text.txt").write_text("hello")
-    ...     meta["language"] = "en"
-    >>> cache.load(path)
-    {'language': 'en'}
-    """
+    """Yield a folder and metadata to fill; they are the entry after the block."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     temporary.mkdir()
@@ -147,20 +99,15 @@ def new(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             files[file.name] = (stat.st_size, stat.st_mtime_ns, _crc32(file))
         text = json.dumps({"meta": meta, "files": files}, ensure_ascii=False)
         (temporary / _INDEX).write_text(text, encoding="utf-8")
-        _move(temporary, path)
+        if path.exists() and _read_index(path) is None:
+            shutil.rmtree(path, ignore_errors=True)
+        try:
+            os.replace(temporary, path)
+        except OSError:
+            if _read_index(path) is None:  # otherwise another process was faster
+                raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _move(temporary: Path, path: Path) -> None:
-    """Give a complete entry its name, unless another process was faster."""
-    if path.exists() and _read_index(path) is None:
-        shutil.rmtree(path, ignore_errors=True)
-    try:
-        os.replace(temporary, path)
-    except OSError:
-        if _read_index(path) is None:
-            raise
 
 
 def remove_leftovers(kind: str) -> None:
@@ -172,21 +119,9 @@ def remove_leftovers(kind: str) -> None:
 
 
 def memoize(kind: str, compute: Callable[[Path], Any], files: Sequence[Path]) -> list:
-    """Compute a value for every file, or look it up if the file has not changed.
+    """Compute a JSON value for every file, or look it up for unchanged files.
 
-    Parameters
-    ----------
-    kind : str
-        One of the keys of :data:`VERSIONS`.
-    compute : callable
-        Takes a path and returns a value that JSON can hold. It runs in threads.
-    files : sequence of Path
-        The files; a file counts as unchanged while its size and times stay the same.
-
-    Returns
-    -------
-    list
-        The values, in the order of ``files``.
+    A file counts as unchanged while its size and times stay the same.
     """
     memo = entry(kind, "known.json")
     try:

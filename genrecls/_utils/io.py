@@ -12,28 +12,14 @@ from typing import BinaryIO
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call a function on a temporary file, which then gets the final name.
-
-    Parameters
-    ----------
-    path : Path
-        The final name. Nothing appears under it if ``write`` fails.
-    write : callable
-        Takes the file, open for writing bytes.
-    """
+    """Call a function on a temporary file, which then gets the final name."""
     with open_atomically(path) as file:
         write(file)
 
 
 @contextlib.contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file for writing, which gets the final name when the block ends.
-
-    Parameters
-    ----------
-    path : Path
-        The final name. Nothing appears under it if the block raises an error.
-    """
+    """Open a temporary file, which gets the final name after the block."""
     # The module tempfile would make a file that other users cannot read.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

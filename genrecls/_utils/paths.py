@@ -9,14 +9,7 @@ import platformdirs
 
 
 def find_project() -> Path | None:
-    """Find the folder of the project.
-
-    Returns
-    -------
-    Path or None
-        The folder in ``$GENRECLS_HOME`` if that is set; else the nearest folder, from the current
-        one upwards, that has both ``notebooks/`` and ``pyproject.toml``; else None.
-    """
+    """Find the folder of the project, the current one or one above it."""
     if home := os.environ.get("GENRECLS_HOME"):
         return Path(home)
     here = Path.cwd()
@@ -32,14 +25,8 @@ def project_root() -> Path:
 
 
 def data_dir() -> Path:
-    """Return the folder for computed data.
-
-    Returns
-    -------
-    Path
-        ``data/`` in the project. Outside a project it is the user's cache folder: computed data
-        is never written to the current folder unasked.
-    """
+    """Return the folder for computed data, ``data/``."""
+    # Outside a project, the current folder stays clean.
     project = find_project()
     return project / "data" if project else platformdirs.user_cache_path("genrecls")
 

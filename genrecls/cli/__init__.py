@@ -15,6 +15,22 @@ import typer
 from genrecls.cli import data, experiments, use, weights
 from genrecls.errors import AudioWarning, GenreclsError
 
+# The commands, with the arguments of an example for their help.
+_COMMANDS = {
+    experiments.run: "my_music",
+    data.demo: "",
+    data.prepare: "my_music --preset default",
+    data.audit: "my_music",
+    experiments.train: "my_music --model cnn --preset default",
+    experiments.crossval: "my_music --model mfcc_svm --model compact_cnn-default",
+    experiments.robustness: "my_music",
+    experiments.evaluate: "my_music",
+    experiments.report: "my_music",
+    use.predict: "song.mp3 --json",
+    use.export: "song_model.onnx",
+    use.serve: "--run models/demo/compact_cnn-default",
+}
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -22,29 +38,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Music genre classification from mel-spectrogram images.",
 )
-for _command in (
-    experiments.run,
-    data.demo,
-    data.prepare,
-    data.audit,
-    experiments.train,
-    experiments.crossval,
-    experiments.robustness,
-    experiments.evaluate,
-    experiments.report,
-    use.predict,
-    use.export,
-    use.serve,
-):
-    app.command(epilog=f"Example: {data.EXAMPLES[_command.__name__]}")(_command)
+for _command, _example in _COMMANDS.items():
+    app.command(epilog=f"Example: genrecls {_command.__name__} {_example}")(_command)
 app.add_typer(weights.app, name="weights")
 
 
 def main() -> None:
-    """Run the command.
-
-    An error that the user can correct is one line on the standard error stream and exit code 2.
-    """
+    """Run the command; a user's error is one line on stderr and exit code 2."""
     logging.basicConfig(format="genrecls: %(message)s", level=logging.WARNING)
     # TensorFlow warns of retracing whenever the last batch is smaller than the others.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,35 +12,12 @@ from genrecls._utils.paths import data_dir, reports_dir
 from genrecls.config import MODELS, PRESETS, FrontEnd
 from genrecls.errors import CorpusError
 
-if TYPE_CHECKING:
-    from genrecls import Corpus
+_CORPUS = "Folder with a folder for each genre, or a tracks.csv; by default the demo corpus."
+_PRESET = f"{' (as in the original lab), '.join(PRESETS)}, or all."
 
-#: A complete line for the help of every command.
-EXAMPLES = {
-    "run": "genrecls run my_music",
-    "demo": "genrecls demo",
-    "prepare": "genrecls prepare my_music --preset default",
-    "audit": "genrecls audit my_music",
-    "train": "genrecls train my_music --model cnn --preset default",
-    "crossval": "genrecls crossval my_music --model mfcc_svm --model compact_cnn-default",
-    "robustness": "genrecls robustness my_music",
-    "evaluate": "genrecls evaluate my_music",
-    "report": "genrecls report my_music",
-    "predict": "genrecls predict song.mp3 --json",
-    "export": "genrecls export song_model.onnx",
-    "serve": "genrecls serve --run models/demo/compact_cnn-default",
-}
-
-CorpusPath = Annotated[
-    Path | None,
-    typer.Argument(
-        help="Folder with a folder for each genre, or a tracks.csv; by default the demo corpus."
-    ),
-]
+CorpusPath = Annotated[Path | None, typer.Argument(help=_CORPUS)]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")]
-Preset = Annotated[
-    str, typer.Option(help=f"{' (as in the original lab), '.join(PRESETS)}, or all.")
-]
+Preset = Annotated[str, typer.Option(help=_PRESET)]
 Model = Annotated[str, typer.Option(help=f"{', '.join(MODELS)}, or all.")]
 
 
@@ -53,19 +30,14 @@ def choose_names(value: str, names: tuple[str, ...], option: str) -> tuple[str, 
     return (value,)
 
 
-def corpus_path(corpus: Path | None) -> Path:
-    """Return the path of a corpus, by default that of the demo."""
-    return corpus or data_dir() / "demo"
-
-
 def corpus_name(corpus: Path | None) -> str:
     """Return the name under which the results of a corpus are kept."""
-    return genrecls.Corpus.corpus_name(corpus_path(corpus))
+    return genrecls.Corpus.corpus_name(corpus or data_dir() / "demo")
 
 
-def read_corpus(corpus: Path | None) -> Corpus:
+def read_corpus(corpus: Path | None) -> genrecls.Corpus:
     """Read a corpus, by default that of the demo."""
-    path = corpus_path(corpus)
+    path = corpus or data_dir() / "demo"
     if corpus is None and not path.is_dir():
         raise CorpusError(f"there is no demo corpus in {str(path)!r}; make it with 'genrecls demo'")
     return genrecls.Corpus.read(path)
@@ -75,7 +47,7 @@ def demo(
     out: Annotated[Path | None, typer.Option(help="Folder; by default data/demo.")] = None,
     jobs: Jobs = None,
 ) -> None:
-    """Make the synthetic demo corpus: 14 classical and 16 rap tracks, about 100 MB of MP3."""
+    """Make the demo corpus: synthetic music, 100 MB of MP3."""
     folder = genrecls.make_demo(out or data_dir() / "demo", jobs=jobs)
     typer.echo(f"Demo corpus: {folder}")
 
@@ -84,11 +56,9 @@ def prepare(
     corpus: CorpusPath = None,
     preset: Preset = "all",
     jobs: Jobs = None,
-    strict: Annotated[
-        bool, typer.Option(help="Fail if a track cannot be used, instead of leaving it out.")
-    ] = False,
+    strict: Annotated[bool, typer.Option(help="Stop at a track that cannot be used.")] = False,
 ) -> None:
-    """Decode every track and store the log-mels of its 15-second segments."""
+    """Decode the tracks and store log-mels of their segments."""
     music = read_corpus(corpus)
     for name in choose_names(preset, PRESETS, "preset"):
         features = genrecls.prepare(music, FrontEnd.preset(name), jobs=jobs, strict=strict)
@@ -97,14 +67,17 @@ def prepare(
             f"{name}: {len(features.segments)} segments from {tracks} tracks, "
             f"{len(features.failures)} tracks left out"
         )
-        for failure in features.failures.itertuples():
-            typer.echo(f"  left out: {failure.reason}")
-        for note in features.notes.itertuples():
-            typer.echo(f"  warning: {note.note}")
+        for reason in features.failures["reason"]:
+            typer.echo(f"  left out: {reason}")
+        for note in features.notes["note"]:
+            typer.echo(f"  warning: {note}")
 
 
 def audit(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
-    """Search for damage, duplicates, and differences between genres that are not musical."""
+    """Find damage, duplicates and confounds in a corpus.
+
+    A confound is a difference between the genres that is not musical, such as the codec.
+    """
     music = read_corpus(corpus)
     found = genrecls.audit(music, jobs=jobs)
     typer.echo("Differences between the genres, worst first (AUC: 0.5 is chance, 1 perfect):\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,10 +20,11 @@ _WHOLE_MODEL = {
 }
 # Candidates that `run` cross-validates: the others take hours on two cores.
 _QUICK = ["majority", "mfcc_svm", "compact_cnn-default"]
+_SPLIT_BY = f"Also hold out a validation by {', '.join(SPLIT_BY)}, or all of these."
 
 
 def run(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
-    """Do the whole job: prepare, audit, train, cross-validate, measure robustness, report."""
+    """Run all steps, from music files to the report."""
     if corpus is None:
         data.demo(jobs=jobs)
     data.prepare(corpus, jobs=jobs)
@@ -42,19 +42,13 @@ def train(
     model: Model = "all",
     preset: Preset = "all",
     weights: Annotated[
-        str | None,
-        typer.Option(help="Weights of the backbone: imagenet, random, or a Keras weights file."),
+        str | None, typer.Option(help="imagenet, random, or a weights file.")
     ] = None,
-    full: Annotated[
-        bool,
-        typer.Option(help="Train backbone and head together, not in stages (hours on a CPU)."),
-    ] = False,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Largest number of passes (in stage 1).")
-    ] = None,
+    full: Annotated[bool, typer.Option(help="Train all layers together (hours on a CPU).")] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Largest number of epochs.")] = None,
     jobs: Jobs = None,
 ) -> None:
-    """Train models and save them with card and predictions; redo only what has changed."""
+    """Train and save the models that are not up to date."""
     if model == "all" and weights not in (None, "imagenet", "random"):
         raise typer.BadParameter("--weights PATH needs a single model: name it with --model")
     music, recipes = read_corpus(corpus), []
@@ -82,36 +76,26 @@ def train(
 
 def crossval(
     corpus: CorpusPath = None,
-    model: Annotated[
-        list[str] | None, typer.Option(help="Name of a candidate; by default all of them.")
-    ] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Parts, each held out once.")] = 5,
-    repeats: Annotated[
-        int, typer.Option(min=1, help="Repetitions with other folds and another random seed.")
-    ] = 3,
-    split_by: Annotated[
-        str | None,
-        typer.Option(help=f"Also hold out a validation by {', '.join(SPLIT_BY)}, or all of these."),
-    ] = None,
+    model: Annotated[list[str] | None, typer.Option(help="A candidate; by default all.")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Number of parts, each held out once.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Repetitions with other folds.")] = 3,
+    split_by: Annotated[str | None, typer.Option(help=_SPLIT_BY)] = None,
     jobs: Jobs = None,
 ) -> None:
-    """Cross-validate models and simple baselines by whole artists: scores with intervals."""
+    """Cross-validate models and baselines by whole artists."""
     music = read_corpus(corpus)
     known = training.comparison_candidates(music, jobs=jobs)
     if unknown := [name for name in model or () if name not in known]:
         raise typer.BadParameter(f"--model is one of {', '.join(known)}, not {unknown[0]!r}")
     candidates = [known[name] for name in model or known]
-    for way in choose_names(split_by, SPLIT_BY, "split-by") if split_by else (None,):
+    for unit in choose_names(split_by, SPLIT_BY, "split-by") if split_by else (None,):
         genrecls.cross_validate(
-            music, candidates, folds=folds, repeats=repeats, split_by=way, jobs=jobs
+            music, candidates, folds=folds, repeats=repeats, split_by=unit, jobs=jobs
         )
     predictions, cards = evaluation.read_predictions(music.name)
     if split_by:
-        typer.echo(
-            evaluation.leak_summary(evaluation.leak_table(predictions, cards)).to_string(
-                index=False
-            )
-        )
+        leak = evaluation.leak_summary(evaluation.leak_table(predictions, cards))
+        typer.echo(leak.to_string(index=False))
         return
     whole = [name for name, card in cards.items() if card["split_by"] is None]
     tested = predictions[predictions["run"].isin(whole)]
@@ -122,7 +106,7 @@ def crossval(
 
 
 def robustness(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
-    """Apply changes that keep the genre to the test tracks, and count the predictions that flip."""
+    """Count predictions that flip when the sound is changed."""
     saved = evaluation.read_runs(data.corpus_name(corpus))
     classifiers = [genrecls.GenreClassifier.load(run.folder) for run in saved]
     genrecls.measure_robustness(classifiers, read_corpus(corpus), jobs=jobs)
@@ -130,19 +114,14 @@ def robustness(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
 
 
 def evaluate(corpus: CorpusPath = None) -> None:
-    """Compare the trained models of a corpus by their saved predictions."""
+    """Compare the saved predictions of the trained models."""
     saved = evaluation.read_runs(data.corpus_name(corpus))
     typer.echo(genrecls.comparison_table(saved).T.to_string(header=False))
 
 
 def report(corpus: CorpusPath = None) -> None:
-    """Write the report on the trained models of a corpus: tables, figures and one page."""
+    """Write a report on the models, with tables and figures."""
     name = data.corpus_name(corpus)
-    places: list[tuple[str, Path]] = [
-        ("report", genrecls.write_report(name)),
-        ("tables, figures", reports_dir() / name),
-        ("models", models_dir() / name),
-    ]
-    typer.echo("\nResults, the report first:")
-    for label, path in places:
-        typer.echo(f"  {label:<15} {path}")
+    typer.echo(f"\nReport:             {genrecls.write_report(name)}")
+    typer.echo(f"Tables and figures: {reports_dir() / name}")
+    typer.echo(f"Models:             {models_dir() / name}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,19 +18,18 @@ from genrecls.config import MIN_CONFIDENCE
 from genrecls.errors import AudioError, CorpusError
 
 if TYPE_CHECKING:
-    from genrecls import GenreClassifier
     from genrecls.classifier import Prediction
 
-
-RunFolder = Annotated[
-    Path | None,
-    typer.Option(help="Saved run; by default the best validated run of the newest corpus."),
-]
-_SYNTHETIC = "trained on synthetic music only; its predictions on real music are not tested"
+_RUN = "Folder of a saved run; by default the best validated run of the newest corpus."
+RunFolder = Annotated[Path | None, typer.Option(help=_RUN)]
 
 
-def _load(run: Path | None) -> GenreClassifier:
-    return genrecls.GenreClassifier.load(run or evaluation.find_best_run().folder)
+def _load(run: Path | None) -> genrecls.GenreClassifier:
+    classifier = genrecls.GenreClassifier.load(run or evaluation.find_best_run().folder)
+    if classifier.synthetic:
+        note = "trained on synthetic music only; its predictions on real music are not tested"
+        typer.echo(f"genrecls: {classifier.name} was {note}", err=True)
+    return classifier
 
 
 def predict(
@@ -39,26 +37,19 @@ def predict(
         list[Path], typer.Argument(help="Sound or video files of 15 s or more, or folders of them.")
     ],
     run: RunFolder = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="One CSV row for each segment.")] = False,
-    plot: Annotated[
-        Path | None,
-        typer.Option(help="Draw the taggram of a single file to this .png, .svg or .pdf."),
-    ] = None,
-    step: Annotated[
-        float | None,
-        typer.Option(help="Seconds between segments, which then overlap, such as 1."),
-    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a row for each segment.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Plot of a single file to save.")] = None,
+    step: Annotated[float | None, typer.Option(help="Seconds from segment to segment.")] = None,
     min_confidence: Annotated[
-        float,
-        typer.Option(min=0, max=1, help='Probability below which the label is "not sure".'),
+        float, typer.Option(min=0, max=1, help='Below this probability the label is "not sure".')
     ] = MIN_CONFIDENCE,
     jobs: Jobs = None,
 ) -> None:
-    """Predict the genre of files: probabilities for every segment and for the track.
+    """Predict the genre of files and of their segments.
 
-    The exit code is 0 if every file could be used; 2 if not, with a line on the standard error
-    stream for each file that could not; 130 after an interrupt.
+    The exit code is 0 if all files could be used. Otherwise it is 2, and the standard error stream
+    has a line for each file that could not be used.
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
@@ -88,8 +79,6 @@ def predict(
         typer.echo(f"Model: {classifier.folder}\n")
         for prediction in predictions:
             _echo_prediction(prediction)
-    if classifier.synthetic:
-        typer.echo(f"genrecls: {classifier.name} was {_SYNTHETIC}", err=True)
     errors = [result for result in results if isinstance(result, AudioError)]
     for error in errors:
         typer.echo(f"genrecls: {error}", err=True)
@@ -107,24 +96,17 @@ def _audio_files(path: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def _quiet_decoders():
-    """Discard what C libraries write about damaged files to the standard error stream.
-
-    Python's own messages still appear there, and the error of a file that cannot be used includes
-    the reason of the decoder.
-    """
-    python_stderr = sys.stderr
-    saved = os.dup(2)
-    try:
-        with (
-            open(saved, "w", buffering=1, closefd=False) as sys.stderr,
-            open(os.devnull, "w") as null,
-        ):
-            os.dup2(null.fileno(), 2)
+    """Discard messages of C libraries about damaged files, but not those of Python."""
+    with (
+        open(os.dup(2), "w", buffering=1) as stderr,
+        open(os.devnull, "w") as null,
+        contextlib.redirect_stderr(stderr),
+    ):
+        os.dup2(null.fileno(), 2)
+        try:
             yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        sys.stderr = python_stderr
+        finally:
+            os.dup2(stderr.fileno(), 2)
 
 
 def _check_plot(plot: Path, files: list[Path]) -> None:
@@ -141,7 +123,7 @@ def _save_plot(prediction: Prediction, plot: Path) -> None:
     write_atomically(plot, lambda file: prediction.plot().savefig(file, format=kind, dpi=120))
 
 
-def _as_dict(classifier: GenreClassifier, prediction: Prediction) -> dict:
+def _as_dict(classifier: genrecls.GenreClassifier, prediction: Prediction) -> dict:
     return {
         "run": str(classifier.folder),
         "trained_on_synthetic_music": classifier.synthetic,
@@ -173,24 +155,20 @@ def export(
     file: Annotated[Path, typer.Argument(help="File to write, such as model.onnx.")],
     run: RunFolder = None,
 ) -> None:
-    """Write a trained model as ONNX, and check that it gives the same probabilities."""
+    """Write a model as ONNX and check its probabilities."""
     classifier = _load(run)
     difference = classifier.export_onnx(file)
     typer.echo(f"{file}: probabilities within {difference:.1g} of those of {classifier.folder}")
-    if classifier.synthetic:
-        typer.echo(f"genrecls: {classifier.name} was {_SYNTHETIC}", err=True)
 
 
 def serve(
     run: RunFolder = None,
-    host: Annotated[
-        str, typer.Option(help="Address; 0.0.0.0 admits other machines.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port.")] = 7860,
-    max_mb: Annotated[int, typer.Option(min=1, help="Largest file, in MB.")] = 50,
-    max_minutes: Annotated[float, typer.Option(min=0.25, help="Longest track.")] = 15,
+    host: Annotated[str, typer.Option(help="Address; 0.0.0.0 is open to others.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the web page.")] = 7860,
+    max_mb: Annotated[int, typer.Option(min=1, help="Largest file (in MB).")] = 50,
+    max_minutes: Annotated[float, typer.Option(min=0.25, help="Longest track (in minutes).")] = 15,
 ) -> None:
-    """Open a page that predicts the genre of a dropped track. No track is kept."""
+    """Open a web page that predicts genres and keeps no files."""
     from genrecls import app  # needs the extra with Gradio
 
     app.serve(_load(run), host=host, port=port, max_mb=max_mb, max_minutes=max_minutes)

@@ -1,3 +1,5 @@
+from .audit import Audit as Audit
+from .confounds import confound_table as confound_table
 from .splits import assign_folds as assign_folds
 from .splits import assign_splits as assign_splits
 from .splits import check_no_leak as check_no_leak

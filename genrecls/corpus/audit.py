@@ -22,12 +22,11 @@ from genrecls.errors import AudioError
 
 _MEASURES = (
     "codec sample_rate channels duration_s segments remainder_s peak dc clipped silent silent_s "
-    "longest_silence_s loudness_lufs bandwidth_hz".split()
-)
+    "longest_silence_s loudness_lufs bandwidth_hz"
+).split()
 _PAIR = (
     "kind,a,b,genre of a,genre of b,split of a,split of b,offset_s,overlap_s,bit_error_rate"
 ).split(",")
-
 _LONG_SILENCE_S = 10.0
 _DC = 0.01  # of full scale: -40 dB
 _CLIPPED = 1e-4  # share of the samples; masters of loud music reach a tenth of it
@@ -49,16 +48,13 @@ class Audit:
     confounds : pd.DataFrame
         How well each confound predicts the genre; see :func:`confound_table`.
     genres : pd.DataFrame
-        One row per genre: tracks, tracks that can be decoded, artists, tracks without artist,
-        groups, share of the largest group, segments and minutes.
+        One row per genre: numbers of tracks, artists, groups and segments.
     duplicates : pd.DataFrame
-        One row per pair of tracks with the same content (``exact``) or sound (``near``); see
-        :func:`genrecls.audio.duplicates.find_near_duplicates`.
+        One row per pair of tracks with the same content (``exact``) or sound (``near``).
     problems : pd.DataFrame
-        One row per problem of a single track: ``path, problem, detail``.
+        One row per problem of a single track.
     tracks : pd.DataFrame
-        One row per track that can be decoded, with its measures; see
-        :func:`genrecls.audio.quality.measure_track`.
+        One row per track that can be decoded, with measures of its sound.
     """
 
     corpus: str
@@ -76,11 +72,9 @@ class Audit:
 
     def to_json(self) -> str:
         """Return strict JSON: each table as a list of rows, unknown values as null."""
-        rows = {
-            name: table.astype(object).where(table.notna(), None).to_dict("records")
-            for name, table in self.tables.items()
-        }
-        values = {"corpus": self.corpus, "warnings": self.warnings, **rows}
+        values = {"corpus": self.corpus, "warnings": self.warnings}
+        for name, table in self.tables.items():
+            values[name] = table.astype(object).where(table.notna(), None).to_dict("records")
         return json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1)
 
 
@@ -107,26 +101,26 @@ def audit(
     Returns
     -------
     Audit
-        The tables and warnings.
     """
     front_ends = front_ends or {name: FrontEnd.preset(name) for name in PRESETS}
     measures = _measure_files(corpus, jobs, progress)
     listed = corpus.tracks[["path", "genre", "artist", "group", "split", "sha256"]]
     decoded = listed[["undecodable" not in measures[sha256] for sha256 in listed["sha256"]]]
-    rows = [measures[sha256] for sha256 in decoded["sha256"]]
+    rows = decoded["sha256"].map(measures).tolist()
     values = pd.DataFrame(rows, decoded.index, columns=_MEASURES).astype({"loudness_lufs": float})
     tracks = decoded.drop(columns="sha256").join(values)
     genres = _genre_table(listed, tracks)
     duplicates = _duplicate_table(decoded)
     problems = pd.DataFrame(_problems(listed, measures), columns=["path", "problem", "detail"])
     confounds, reason = confound_table(tracks, front_ends)
-    warnings = (
+    warnings = [
         *_confound_warnings(confounds, reason, list(front_ends)),
         *_genre_warnings(genres),
         *_duplicate_warnings(duplicates),
-        *_problem_warnings(problems),
-    )
-    return Audit(corpus.name, warnings, confounds, genres, duplicates, problems, tracks)
+    ]
+    for problem, rows in problems.groupby("problem", sort=False):
+        warnings.append(f"{problem}: {_list(rows['path'])}")
+    return Audit(corpus.name, tuple(warnings), confounds, genres, duplicates, problems, tracks)
 
 
 def _measure_files(corpus: Corpus, jobs: int | None, progress: bool) -> dict[str, dict]:
@@ -160,18 +154,19 @@ def _genre_table(listed: pd.DataFrame, tracks: pd.DataFrame) -> pd.DataFrame:
     for genre, all_tracks in listed.groupby("genre"):
         decoded = tracks[tracks["genre"] == genre]
         artists = all_tracks["artist"].replace("", None)
-        row = {
-            "genre": genre,
-            "tracks": len(all_tracks),
-            "decoded": len(decoded),
-            "artists": artists.nunique(),
-            "without artist": int(artists.isna().sum()),
-            "groups": all_tracks["group"].nunique(),
-            "largest group": all_tracks["group"].value_counts(normalize=True).max(),
-            "segments": int(decoded["segments"].sum()),
-            "minutes": decoded["duration_s"].sum() / 60,
-        }
-        rows.append(row)
+        rows.append(
+            {
+                "genre": genre,
+                "tracks": len(all_tracks),
+                "decoded": len(decoded),
+                "artists": artists.nunique(),
+                "without artist": int(artists.isna().sum()),
+                "groups": all_tracks["group"].nunique(),
+                "largest group": all_tracks["group"].value_counts(normalize=True).max(),
+                "segments": int(decoded["segments"].sum()),
+                "minutes": decoded["duration_s"].sum() / 60,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -212,21 +207,16 @@ def _confound_warnings(table: pd.DataFrame, reason: str, front_ends: list[str]) 
     if reason:
         yield f"confounds cannot be measured: {reason}"
     for row in table[table["auc alone"] >= _HIGH_AUC].to_dict("records"):
-        visible = [name for name in front_ends if row[f"under {name}"] == "visible"]
-        yield (
-            f"{row['confound']} alone predicts the genre (AUC {row['auc alone']:.2f}); "
-            + (f"visible under {', '.join(visible)}" if visible else "no front end shows it")
-        )
+        visible = ", ".join(name for name in front_ends if row[f"under {name}"] == "visible")
+        effect = f"visible under {visible}" if visible else "no front end shows it"
+        yield f"{row['confound']} alone predicts the genre (AUC {row['auc alone']:.2f}); {effect}"
 
 
 def _genre_warnings(table: pd.DataFrame) -> Iterator[str]:
-    segments = table["segments"]
-    most, least = table.iloc[segments.argmax()], table.iloc[segments.argmin()]
-    if most["segments"] > _IMBALANCE * least["segments"]:
-        yield (
-            f"{most['genre']!r} has {most['segments']} segments, {least['genre']!r} only "
-            f"{least['segments']}"
-        )
+    segments = dict(zip(table["genre"], table["segments"], strict=True))
+    most, least = max(segments, key=segments.__getitem__), min(segments, key=segments.__getitem__)
+    if segments[most] > _IMBALANCE * segments[least]:
+        yield f"{most!r} has {segments[most]} segments, {least!r} only {segments[least]}"
     for row in table.to_dict("records"):
         genre, groups, unknown = f"genre {row['genre']!r}", row["groups"], row["without artist"]
         group = "group" if unknown else "artist"
@@ -237,10 +227,8 @@ def _genre_warnings(table: pd.DataFrame) -> Iterator[str]:
         if groups > 1 and row["largest group"] > 0.5:
             yield f"one {group} has more than half of {genre} ({row['largest group']:.0%})"
         if unknown > row["tracks"] / 2:
-            yield (
-                f"the artist is unknown for {unknown} of {row['tracks']} tracks in {genre}: an "
-                f"artist may be on both sides of a split"
-            )
+            where = f"{unknown} of {row['tracks']} tracks in {genre}"
+            yield f"the artist is unknown for {where}: an artist may be on both sides of a split"
 
 
 def _duplicate_warnings(table: pd.DataFrame) -> Iterator[str]:
@@ -251,11 +239,6 @@ def _duplicate_warnings(table: pd.DataFrame) -> Iterator[str]:
     for (kind, where), pairs in table.groupby(["kind", conflict]):
         reason = "the same file" if kind == "exact" else "the same sound"
         yield f"{kind} duplicates ({reason}{where}): {_list(pairs['a'] + ' = ' + pairs['b'])}"
-
-
-def _problem_warnings(table: pd.DataFrame) -> Iterator[str]:
-    for problem, rows in table.groupby("problem", sort=False):
-        yield f"{problem}: {_list(rows['path'])}"
 
 
 def _list(names: pd.Series) -> str:

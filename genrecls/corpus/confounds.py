@@ -22,7 +22,7 @@ from genrecls.config import FrontEnd
 from genrecls.corpus.splits import assign_folds
 from genrecls.errors import CorpusError
 
-#: Properties that are tested, with the format of their values.
+#: Properties that are tested, with the format of numbers.
 CONFOUNDS = {
     "bandwidth_hz": "{:,.0f}",
     "duration_s": "{:.1f}",
@@ -34,19 +34,11 @@ CONFOUNDS = {
 
 
 def one_number_classifier() -> Pipeline:
-    """Build a classifier for a table with one column of numbers or names.
-
-    It averages small balanced trees. Unlike a linear model, trees find ranges; unlike a single
-    tree, they give many different probabilities. A constant column gives every genre the same
-    probability.
-
-    Returns
-    -------
-    sklearn.pipeline.Pipeline
-        The classifier, not fitted.
-    """
+    """Build a classifier for a table with one column of numbers or names."""
+    # Trees find ranges, unlike a linear model; many trees give many different probabilities.
     names = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     not_numbers = make_column_selector(dtype_exclude="number")
+    columns = make_column_transformer((names, not_numbers), remainder="passthrough")
     trees = RandomForestClassifier(
         20,
         max_depth=2,
@@ -54,42 +46,23 @@ def one_number_classifier() -> Pipeline:
         class_weight="balanced_subsample",
         random_state=0,
     )
-    return make_pipeline(
-        make_column_transformer((names, not_numbers), remainder="passthrough"), trees
-    )
+    return make_pipeline(columns, trees)
 
 
 def confound_auc(values: pd.Series, tracks: pd.DataFrame, *, repeats: int = 3) -> float:
-    """Compute how well one value per track predicts its genre.
+    """Compute how well one value per track predicts the genre.
 
-    Parameters
-    ----------
-    values : pd.Series
-        A number or a name per track.
-    tracks : pd.DataFrame
-        ``genre`` and ``group`` of the same tracks.
-    repeats : int > 0
-        Number of cross-validations, each with other folds of whole groups.
-
-    Returns
-    -------
-    float in [0, 1]
-        Area under the ROC curve, averaged over genres (one against the others) and folds: 0.5 is
-        chance, 1 is perfect.
-
-    Raises
-    ------
-    CorpusError
-        If there are fewer than two genres, or a genre has only one group.
+    The result is the area under the ROC curve: the mean over genres (one against the others) and
+    folds of whole groups.
     """
     if tracks["genre"].nunique() < 2:
         raise CorpusError("fewer than two genres have tracks that can be decoded")
     x, genre = values.to_frame("value"), tracks["genre"].to_numpy()
+    folds = [assign_folds(tracks, random_seed=seed).to_numpy() for seed in range(repeats)]
+    if values.nunique(dropna=False) == 1:
+        return 0.5
     scores = []
-    for random_seed in range(repeats):
-        fold = assign_folds(tracks, random_seed=random_seed).to_numpy()
-        if values.nunique(dropna=False) == 1:
-            return 0.5
+    for fold in folds:
         for test in (fold == i for i in range(fold.max() + 1)):
             model = one_number_classifier().fit(x[~test], genre[~test])
             columns = zip(model.classes_, model.predict_proba(x[test]).T, strict=True)
@@ -98,33 +71,17 @@ def confound_auc(values: pd.Series, tracks: pd.DataFrame, *, repeats: int = 3) -
 
 
 def visible_confounds(tracks: pd.DataFrame, front_end: FrontEnd) -> pd.DataFrame:
-    """Return the confounds as far as a front end leaves them visible.
-
-    The result follows from the settings alone: all segments have the same length, sample rate and
-    one channel; levels relative to the peak hide loudness; the spectrum, and so the band limit,
-    ends at ``f_max``; a codec is visible only through its band limit.
-
-    Parameters
-    ----------
-    tracks : pd.DataFrame
-        One row per track, with the columns in ``CONFOUNDS``.
-    front_end : FrontEnd
-        The front end.
-
-    Returns
-    -------
-    pd.DataFrame
-        The same rows with these columns. A confound is hidden if its column is constant.
-    """
+    """Return the confounds as far as a front end leaves them visible."""
+    # All segments have one length, rate and channel, and the spectrum ends at f_max.
     visible = tracks[list(CONFOUNDS)].assign(
         duration_s=front_end.segment_s,
         sample_rate=front_end.sample_rate,
         channels=1,
         bandwidth_hz=tracks["bandwidth_hz"].clip(upper=front_end.f_max),
     )
-    if front_end.reference == "peak":
+    if front_end.reference == "peak":  # levels relative to the peak hide the loudness
         visible["loudness_lufs"] = 0.0
-    if visible["codec"].nunique() > 1:
+    if visible["codec"].nunique() > 1:  # a codec is visible only through its band limit
         visible["codec"] = visible["bandwidth_hz"]
     return visible
 
@@ -137,7 +94,7 @@ def confound_table(
     Parameters
     ----------
     tracks : pd.DataFrame
-        One row per track, with ``genre``, ``group`` and the columns in ``CONFOUNDS``.
+        One row per track, as in :attr:`Audit.tracks`.
     front_ends : mapping of str to FrontEnd
         Front ends to compare, by name.
 

@@ -27,13 +27,11 @@ def assign_splits(segments: pd.DataFrame, *, split_by: str, random_seed: int = 0
     Parameters
     ----------
     segments : pd.DataFrame
-        The segments table, with ``genre``, ``group``, ``track_id``, ``sha256``, ``recording``
-        and ``split``.
+        The segments table.
     split_by : {'artist', 'track', 'segment'}
-        Unit that is held out for validation: whole groups, whole tracks, or the last fifth of the
-        shuffled segments of each genre, as in the original. With ``'track'`` an artist, and with
-        ``'segment'`` also a track, can be in both training and validation. These two are leaky;
-        they are there to show the effect.
+        Unit that is held out for validation: whole groups, whole tracks, or a random fifth of the
+        segments of each genre, as in the original. The last two are leaky, to show the effect:
+        an artist, with ``'segment'`` also a track, can be in both training and validation.
     random_seed : int >= 0
         Seed of the shuffling.
 
@@ -45,9 +43,9 @@ def assign_splits(segments: pd.DataFrame, *, split_by: str, random_seed: int = 0
     Raises
     ------
     CorpusError
-        If a genre is missing from a split or has too few groups to be split.
+        If a genre is missing from a split or has too few groups.
     LeakError
-        If two splits that must not share a group, a recording or a file do so.
+        If two splits share a group, a recording or a file; see :func:`check_no_leak`.
 
     Examples
     --------
@@ -57,20 +55,19 @@ def assign_splits(segments: pd.DataFrame, *, split_by: str, random_seed: int = 0
     >>> sorted(segments["split"].unique())
     ['test', 'train', 'validation']
     """
-    segments = segments.reset_index(drop=True)
-    split = segments["split"].to_numpy(object, copy=True)
-    if not (split == "test").any():
-        split[_choose_fifth(segments["genre"], segments["group"], random_seed)] = "test"
-    others = np.flatnonzero(split != "test")
-    split[others] = "train"
-    genre = segments["genre"].iloc[others]
+    segments = segments.reset_index(drop=True).astype({"split": str})
+    if not (segments["split"] == "test").any():
+        segments.loc[_choose_fifth(segments, "group", random_seed), "split"] = "test"
+    others = segments[segments["split"] != "test"]
+    segments.loc[others.index, "split"] = "train"
     if split_by == "segment":
-        held_out = _shuffle_fifth(genre.to_numpy(), random_seed)
+        rng = np.random.default_rng(random_seed)
+        shuffled = [rng.permutation(rows.index) for _, rows in others.groupby("genre")]
+        held_out = np.concatenate([rows[int((1 - _HELD_OUT) * len(rows)) :] for rows in shuffled])
     else:
-        unit = segments[{"artist": "group", "track": "track_id"}[split_by]]
-        held_out = _choose_fifth(genre, unit.iloc[others], random_seed)
-    split[others[held_out]] = "validation"
-    segments["split"] = split.astype(str)
+        unit = {"artist": "group", "track": "track_id"}[split_by]
+        held_out = _choose_fifth(others, unit, random_seed)
+    segments.loc[held_out, "split"] = "validation"
     for name, splits in segments.groupby("genre")["split"]:
         if missing := sorted(_SPLITS - set(splits)):
             raise CorpusError(f"genre {name!r} has no tracks for {missing}; add tracks to it")
@@ -81,9 +78,8 @@ def assign_splits(segments: pd.DataFrame, *, split_by: str, random_seed: int = 0
 def assign_folds(segments: pd.DataFrame, *, folds: int = 5, random_seed: int = 0) -> pd.Series:
     """Assign each segment to a fold of a cross-validation.
 
-    Whole groups are held out, stratified by genre. Every fold tests every genre, so that there
-    are at most as many folds as a genre has groups. Test tracks that are named in the corpus are
-    not treated differently: every track is held out once.
+    Every track is held out once, also the test tracks that are named in the corpus. Every fold
+    tests every genre, so that there are at most as many folds as a genre has groups.
 
     Parameters
     ----------
@@ -102,61 +98,50 @@ def assign_folds(segments: pd.DataFrame, *, folds: int = 5, random_seed: int = 0
     Raises
     ------
     CorpusError
-        If a genre has only one group, or no such folds are found.
-    ValueError
-        If ``folds`` is below 2.
+        If a genre has too few groups.
     """
     if folds < 2:
         raise ValueError(f"folds must be 2 or more, not {folds}")
     # A factor of the seed keeps the shuffles of different repeats apart.
     seeds = range(_SHUFFLES * random_seed, _SHUFFLES * (random_seed + 1))
-    for fold, counts in _shuffle_folds(segments["genre"], segments["group"], folds, seeds):
+    for fold, counts in _shuffle_folds(segments, "group", folds, seeds):
         if (counts > 0).all(axis=None):
             return pd.Series(fold, segments.index, name="fold")
     raise CorpusError("no folds have every genre in training and test; add groups to each genre")
 
 
 def _shuffle_folds(
-    genre: pd.Series, group: pd.Series, most: int, seeds: range
+    segments: pd.DataFrame, unit: str, max_folds: int, seeds: range
 ) -> Iterator[tuple[np.ndarray, pd.DataFrame]]:
     """Yield the fold of each row and the counts per genre and fold, fewer folds later."""
-    n_groups = group.groupby(genre).nunique()
+    genre = segments["genre"].to_numpy()
+    n_groups = segments.groupby("genre")[unit].nunique()
     if n_groups.min() < 2:
         raise CorpusError(
             f"genre {n_groups.idxmin()!r} has only one group (artist, album or track) left, but "
             f"whole groups are held out: add tracks from other groups"
         )
-    labels, names = genre.to_numpy(), group.to_numpy()
-    for n_folds, seed in itertools.product(range(min(most, n_groups.min()), 1, -1), seeds):
+    for n_folds, seed in itertools.product(range(min(max_folds, n_groups.min()), 1, -1), seeds):
         shuffled = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-        fold = np.empty(len(labels), int)
-        for i, (_, held_out) in enumerate(shuffled.split(labels, labels, names)):
+        fold = np.empty(len(genre), int)
+        for i, (_, held_out) in enumerate(shuffled.split(genre, genre, segments[unit].to_numpy())):
             fold[held_out] = i
-        yield fold, pd.crosstab(labels, fold)
+        yield fold, pd.crosstab(genre, fold)
 
 
-def _choose_fifth(genre: pd.Series, unit: pd.Series, random_seed: int) -> np.ndarray:
-    """Return positions of whole units with about a fifth of the segments of every genre."""
+def _choose_fifth(segments: pd.DataFrame, unit: str, random_seed: int) -> pd.Index:
+    """Return the index of whole units with about a fifth of the segments of every genre."""
     seeds = range(random_seed, random_seed + _SHUFFLES)
-    for fold, counts in _shuffle_folds(genre, unit, round(1 / _HELD_OUT), seeds):
+    for fold, counts in _shuffle_folds(segments, unit, round(1 / _HELD_OUT), seeds):
         total = counts.sum(axis=1)
         usable = (counts > 0).all() & counts.lt(total, axis=0).all()
         if usable.any():
             error = (counts.div(total, axis=0) - _HELD_OUT).abs().max()
-            return np.flatnonzero(fold == error[usable].idxmin())
+            return segments.index[fold == error[usable].idxmin()]
     raise CorpusError(
         f"no split by groups has every genre on both sides; add groups to each genre, or name the "
         f"test tracks ({TEST_SUFFIX} folders or a split column)"
     )
-
-
-def _shuffle_fifth(genre: np.ndarray, random_seed: int) -> np.ndarray:
-    rng = np.random.default_rng(random_seed)
-    held_out = []
-    for name in np.unique(genre):
-        shuffled = rng.permutation(np.flatnonzero(genre == name))
-        held_out.append(shuffled[int((1 - _HELD_OUT) * len(shuffled)) :])
-    return np.concatenate(held_out)
 
 
 def check_no_leak(segments: pd.DataFrame, *, leaky_validation: bool = False) -> None:
@@ -177,8 +162,8 @@ def check_no_leak(segments: pd.DataFrame, *, leaky_validation: bool = False) -> 
     split = segments["split"]
     if leaky_validation:
         split = split.replace("validation", "train")
-    meanings = {"sha256": "file content", "recording": "recording", "group": "group"}
-    for column, meaning in meanings.items():
+    for column in ("sha256", "recording", "group"):
+        meaning = "file content" if column == "sha256" else column
         splits = split.groupby(segments[column]).unique()
         for key, names in splits[splits.str.len() > 1].items():
             paths = segments.loc[segments[column] == key].groupby(split)["path"].first()
@@ -189,13 +174,7 @@ def check_no_leak(segments: pd.DataFrame, *, leaky_validation: bool = False) -> 
 
 
 def split_hash(segments: pd.DataFrame) -> str:
-    """Hash the content and the splits of a segments table to 16 hexadecimal digits.
-
-    Parameters
-    ----------
-    segments : pd.DataFrame
-        The segments table. The order of its rows does not matter.
-    """
+    """Hash the content and the splits of a table, whose rows may be in any order."""
     known = "path artist album title genre group sha256 segment split".split()
     columns = [column for column in known if column in segments]
     rows = segments[columns].astype(str).agg("|".join, axis=1)

@@ -20,10 +20,8 @@ from genrecls.errors import CorpusError
 
 #: Ending of the name of a folder that holds the test tracks of a genre.
 TEST_SUFFIX = "_test"
-
 _OPTIONAL = ["artist", "album", "title", "split"]
 _COLUMNS = "track_id path genre artist album title group grouped_by split sha256".split()
-
 # Columns that later stages add to the table.
 _RESERVED = set(
     "track_id group grouped_by sha256 recording segment start_s end_s silent "
@@ -75,8 +73,7 @@ class Corpus:
     def corpus_name(path: str | Path) -> str:
         """Return the name of the corpus in a folder or table.
 
-        A folder gives its own name. A table gives the name of its folder, followed by its own name
-        unless it is called ``tracks.csv``.
+        It is the name of the folder; a table that is not called ``tracks.csv`` adds its own name.
         """
         path = Path(path).resolve()
         if not path.is_file():
@@ -136,27 +133,27 @@ def _read_folders(root: Path) -> pd.DataFrame:
     if not root.is_dir():
         raise CorpusError(f"{str(root)!r} is not a folder; name one with a folder per genre")
     folders = [item for item in root.iterdir() if item.is_dir() and item.name[0] != "."]
-    rows = []
-    for file in sorted(file for folder in folders for file in find_audio_files(folder)):
-        genre, *between, _ = file.relative_to(root).parts
-        artist, dash, title = file.stem.partition(" - ")
-        if artist.strip(" .").isdecimal():
-            artist, dash, title = title.rpartition(" - ")
-        rows.append(
-            {
-                "path": file.relative_to(root).as_posix(),
-                "genre": genre.removesuffix(TEST_SUFFIX),
-                "artist": between[0] if between else artist if dash else "",
-                "album": between[1] if len(between) > 1 else "",
-                "title": title or file.stem,
-                "split": "test" if genre.endswith(TEST_SUFFIX) else "",
-            }
-        )
-    if not rows:
+    files = sorted(file for folder in folders for file in find_audio_files(folder))
+    if not files:
         raise CorpusError(
             f"no audio files in the folders of {str(root)!r}; put each genre in its own folder"
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame([_describe_file(file.relative_to(root)) for file in files])
+
+
+def _describe_file(path: Path) -> dict[str, str]:
+    genre, *between, _ = path.parts
+    artist, dash, title = path.stem.partition(" - ")
+    if artist.strip(" .").isdecimal():
+        artist, dash, title = title.rpartition(" - ")
+    return {
+        "path": path.as_posix(),
+        "genre": genre.removesuffix(TEST_SUFFIX),
+        "artist": between[0] if between else artist if dash else "",
+        "album": between[1] if len(between) > 1 else "",
+        "title": title or path.stem,
+        "split": "test" if genre.endswith(TEST_SUFFIX) else "",
+    }
 
 
 def _complete(root: Path, tracks: pd.DataFrame) -> pd.DataFrame:
@@ -169,8 +166,8 @@ def _complete(root: Path, tracks: pd.DataFrame) -> pd.DataFrame:
     for i, found in zip(unknown, tags, strict=True):
         tracks.loc[i, "artist"] = found.get("artist", "")
         tracks.loc[i, "album"] = tracks.loc[i, "album"] or found.get("album", "")
-    untitled = tracks["title"] == ""
-    tracks.loc[untitled, "title"] = [Path(path).stem for path in tracks.loc[untitled, "path"]]
+    stems = [file.stem for file in files]
+    tracks["title"] = tracks["title"].where(tracks["title"] != "", stems)
     # Where test tracks are named, all other tracks are for training.
     if (tracks["split"] == "test").any():
         tracks["split"] = tracks["split"].replace("", "train")
@@ -216,7 +213,7 @@ def find_audio_files(folder: Path) -> list[Path]:
     Parameters
     ----------
     folder : Path
-        Folder to search. Hidden files and folders are left out.
+        Folder to search, without its hidden files and folders.
 
     Returns
     -------
@@ -233,26 +230,13 @@ def find_audio_files(folder: Path) -> list[Path]:
 
 
 def merge_groups(groups: pd.Series, same: pd.Series) -> list[str]:
-    """Merge groups until rows with the same key are in the same group.
-
-    Parameters
-    ----------
-    groups : pd.Series of str
-        Group of each row.
-    same : pd.Series
-        Key of each row, such as a content hash.
-
-    Returns
-    -------
-    list of str
-        New group of each row: the alphabetically first name among the groups that were merged.
-    """
+    """Merge groups until rows with the same key are in the same group."""
     group, names = pd.factorize(groups, sort=True)
     key, keys = pd.factorize(same)
     n = len(names) + len(keys)
     # Groups and keys are the nodes of a graph, and each row is an edge between them.
     edges = coo_array((np.ones(len(groups)), (group, len(names) + key)), shape=(n, n))
     _, component = connected_components(edges, directed=False)
-    # The names are sorted, so that the first name in a component is its alphabetically first.
+    # Merged groups get the alphabetically first of their names, which are sorted.
     first = pd.Series(names).groupby(component[: len(names)]).first()
     return first[component[group]].tolist()
