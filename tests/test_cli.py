@@ -1,4 +1,4 @@
-"""The commands, one after the other, on a small corpus; and the notebooks in a fast mode."""
+"""The commands, one after the other, on a small corpus."""
 
 import json
 import os
@@ -6,15 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-import nbformat
 import pandas as pd
 import pytest
 import soundfile
 from conftest import HOSTILE
 
-PROJECT = Path(__file__).parents[1]
 RUNS = [
     f"{model}-epochs-2"
     for model in (
@@ -45,8 +42,6 @@ def genrecls(*words, home, **environment):
 def project(small_corpus, tmp_path_factory):
     """A project folder in which everything has been run once, with few epochs."""
     home = tmp_path_factory.mktemp("project")
-    shutil.copytree(PROJECT / "notebooks", home / "notebooks")
-    shutil.copytree(PROJECT / "reports" / "shown", home / "reports" / "shown")
     for verb, *options in (
         ["prepare"],
         ["audit"],
@@ -234,26 +229,6 @@ def test_a_bad_file_does_not_hide_the_good_ones(project, small_corpus, tmp_path)
     good = small_corpus / "rap_test" / "rap 90 - Same Title.wav"
     done = genrecls("predict", tmp_path / "gone.mp3", good, "--run", run, "--json", home=project)
     assert done.returncode == 2 and len(json.loads(done.stdout)) == 1
-
-
-def test_all_notebooks_run_top_to_bottom(project):
-    copies = sorted((project / "reports" / "small" / "notebooks").glob("*.ipynb"))
-    assert [c.name for c in copies] == [n.name for n in NOTEBOOKS]
-    for copy in copies:
-        cells = [c for c in nbformat.read(copy, 4).cells if c.cell_type == "code"]
-        assert all(c.execution_count for c in cells)
-
-
-NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
-
-
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda n: n.stem)
-def test_committed_notebooks_are_small_executed_in_order_and_without_errors(notebook):
-    assert notebook.stat().st_size < 1.5e6
-    cells = [c for c in nbformat.read(notebook, 4).cells if c.cell_type == "code"]
-    assert len(cells) <= 15
-    assert [c.execution_count for c in cells] == list(range(1, len(cells) + 1))
-    assert not [o for c in cells for o in c.outputs if o.output_type == "error"]
 
 
 def test_help_comes_without_what_takes_long_to_import():
