@@ -45,37 +45,17 @@ _CAPTION = (
 def serve(
     classifier: GenreClassifier, *, host: str, port: int, max_mb: int, max_minutes: float
 ) -> None:
-    """Serve the page of a classifier until the process is interrupted.
-
-    Parameters
-    ----------
-    classifier : GenreClassifier
-        The classifier to use.
-    host : str
-        Address to listen on; ``'127.0.0.1'`` accepts only requests from this machine.
-    port : int in [1, 65535]
-        Port to listen on.
-    max_mb : int > 0 (in MB)
-        Largest upload.
-    max_minutes : float > 0 (in minutes)
-        Longest track.
-
-    Raises
-    ------
-    OSError
-        If the port is taken.
-    """
+    """Serve the page of a classifier until the process is interrupted."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the uploads are deleted
     with tempfile.TemporaryDirectory(prefix="genrecls-") as folder:
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
         page = make_page(classifier, max_mb=max_mb, max_minutes=max_minutes)
-        # Gradio's own fonts would be loaded from another machine.
-        theme = Default(font="system-ui", font_mono="monospace")
         page.queue(max_size=50).launch(
             server_name=host,
             server_port=port,
             max_file_size=f"{max_mb}mb",
-            theme=theme,
+            # Gradio's own fonts would be loaded from another machine.
+            theme=Default(font="system-ui", font_mono="monospace"),
             share=False,
             ssr_mode=False,
             footer_links=[],
@@ -88,22 +68,7 @@ def serve(
 
 
 def make_page(classifier: GenreClassifier, *, max_mb: int, max_minutes: float) -> gr.Blocks:
-    """Build the page of a classifier.
-
-    Parameters
-    ----------
-    classifier : GenreClassifier
-        The classifier to use.
-    max_mb : int > 0 (in MB)
-        Largest upload, as shown on the page; :func:`serve` enforces it.
-    max_minutes : float > 0 (in minutes)
-        Longest track.
-
-    Returns
-    -------
-    gradio.Blocks
-        The page, not served yet.
-    """
+    """Build the page of a classifier; :func:`serve` enforces the size of uploads."""
     _ = classifier.model  # loads the model before the first visitor arrives
     plots.style()
     # Gradio deletes uploads by this schedule and when the server stops.

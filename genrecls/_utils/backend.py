@@ -54,19 +54,7 @@ def make_deterministic() -> None:
 
 
 def gradient(function: Callable, x: np.ndarray) -> np.ndarray:
-    """Compute the gradient of a scalar function with the backend of Keras.
-
-    Parameters
-    ----------
-    function : callable
-        Takes a tensor and returns a scalar tensor; written with `keras.ops`.
-    x : np.ndarray
-        Point at which the gradient is computed.
-
-    Returns
-    -------
-    np.ndarray [shape of x]
-    """
+    """Compute the gradient of a scalar function, which is written with `keras.ops`."""
     tensor: Any = keras.ops.convert_to_tensor(x)
     if _NAME == "tensorflow":
         with _framework.GradientTape() as tape:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from joblib import Parallel, cpu_count, delayed
@@ -40,7 +40,7 @@ def map_parallel(
                 yield result
 
 
-def prefetch(items: Iterable) -> Iterator:
+def prefetch(items: Iterable) -> Generator:
     """Produce items in a thread, a few of them in advance."""
     source, end = iter(items), object()
     with ThreadPoolExecutor(1) as thread:

@@ -44,12 +44,10 @@ def raise_audio_error(path: str | PathLike) -> Iterator[None]:
         yield
     except AudioError:
         raise
-    except PermissionError as error:
-        raise AudioError(
-            path, {"file": str(error.strerror)}, "Check that you may read it."
-        ) from error
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or repr(error)
+        if isinstance(error, PermissionError):
+            raise AudioError(path, {"file": reason}, "Check that you may read it.") from error
         advice = "Play it to hear whether it is complete; export it again."
         raise AudioError(path, {"FFmpeg": reason}, advice) from error
 

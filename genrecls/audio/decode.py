@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from os import PathLike
@@ -44,42 +44,20 @@ _BLOCK = 1 << 17  # in samples: 1 MB of stereo
 
 @dataclass(frozen=True)
 class Decoded:
-    """All samples of a file, unchanged.
-
-    Attributes
-    ----------
-    samples : np.ndarray [shape=(channels, n), dtype=float32]
-        Full scale is 1, which lossy codecs may exceed.
-    sample_rate, codec, problems
-        See :class:`AudioStream`.
-    """
+    """All samples of a file [shape=(channels, n)], unchanged."""
 
     samples: np.ndarray
     sample_rate: int
     codec: str
-    problems: tuple[str, ...] = ()
+    problems: tuple[str, ...]
 
 
 @dataclass
 class AudioStream:
     """Sound in blocks [shape=(n, channels), dtype=float32]; can be iterated over once.
 
-    Attributes
-    ----------
-    sample_rate : int > 0 (in Hz)
-        Sample rate of all blocks.
-    codec : str
-        FFmpeg's name of the codec in upper case, such as ``'MP3'`` or ``'PCM_S16LE'``.
-    duration_s : float >= 0 (in seconds)
-        Duration according to the header; 0 if the header does not state it.
-    blocks : iterator of np.ndarray
-        Blocks as they are decoded, not yet checked.
-    clip : bool
-        Clip samples to [-1, 1].
-    path : str or path-like
-        The file, for error messages.
-    problems : list of str
-        One phrase for each defect of the file. The list is complete after the last block.
+    ``codec`` is FFmpeg's name in upper case, such as ``'PCM_S16LE'``; ``duration_s`` is that of the
+    header, or 0. ``problems``, a phrase for each defect, is complete after the last block.
     """
 
     sample_rate: int
@@ -101,11 +79,10 @@ class AudioStream:
                 if peak > _MAX_PEAK:
                     raise ValueError(f"samples reach {peak:.3g} where full scale is 1")
                 yield np.clip(block, -1, 1) if self.clip and block_peak > 1 else block
-        decoded_s = n / self.sample_rate
-        if self.duration_s - decoded_s > _MAX_SHORTFALL_S:
-            self.problems.append(
-                f"the header promises {self.duration_s:.1f} s, {decoded_s:.1f} s can be decoded"
-            )
+        length_s = n / self.sample_rate
+        if self.duration_s - length_s > _MAX_SHORTFALL_S:
+            promised = f"the header promises {self.duration_s:.1f} s"
+            self.problems.append(f"{promised}, {length_s:.1f} s can be decoded")
         if peak > _AUDIBLE_PEAK:
             self.problems.append(f"samples reach {peak:.3g}; they are cut off at full scale (1)")
 
@@ -116,8 +93,7 @@ def open_audio(
 ) -> Iterator[AudioStream]:
     """Open a sound file, or the sound of a video file, to decode it in blocks.
 
-    The memory does not depend on the length of the file. Where the sample rate or the channels
-    change within the file, the blocks are converted to those at its start.
+    Where the sample rate or the channels change, the blocks are converted to those at the start.
 
     Parameters
     ----------
@@ -131,7 +107,8 @@ def open_audio(
     Yields
     ------
     AudioStream
-        The blocks.
+        Iterator over blocks [shape=(n, channels), dtype=float32], with ``sample_rate``, ``codec``,
+        ``duration_s`` and ``problems``.
 
     Raises
     ------
@@ -144,12 +121,10 @@ def open_audio(
         with raise_audio_error(path):
             stream = _select_stream(container)
             packets = container.demux(stream)
-            first_packet = next(packets)
-            duration_s = _stated_duration(container, stream, first_packet.pos or 0)
-            packets = itertools.chain([first_packet], packets)
-            frames = _decode_packets(packets, container, problems)
-            first = next(frames, None)
-            if first is None:
+            packet = next(packets)
+            duration_s = _stated_duration(container, stream, packet.pos or 0)
+            frames = _decode_packets(itertools.chain([packet], packets), container, problems)
+            if (first := next(frames, None)) is None:
                 raise ValueError("; ".join(["no audio in the file", *problems]))
             if first.sample_rate not in _SAMPLE_RATES:
                 raise ValueError(f"a sample rate of {first.sample_rate} Hz is not plausible")
@@ -157,34 +132,18 @@ def open_audio(
         blocks = _convert(first, itertools.chain([first], frames), problems)
         if prefetch:
             blocks = parallel.prefetch(blocks)
-        with closing(blocks):  # pyright: ignore[reportArgumentType]: it is a generator
+        with closing(blocks):
             yield AudioStream(first.sample_rate, codec, duration_s, blocks, clip, path, problems)
 
 
 def stream_array(y: np.ndarray, sample_rate: int | None) -> AudioStream:
-    """Return samples in memory as a stream of one block.
-
-    Parameters
-    ----------
-    y : np.ndarray [shape=(n,) or (channels, n)]
-        Floats, where full scale is 1. What exceeds full scale is clipped.
-    sample_rate : int > 0 (in Hz)
-        Sample rate of ``y``.
-
-    Raises
-    ------
-    ValueError
-        If there is no sample rate, or ``y`` is not sound: of another shape or of integers, empty,
-        not finite, or far above full scale.
-    """
+    """Return samples in memory as a stream of one block, or refuse them."""
     if not sample_rate or sample_rate <= 0:
         raise ValueError("the sample rate of an array is unknown: give sample_rate, in Hz")
     y = np.atleast_2d(y)
     if y.ndim > 2 or y.shape[0] > y.shape[1] or not np.issubdtype(y.dtype, np.floating):
-        raise ValueError(
-            f"sound must be an array of floats in [-1, 1] of shape (n,) or (channels, n), not of "
-            f"{y.dtype} and shape {y.shape}"
-        )
+        expected = "an array of floats in [-1, 1] of shape (n,) or (channels, n)"
+        raise ValueError(f"sound must be {expected}, not of {y.dtype} and shape {y.shape}")
     peak = float(np.abs(y).max())
     if not peak <= _MAX_PEAK:  # This is also true for NaN.
         raise ValueError(f"samples reach {peak:.3g} where full scale is 1")
@@ -197,14 +156,12 @@ def load_audio(
 ) -> tuple[np.ndarray, int]:
     """Decode a sound file, or the sound of a video file.
 
-    FFmpeg decodes it, through PyAV. Nothing has to be installed beside the Python packages.
-
     Parameters
     ----------
     path : str or path-like
         The file; its content decides how it is decoded, not its name.
     sample_rate : int > 0, optional (in Hz)
-        Resample to this rate; by default the sample rate of the file is kept.
+        Rate to resample to; by default that of the file is kept.
     mono : bool
         Average the channels.
 
@@ -218,13 +175,12 @@ def load_audio(
     Raises
     ------
     AudioError
-        See :func:`open_audio`.
+        See :func:`genrecls.audio.open_audio`.
 
     Warns
     -----
     AudioWarning
-        If the file is shorter than its header states, if damaged parts were skipped, or if
-        clipping is audible.
+        If a part of the file is missing or damaged, or clipping is audible.
 
     Examples
     --------
@@ -243,37 +199,16 @@ def load_audio(
 
 
 def decode(path: str | PathLike) -> Decoded:
-    """Decode all channels of a file at its sample rate, without clipping.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file.
-
-    Raises
-    ------
-    AudioError
-        See :func:`open_audio`.
-    """
+    """Decode all channels of a file at its sample rate, without clipping."""
     with open_audio(path, clip=False) as audio:
         samples = np.concatenate([block.T for block in audio], axis=1)
     return Decoded(samples, audio.sample_rate, audio.codec, tuple(audio.problems))
 
 
-def warn_problems(path: str | PathLike, problems: Sequence[str], *, stacklevel: int = 2) -> None:
-    """Issue an :class:`AudioWarning` for each problem of a file.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file.
-    problems : sequence of str
-        Problems, such as those of an :class:`AudioStream`.
-    stacklevel : int > 0
-        See :func:`warnings.warn`.
-    """
+def warn_problems(path: str | PathLike, problems: Sequence[str]) -> None:
+    """Issue an :class:`AudioWarning` for each problem of a file."""
     for problem in problems:
-        warnings.warn(f"{str(path)!r}: {problem}", AudioWarning, stacklevel=stacklevel + 1)
+        warnings.warn(f"{str(path)!r}: {problem}", AudioWarning, stacklevel=3)
 
 
 def _select_stream(container: InputContainer) -> av.audio.AudioStream:
@@ -290,9 +225,7 @@ def _stated_duration(
     container: InputContainer, stream: av.audio.AudioStream, start_byte: int
 ) -> float:
     """Return the duration that the header states in seconds, or 0."""
-    if not stream.duration or not stream.time_base:
-        return 0.0
-    duration_s = stream.duration * float(stream.time_base)
+    duration_s = (stream.duration or 0) * float(stream.time_base or 0)
     # Where the header states none, FFmpeg guesses it from the first bit rate.
     bit_rate = stream.codec_context.bit_rate or math.inf
     guess_s = 8 * (container.size - start_byte) / bit_rate
@@ -322,7 +255,7 @@ def _decode_packets(
 
 def _convert(
     first: av.AudioFrame, frames: Iterable[av.AudioFrame], problems: list[str]
-) -> Iterator[np.ndarray]:
+) -> Generator[np.ndarray]:
     """Convert frames to long blocks with the sample rate and the channels of the first frame."""
     rates, layouts = set(), set()
     runs = itertools.groupby(frames, lambda x: (x.sample_rate, x.layout.name, x.format.name))

@@ -9,10 +9,9 @@ import pandas as pd
 
 from genrecls.audio.fingerprint import HOP_S, SILENT
 
-# Half of all bits differ between unrelated music: in stretches of 5 s of 61 real tracks, the
-# standard deviation is 0.014 and the minimum 0.44. MP3 at 64 kbit/s changes 0.05 of the bits, and
-# 0.13 in the worst stretch at the worst misalignment. Haitsma and Kalker consider 0.35 over 3 s
-# safe in a search, but different songs on the same drum loop go down to 0.28.
+# Half of all bits differ between unrelated music: in stretches of 5 s of 61 real tracks, 0.44 or
+# more. MP3 at 64 kbit/s changes 0.05 of the bits, and 0.13 in the worst stretch at the worst
+# misalignment. Different songs on the same drum loop go down to 0.28.
 _MAX_BIT_ERROR_RATE = 0.20
 _MIN_OVERLAP_S = 5.0
 _WINDOW = round(_MIN_OVERLAP_S / HOP_S)  # frames
@@ -26,8 +25,7 @@ _OFFSETS = 1 << 24  # number of offsets, in bins
 _MIN_VOTES = 2
 _MAX_OFFSETS_PER_PAIR = 5  # to verify; loops have votes for many offsets
 
-# Neighbouring bits are correlated. The highest bits of a product with this odd number (Knuth's
-# multiplicative hashing) are not.
+# Neighbouring bits are correlated; those of a product with this number (Knuth's) are not.
 _HASH_FACTOR = np.uint32(2654435761)
 
 _BITS_SET = np.array([byte.bit_count() for byte in range(256)], np.uint8)
@@ -38,20 +36,18 @@ def find_near_duplicates(fingerprints: Sequence[np.ndarray]) -> pd.DataFrame:
 
     Equal sub-fingerprints of two recordings vote for the offset between them. Offsets with
     several votes are verified on all bits. In more than 90 hours of music only a sample of the
-    values votes, because there would be too many votes by chance. The longer the corpus, the
-    longer must be the sound that two recordings share.
+    values votes, so that the shared sound must be longer.
 
     Parameters
     ----------
     fingerprints : sequence of np.ndarray [shape=(frames,), dtype=uint32]
-        Results of :func:`genrecls.audio.fingerprint.fingerprint`.
+        The ``fingerprint`` of each recording, from :func:`measure_track`.
 
     Returns
     -------
     pd.DataFrame
         One row per pair: positions ``a < b``; ``offset_s`` (the sound at time t in b is at
-        t + offset_s in a); ``overlap_s``, the length of the shared sound without silence; and the
-        ``bit_error_rate`` in it.
+        t + offset_s in a); ``overlap_s``, without silence; and the ``bit_error_rate`` in it.
     """
     rows = []
     for a, b, offset in _candidates(fingerprints):

@@ -5,10 +5,8 @@ falls. Codecs, gain and resampling leave most bits unchanged. The paper takes th
 one frame of 0.37 s; here they are averages over the frames of 93 ms within 0.4 s, which takes
 less than half of the time.
 
-References
-----------
-J. Haitsma, T. Kalker: A highly robust audio fingerprinting system with an efficient search
-strategy. Journal of New Music Research 32(2), 2003. doi:10.1076/jnmr.32.2.211.16746
+Reference: J. Haitsma, T. Kalker: A highly robust audio fingerprinting system with an efficient
+search strategy. Journal of New Music Research 32(2), 2003. doi:10.1076/jnmr.32.2.211.16746
 """
 
 from __future__ import annotations
@@ -44,34 +42,14 @@ _SILENT_RMS = 10 ** (-70 / 20)
 
 
 def fingerprint(y: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Compute the fingerprint of a recording.
-
-    Parameters
-    ----------
-    y : np.ndarray [shape=(n,)]
-        Samples of one channel.
-    sample_rate : int > 0 (in Hz)
-        Sample rate of ``y``.
-
-    Returns
-    -------
-    np.ndarray [shape=(frames,), dtype=uint32]
-        One sub-fingerprint every ``HOP_S`` seconds, 0 for silence; empty if ``y`` is shorter than
-        0.4 s.
-    """
+    """Compute the fingerprint [shape=(frames,)] of one channel; empty below 0.4 s."""
     fingerprinter = Fingerprinter(sample_rate)
     fingerprinter.push(y)
     return fingerprinter.finish()
 
 
 class Fingerprinter:
-    """Compute a fingerprint block by block. See :func:`fingerprint`.
-
-    Parameters
-    ----------
-    sample_rate : int > 0 (in Hz)
-        Sample rate of the blocks.
-    """
+    """Compute a fingerprint block by block."""
 
     def __init__(self, sample_rate: int):
         # Averages of a few samples are a rough filter, which saves the exact one time.
@@ -82,13 +60,7 @@ class Fingerprinter:
         self._bits = [np.empty(0, np.uint32)]
 
     def push(self, block: np.ndarray) -> None:
-        """Add the next samples.
-
-        Parameters
-        ----------
-        block : np.ndarray [shape=(n,) or (n, channels)]
-            Samples; channels are averaged.
-        """
+        """Add samples [shape=(n,) or (n, channels)]; channels are averaged."""
         y = np.asarray(block, np.float32)
         y = y[:, None] if y.ndim == 1 else y
         y = np.concatenate([self._partial, y]) if len(self._partial) else y
@@ -145,38 +117,18 @@ def _matrices() -> tuple[np.ndarray, slice, np.ndarray, np.ndarray]:
 
 
 def fingerprint_file(sha256: str) -> Path:
-    """Return the cache entry for the fingerprint of a file, which need not exist.
-
-    Parameters
-    ----------
-    sha256 : str
-        Content hash of the sound file.
-    """
+    """Return the cache entry for the fingerprint of a file."""
     return cache.entry("fingerprints", sha256)
 
 
 def save_fingerprint(path: Path, bits: np.ndarray) -> None:
-    """Store a fingerprint.
-
-    Parameters
-    ----------
-    path : Path
-        Cache entry; see :func:`fingerprint_file`.
-    bits : np.ndarray [shape=(frames,), dtype=uint32]
-        The fingerprint.
-    """
+    """Store a fingerprint as a cache entry."""
     with cache.new(path) as (folder, _):
         np.save(folder / "bits.npy", bits)
 
 
 def load_fingerprint(path: Path) -> np.ndarray | None:
-    """Load a fingerprint, or return None if it is missing or damaged.
-
-    Parameters
-    ----------
-    path : Path
-        Cache entry; see :func:`fingerprint_file`.
-    """
+    """Load a fingerprint, or return None if it is missing or damaged."""
     return None if cache.load(path) is None else np.load(path / "bits.npy", allow_pickle=False)
 
 
@@ -194,11 +146,5 @@ class _StoredFingerprints(Sequence):
 
 
 def read_fingerprints(hashes: Sequence[str]) -> Sequence[np.ndarray]:
-    """Return stored fingerprints, each of which is loaded when it is used.
-
-    Parameters
-    ----------
-    hashes : sequence of str
-        Content hashes of sound files.
-    """
+    """Return stored fingerprints, each of which is loaded when it is used."""
     return _StoredFingerprints(hashes)

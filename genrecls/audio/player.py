@@ -9,19 +9,15 @@ from genrecls.audio.decode import load_audio
 from genrecls.errors import AudioError
 
 
-def player(path: str | PathLike, *, start_s: float = 0.0, duration_s: float = 15.0):
-    """Show a player for a part of a file in a notebook.
-
-    The notebook contains the part as a small MP3, so that it plays wherever it is opened.
+def play_audio(path: str | PathLike, *, start_s: float = 0.0, duration_s: float = 15.0):
+    """Show a player in a notebook, which will contain the sound as a small MP3.
 
     Parameters
     ----------
     path : str or path-like
         The sound file.
-    start_s : float >= 0 (in seconds)
-        Start of the part.
-    duration_s : float > 0 (in seconds)
-        Length of the part.
+    start_s, duration_s : float (in seconds)
+        Start and length of the part to play.
 
     Returns
     -------
@@ -35,8 +31,8 @@ def player(path: str | PathLike, *, start_s: float = 0.0, duration_s: float = 15
 
     Examples
     --------
-    >>> from genrecls.audio.player import player
-    >>> part = player("song.mp3", start_s=10, duration_s=5)
+    >>> from genrecls.audio import play_audio
+    >>> part = play_audio("song.mp3", start_s=10, duration_s=5)
     """
     import soundfile
     from IPython.display import Audio

@@ -35,12 +35,11 @@ def measure_track(path: str | PathLike) -> dict[str, Any]:
     dict
         ``codec``, ``sample_rate`` (Hz), ``channels``, ``duration_s``; the number of whole
         ``segments`` of 15 s and the ``remainder_s`` after them; the ``peak`` and the largest
-        ``dc`` of any channel, where full scale is 1; ``clipped``, the share of samples that are
-        clipped; ``silent`` (whether the whole file is), ``silent_s`` and ``longest_silence_s``,
-        from frames of 50 ms below -60 dBFS RMS; ``loudness_lufs``, see :func:`loudness`;
-        ``bandwidth_hz``, the frequency above which the sound was cut off (by a codec, for
-        example), or half the sample rate; ``notes``, the problems on decoding; and the
-        ``fingerprint``.
+        ``dc`` of any channel, where full scale is 1; the share ``clipped`` of all samples;
+        ``silent`` (whether the whole file is), ``silent_s`` and ``longest_silence_s``, from
+        frames of 50 ms below -60 dBFS RMS; ``loudness_lufs`` (ITU-R BS.1770-4);
+        ``bandwidth_hz``, the frequency above which a codec, for example, has cut the sound off,
+        or half the sample rate; ``notes``, the problems on decoding; and the ``fingerprint``.
 
     Raises
     ------
@@ -97,26 +96,8 @@ def _clipped_share(y: np.ndarray) -> float:
 
 
 def loudness(y: np.ndarray, rate: int) -> float | None:
-    """Measure the integrated loudness by ITU-R BS.1770-4.
-
-    Parameters
-    ----------
-    y : np.ndarray [shape=(channels, n)]
-        Samples. The fourth of six or more channels, that of the low frequencies, does not count.
-    rate : int > 0 (in Hz)
-        Sample rate.
-
-    Returns
-    -------
-    float or None
-        Loudness in LUFS; None if no block of 0.4 s is above -70 LUFS.
-
-    References
-    ----------
-    C. J. Steinmetz, J. D. Reiss: pyloudnorm: A simple yet flexible loudness meter in Python. AES
-    Convention 150, 2021.
-    """
-    if len(y) > 5:
+    """Measure the loudness in LUFS (ITU-R BS.1770-4); None below -70 LUFS."""
+    if len(y) > 5:  # The fourth of six channels, that of the low frequencies, does not count.
         y = np.delete(y, 3, axis=0)[:5]
     meter = pyloudnorm.Meter(rate)
     block_lufs: list[float] = []

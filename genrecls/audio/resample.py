@@ -7,18 +7,7 @@ import soxr
 
 
 def to_mono(block: np.ndarray) -> np.ndarray:
-    """Average the channels of a block.
-
-    Parameters
-    ----------
-    block : np.ndarray [shape=(n, channels), dtype=float32]
-        Samples.
-
-    Returns
-    -------
-    np.ndarray [shape=(n,), dtype=float32]
-        Samples of one channel.
-    """
+    """Average the channels of a block [shape=(n, channels)]."""
     channels = block.shape[1]
     # The product takes a quarter of the time of np.mean.
     return block[:, 0] if channels == 1 else block @ np.full(channels, 1 / channels, np.float32)
@@ -50,28 +39,14 @@ def resample(y: np.ndarray, orig_sr: int, target_sr: int) -> np.ndarray:
 
 
 class Resampler:
-    """Resample one channel block by block. See :func:`resample`.
-
-    Parameters
-    ----------
-    orig_sr, target_sr : float > 0 (in Hz)
-        Sample rates of the blocks and of the result.
-    """
+    """Resample one channel block by block. See :func:`resample`."""
 
     def __init__(self, orig_sr: float, target_sr: float):
         same = orig_sr == target_sr
         self._stream = None if same else soxr.ResampleStream(orig_sr, target_sr, 1, dtype="float32")
 
     def push(self, y: np.ndarray, *, last: bool = False) -> np.ndarray:
-        """Add the next samples and return those that are ready, clipped to [-1, 1].
-
-        Parameters
-        ----------
-        y : np.ndarray [shape=(n,)]
-            Samples.
-        last : bool
-            Return all that remain.
-        """
+        """Add samples and return those that are ready, clipped to [-1, 1]."""
         if self._stream is None:
             return y
         y = self._stream.resample_chunk(np.ascontiguousarray(y), last=last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 
 def hash_json(value: Any) -> str:
@@ -18,18 +18,7 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Build from a plain dictionary, such as a part of a card.
-
-        Parameters
-        ----------
-        values : dict
-            Field names and values; fields that are missing have their default.
-
-        Raises
-        ------
-        ValueError
-            If a key is unknown, so that a misspelt option is not ignored.
-        """
+        """Build from a plain dictionary, such as a part of a card."""
         known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
         if unknown := sorted(set(values) - set(known)):
             raise ValueError(f"{cls.__name__} has no {unknown}; it has {known}")
@@ -43,12 +32,13 @@ class Config:
         """Return eight hexadecimal digits that identify these values."""
         return hash_json(self.to_dict())[:8]
 
-    def _check_choice(self, name: str, allowed: tuple[str, ...]) -> None:
-        if getattr(self, name) not in allowed:
-            raise ValueError(f"{name} must be one of {allowed}, not {getattr(self, name)!r}")
-
-    def _check_positive_int(self, *names: str) -> None:
-        for name in names:
+    def _check(self, *positive: str) -> None:
+        """Check the fields with a few choices, and those that are whole numbers above 0."""
+        for name, hint in get_type_hints(type(self)).items():
+            value, allowed = getattr(self, name), get_args(hint)
+            if get_origin(hint) is Literal and value not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
+        for name in positive:
             value = getattr(self, name)
             if not (isinstance(value, int) and value > 0):
                 raise ValueError(f"{name} must be a whole number above 0, not {value!r}")

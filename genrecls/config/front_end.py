@@ -32,8 +32,7 @@ class FrontEnd(Config):
     f_max : float > f_min (in Hz)
         Upper edge of the highest band.
     reference : {'unit', 'peak'}
-        Meaning of 0 dB: a power of 1, or the loudest value of each segment, which removes
-        loudness.
+        0 dB is a power of 1, or the loudest value of each segment, which removes loudness.
     floor_db : float (in dB)
         Smallest value that is kept, relative to the reference.
     skip_silence : bool
@@ -67,10 +66,7 @@ class FrontEnd(Config):
 
     def __post_init__(self):
         object.__setattr__(self, "image_db", tuple(self.image_db))
-        self._check_choice("channel", ("mix", "first"))
-        self._check_choice("reference", ("unit", "peak"))
-        self._check_choice("colormap", ("viridis", "gray"))
-        self._check_positive_int("sample_rate", "n_fft", "hop_length", "n_mels")
+        self._check("sample_rate", "n_fft", "hop_length", "n_mels")
         if self.segment_s <= 0:
             raise ValueError(f"segment_s must be above 0, not {self.segment_s!r}")
         if not 0 <= self.f_min < self.f_max <= self.sample_rate / 2:
@@ -89,11 +85,6 @@ class FrontEnd(Config):
         ----------
         name : {'original', 'default'}
             The original lab's front end, or the corrected one.
-
-        Raises
-        ------
-        ValueError
-            If there is no such preset.
         """
         return cls(**look_up(_FRONT_ENDS, name, "preset"))
 

@@ -30,8 +30,8 @@ class Recipe(Config):
     Attributes
     ----------
     model : str
-        Name of the model: ``'cnn'``, ``'compact_cnn'``, ``'inception_resnet_v2'``,
-        ``'efficientnet_lite0'``, or the name of the user's own builder.
+        ``'cnn'``, ``'compact_cnn'``, ``'inception_resnet_v2'``, ``'efficientnet_lite0'``, or the
+        name of the user's own builder.
     split_by : {'segment', 'track', 'artist'}
         How validation is held out: shuffled segments (leaky: segments of one track are on both
         sides), whole tracks (leaky: an artist is on both sides), or whole artists.
@@ -42,8 +42,7 @@ class Recipe(Config):
     halve_every : int > 0, optional
         Halve the learning rate at every epoch divisible by this number, epoch 0 included.
     warm_up : int > 0, optional
-        Raise the learning rate linearly over this many epochs, then lower it to 0 along half a
-        cosine.
+        Raise the learning rate over this many epochs, then lower it to 0 along half a cosine.
     batch_size : int > 0
         Segments per update.
     epochs : int > 0
@@ -57,21 +56,18 @@ class Recipe(Config):
     mixup : float in [0, 1]
         Mix each training segment with another one, up to this share.
     backbone : {'trained', 'frozen'}
-        For a model with a backbone: train all of it at once, or train in stages. The first stage
+        For a model with a backbone: train all of it at once, or in stages, of which the first
         trains the head on the outputs of the frozen backbone.
     fine_tune_after : str, optional
-        Second stage: also train the blocks after this layer of the backbone. None: no second
-        stage.
+        Second stage: also train the blocks after this layer of the backbone.
     fine_tune_epochs : int > 0
         Largest number of passes in the second stage.
     fine_tune_rate : float > 0
         Initial learning rate of the second stage.
     head : {'flatten', 'pool'}
-        For a model with a backbone: the original's head (32 units on the flattened map), or a
-        head on the mean of the map.
+        For a model with a backbone; see :func:`genrecls.build_inception_resnet_v2`.
     weights : str, optional
-        Weights of the backbone: ``'imagenet'``, the path of a weights file, or None for random
-        ones.
+        Weights of the backbone: ``'imagenet'``, the path of a file, or None for random ones.
     input_range : tuple of two floats
         Values that the model receives for the darkest and the brightest colour.
     random_seed : int >= 0
@@ -108,11 +104,7 @@ class Recipe(Config):
 
     def __post_init__(self):
         object.__setattr__(self, "input_range", tuple(self.input_range))
-        self._check_choice("split_by", SPLIT_BY)
-        self._check_choice("optimizer", ("sgd", "adam"))
-        self._check_choice("backbone", ("trained", "frozen"))
-        self._check_choice("head", ("flatten", "pool"))
-        self._check_positive_int("batch_size", "epochs", "fine_tune_epochs")
+        self._check("batch_size", "epochs", "fine_tune_epochs")
         if self.crop and self.model in MODELS and self.model != "compact_cnn":
             raise ValueError(f"crop needs a model that takes any length; {self.model!r} does not")
         if not 0 <= self.mixup <= 1:
@@ -146,12 +138,6 @@ class Recipe(Config):
             Name of the model.
         **changes
             Fields of :class:`Recipe` that replace those of the preset.
-
-        Raises
-        ------
-        ValueError
-            If there is no such preset, the preset has no recipe for the model, or a field is
-            unknown.
         """
         values = look_up(look_up(_RECIPES, name, "preset"), model, f"{name} recipe for model")
         return cls.from_dict({"model": model, **values, **changes})
@@ -162,49 +148,18 @@ class Recipe(Config):
 
     @staticmethod
     def preset_models(preset: str) -> tuple[str, ...]:
-        """Return the models that a preset has a recipe for.
-
-        Parameters
-        ----------
-        preset : {'original', 'default'}
-            The compact CNN and EfficientNet-Lite0 are not among the original's models.
-        """
+        """Return the models that a preset has a recipe for."""
         return tuple(look_up(_RECIPES, preset, "preset"))
 
 
-#: What may be named as a model: its name, its recipe, or a function that builds it.
+#: A model: its name, its recipe, or a function that builds it.
 Model = str | Recipe | Callable
 
 
 def choose(
     model: Model, preset: str = "default", front_end: FrontEnd | None = None, **changes: Any
 ) -> tuple[Recipe, FrontEnd, Callable | None]:
-    """Turn what a user names into a recipe, a front end and a builder.
-
-    Parameters
-    ----------
-    model : str, Recipe or callable
-        Name of a model, a complete recipe, or the user's own builder
-        ``(input_shape, n_classes) -> keras.Model``, whose recipe is that of ``cnn``.
-    preset : {'original', 'default'}
-        Where recipe and front end come from.
-    front_end : FrontEnd, optional
-        Replaces that of the preset.
-    **changes
-        Fields of :class:`Recipe` to change.
-
-    Returns
-    -------
-    recipe : Recipe
-    front_end : FrontEnd
-    builder : callable or None
-        The user's own builder, if it is one.
-
-    Raises
-    ------
-    ValueError
-        If there is no such preset, model or field.
-    """
+    """Return the recipe, the front end and the user's own builder of a model, if it is one."""
     front_end = front_end or FrontEnd.preset(preset)
     if isinstance(model, Recipe):
         return dataclasses.replace(model, **changes), front_end, None
@@ -219,15 +174,7 @@ def run_name(preset: str, recipe: Recipe) -> str:
     """Return the name of a run: model, preset, and what differs from the usual recipe.
 
     The usual recipe is that of the preset with a frozen backbone, since two CPU cores take hours
-    to train a whole InceptionResNetV2. A run of another recipe has another name and thus never
-    replaces the usual run.
-
-    Parameters
-    ----------
-    preset : {'original', 'default'}
-        Preset that the recipe comes from.
-    recipe : Recipe
-        Recipe of the run.
+    to train a whole InceptionResNetV2. A run of another recipe never replaces the usual run.
     """
     frozen = {"backbone": "frozen"} if recipe.model in BACKBONES else {}
     known = recipe.model if recipe.model in look_up(_RECIPES, preset, "preset") else "cnn"

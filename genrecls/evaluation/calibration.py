@@ -1,4 +1,7 @@
-"""Temperature scaling: probabilities that match how often a model is right."""
+"""Temperature scaling: probabilities that match how often a model is right.
+
+See Guo et al., "On calibration of modern neural networks", ICML 2017, arXiv 1706.04599.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +17,13 @@ _MIN_PROBABILITY = 1e-7
 
 
 def probability_columns(genres: Sequence[str]) -> list[str]:
-    """Return the names of the columns that hold the probability of each genre."""
+    """Return the names of the columns with the probability of each genre."""
     return [f"prob_{genre}" for genre in genres]
 
 
 def scale(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
-    """Soften (temperature > 1) or sharpen (temperature < 1) probabilities.
-
-    The logarithm of a softmax output is its logit plus a constant, so that this is the softmax of
-    the logits divided by the temperature. The order of the genres does not change.
-
-    Parameters
-    ----------
-    probabilities : np.ndarray [shape=(..., genres)]
-        Outputs of a model; rows sum to 1.
-    temperature : float > 0 or np.ndarray [shape=(...)]
-        One temperature, or one per row.
-
-    Returns
-    -------
-    np.ndarray [shape=(..., genres)]
-        Scaled probabilities; rows sum to 1.
-    """
+    """Soften (temperature > 1) or sharpen (< 1) the rows of probabilities."""
+    # The logarithm of a softmax output is its logit plus a constant, which softmax removes.
     return softmax(_logits(probabilities) / np.asarray(temperature, float)[..., None], axis=-1)
 
 
@@ -44,31 +32,9 @@ def _logits(probabilities: np.ndarray) -> np.ndarray:
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, *, independent: int) -> float:
-    """Fit the temperature with the smallest negative log-likelihood.
-
-    If every segment is predicted correctly, the likelihood is largest at a temperature of 0.
-    Platt's targets prevent this: the true genre gets ``(n + 1) / (n + genres)`` instead of 1, as
-    if every genre had been observed once more.
-
-    Parameters
-    ----------
-    probabilities : np.ndarray [shape=(rows, genres)]
-        Predictions on segments or tracks that the model was not trained on.
-    labels : np.ndarray [shape=(rows,), dtype=int]
-        Index of the true genre.
-    independent : int > 0
-        Number ``n`` of independent observations. The segments of one artist count as one.
-
-    Returns
-    -------
-    float in [0.05, 20]
-        Temperature for :func:`scale`.
-
-    References
-    ----------
-    Guo et al., "On calibration of modern neural networks", ICML 2017, arXiv 1706.04599.
-    Platt, "Probabilistic outputs for support vector machines", MIT Press 1999.
-    """
+    """Fit the temperature that minimizes the negative log-likelihood."""
+    # If every prediction is right, the likelihood is largest at a temperature of 0. Platt's targets
+    # (MIT Press 1999) prevent this, as if every genre had been observed once more.
     n_genres = probabilities.shape[1]
     targets = np.full(probabilities.shape, 1 / (independent + n_genres))
     targets[np.arange(len(labels)), labels] = (independent + 1) / (independent + n_genres)
@@ -83,15 +49,7 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, *, independen
 
 
 def fit_group_temperature(predictions: pd.DataFrame, genres: Sequence[str]) -> float:
-    """Fit the temperature of a table of predictions; a group counts as one observation.
-
-    Parameters
-    ----------
-    predictions : pd.DataFrame
-        Predictions on segments or tracks, with ``genre`` and ``group``.
-    genres : sequence of str
-        Genres in the order of the model's outputs.
-    """
+    """Fit the temperature of predictions; a group is one observation."""
     return fit_temperature(
         predictions[probability_columns(genres)].to_numpy(),
         predictions["genre"].map(list(genres).index).to_numpy(),
@@ -100,15 +58,7 @@ def fit_group_temperature(predictions: pd.DataFrame, genres: Sequence[str]) -> f
 
 
 def add_predictions(segments: pd.DataFrame, probabilities: np.ndarray) -> pd.DataFrame:
-    """Return the held-out segments with ``prob_<genre>`` and ``predicted``.
-
-    Parameters
-    ----------
-    segments : pd.DataFrame
-        Segments table with a split.
-    probabilities : np.ndarray [shape=(held-out segments, genres)]
-        Outputs of a model for the segments whose split is not ``'train'``.
-    """
+    """Return the held-out segments with ``prob_<genre>`` and ``predicted``."""
     genres = sorted(segments["genre"].unique())
     table = segments[segments["split"] != "train"].reset_index(drop=True)
     table[probability_columns(genres)] = probabilities
@@ -136,10 +86,8 @@ def reliability(table: pd.DataFrame, genres: Sequence[str], *, bins: int = 10) -
 
     Parameters
     ----------
-    table : pd.DataFrame
-        Predictions on segments or tracks, calibrated or not.
-    genres : sequence of str
-        Genres in the order of the model's outputs.
+    table, genres
+        See :func:`calibrated`; the probabilities may also be uncalibrated.
     bins : int > 0
         Number of equal intervals of confidence from 0 to 1.
 
@@ -160,5 +108,5 @@ def reliability(table: pd.DataFrame, genres: Sequence[str], *, bins: int = 10) -
 
 
 def confidence_bins(confidence: Sequence[float] | pd.Series | np.ndarray, bins: int) -> np.ndarray:
-    """Return the index, from 0, of the bin that each confidence falls into."""
+    """Return the index of the bin that each confidence falls into."""
     return np.minimum((np.asarray(confidence) * bins).astype(int), bins - 1)

@@ -16,13 +16,13 @@ def example_track_ids(run: Run) -> dict[str, str]:
     Parameters
     ----------
     run : Run
-        The run whose probabilities decide.
+        The run whose probabilities of the true genre decide.
 
     Returns
     -------
     dict of str to str
-        ``track_id`` of each kind: ``easy <genre>`` (the true genre has the highest probability),
-        ``hard`` and ``hardest`` (the lowest), as far as there are enough tracks.
+        ``track_id`` of each kind: ``easy <genre>``, ``hard`` and ``hardest``, as far as there are
+        enough tracks.
     """
     tracks = aggregate_tracks(run.predictions.query("split == 'test'"), run.genres)
     tracks["true_prob"] = [row[f"prob_{row['genre']}"] for row in tracks.to_dict("records")]
@@ -38,7 +38,7 @@ def segment_table(runs: Sequence[Run], track_id: str) -> pd.DataFrame:
     Parameters
     ----------
     runs : sequence of Run
-        All give predictions; the first also gives probabilities, as in the original.
+        Only the first gives probabilities, as in the original.
     track_id : str
         A test track, such as one of :func:`example_track_ids`.
 
@@ -48,16 +48,12 @@ def segment_table(runs: Sequence[Run], track_id: str) -> pd.DataFrame:
         The original's columns: ``songname`` (``<file name>_<part>``), ``genre``, ``y_test`` (index
         of the genre), ``part``, ``y_<run>`` (predicted index) and ``<genre>_prob``.
     """
-    tables = []
-    for run in runs:
-        test = run.predictions.query("split == 'test' and track_id == @track_id")
-        tables.append(test.set_index("segment").sort_index())
+    chosen = f"split == 'test' and track_id == {track_id!r}"
+    tables = [run.predictions.query(chosen).set_index("segment").sort_index() for run in runs]
     first, genres = tables[0], runs[0].genres
+    table = first[["genre"]].assign(y_test=first["genre"].map(genres.index), part=first.index)
     names = first["path"].str.rsplit("/", n=1).str[-1]
-    table = pd.DataFrame({"songname": names + "_" + first.index.astype(str)})
-    table["genre"] = first["genre"]
-    table["y_test"] = first["genre"].map(genres.index)
-    table["part"] = first.index
+    table.insert(0, "songname", names + "_" + first.index.astype(str))
     for run, other in zip(runs, tables, strict=True):
         table[f"y_{run.name}"] = other["predicted"].map(run.genres.index)
     for genre in genres:

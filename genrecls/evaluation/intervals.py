@@ -3,6 +3,12 @@
 Whole groups (artists) are resampled, because segments of one track, and tracks of one artist, are
 not independent. Groups are drawn within each genre, so that every genre has the same weight in a
 resample as in the corpus.
+
+References
+----------
+Rao and Wu, "Resampling inference with complex survey data", J. Am. Stat. Assoc. 83(401), 1988,
+DOI 10.1080/01621459.1988.10478591.
+McNemar, Psychometrika 12(2), 1947, DOI 10.1007/BF02295996.
 """
 
 from __future__ import annotations
@@ -19,34 +25,17 @@ from genrecls.evaluation.scores import scores
 RESAMPLES = 2000
 RANDOM_SEED = 0
 
-_LEVEL = 0.95
 _MAX_WEIGHTS = 20_000_000  # held in memory together: 160 MB
 
 
 def group_weights(
     genre: pd.Series, group: pd.Series, *, n: int = RESAMPLES, random_seed: int = RANDOM_SEED
 ) -> pd.DataFrame:
-    """Draw the weight of every group (column) in every bootstrap resample (row).
-
-    From the n groups of a genre, n - 1 are drawn and weighted by n / (n - 1). The plain bootstrap
-    draws n, and its intervals are too narrow if there are few groups.
-
-    Parameters
-    ----------
-    genre, group : pd.Series [shape=(rows,)]
-        Genre and group of every row. A group with several genres is drawn with its commonest.
-    n : int > 0
-        Number of resamples.
-    random_seed : int >= 0
-        The same groups and seed give the same resamples, so that models are compared on equal ones.
-
-    References
-    ----------
-    Rao and Wu, "Resampling inference with complex survey data", J. Am. Stat. Assoc. 83(401), 1988,
-    DOI 10.1080/01621459.1988.10478591.
-    """
+    """Draw the weight of each group (column) in each resample (row)."""
+    # From the n groups of a genre, n - 1 are drawn and weighted by n / (n - 1). The plain bootstrap
+    # draws n, and its intervals are too narrow if there are few groups.
     rng = np.random.default_rng(random_seed)
-    stratum = pd.crosstab(group, genre).idxmax(axis=1)
+    stratum = pd.crosstab(group, genre).idxmax(axis=1)  # the commonest genre of each group
     weights = pd.DataFrame(0.0, range(n), stratum.index)
     for _, members in stratum.groupby(stratum):
         size = len(members)
@@ -70,7 +59,8 @@ def score_intervals(
     Parameters
     ----------
     table : pd.DataFrame
-        Predictions as for :func:`~genrecls.evaluation.scores.scores`, with ``group``.
+        Predictions on segments or tracks, with ``group``; from several folds or repeats, with
+        ``fold`` and ``repeat``; for calibrated losses, with ``temperature``.
     genres : sequence of str
         Genres in the order of the model's outputs.
     minus : pd.DataFrame, optional
@@ -86,7 +76,10 @@ def score_intervals(
     Returns
     -------
     pd.DataFrame
-        Index: ``score``; columns: ``value``, ``low``, ``high`` (percentiles).
+        Columns: ``value``, ``low``, ``high``. Index: ``balanced accuracy`` (mean of the recalls),
+        ``macro F1``, ``AUC`` (one against all, within folds), ``accuracy``, ``recall <genre>``,
+        ``NLL``, ``Brier`` (sum over genres) and ``ECE`` (10 equal bins). Repeats are averaged. NaN
+        if a resample lacks a genre that is needed.
     """
     tables = [table] if minus is None else [table, minus]
     rows = pd.concat(tables)
@@ -95,7 +88,7 @@ def score_intervals(
     drawn = [_resample_scores(part, genres, weights, auc) for part in tables]
     if minus is not None:
         values, drawn = [values[0] - values[1]], [drawn[0] - drawn[1]]
-    tail = (1 - _LEVEL) / 2
+    tail = (1 - 0.95) / 2
     low, high = drawn[0].quantile(tail), drawn[0].quantile(1 - tail)
     return pd.DataFrame({"value": values[0].loc[0], "low": low, "high": high}).rename_axis("score")
 
@@ -105,45 +98,21 @@ def _resample_scores(
 ) -> pd.DataFrame:
     column = weights.columns.get_indexer(pd.Index(table["group"]))
     step = max(1, _MAX_WEIGHTS // len(table))
-    parts = [
-        scores(table, genres, weights.to_numpy()[i : i + step, column].astype(float), auc=auc)
-        for i in range(0, len(weights), step)
-    ]
-    return pd.concat(map(pd.DataFrame, parts))
+    chunks = (weights.to_numpy()[i : i + step, column] for i in range(0, len(weights), step))
+    return pd.concat(pd.DataFrame(scores(table, genres, chunk, auc=auc)) for chunk in chunks)
 
 
 def format_interval(value: float, low: float, high: float, *, signed: bool = False) -> str:
-    """Format a value with its interval, such as ``0.912 (0.85–0.95)``; a difference is signed."""
+    """Format a value with its interval, such as ``0.912 (0.85–0.95)``."""
     if signed:
         return f"{value:+.3f} ({low:+.2f} to {high:+.2f})"
     return f"{value:.3f} ({low:.2f}–{high:.2f})"
 
 
 def mcnemar(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, float]:
-    """Compare two models on the same tracks with the exact McNemar test.
-
-    Parameters
-    ----------
-    first, second : pd.DataFrame
-        Predictions on the same tracks. With several repeats, a track counts as right if most
-        repeats are right.
-
-    Returns
-    -------
-    dict
-        ``only first``, ``only second``: number of tracks that only one model predicts correctly;
-        ``p``: probability of a difference at least this large between two equally good models.
-        Tracks are taken as independent, so that p is a lower bound if artists have several.
-
-    Raises
-    ------
-    ValueError
-        If the tables hold different tracks.
-
-    References
-    ----------
-    McNemar, Psychometrika 12(2), 1947, DOI 10.1007/BF02295996.
-    """
+    """Compare two models on the same tracks with the exact McNemar test."""
+    # A track counts as right if most repeats are right. Tracks are taken as independent, so that p
+    # is a lower bound if artists have several.
     a, b = (
         (table["predicted"] == table["genre"]).groupby(table["track_id"]).mean() > 0.5
         for table in (first, second)

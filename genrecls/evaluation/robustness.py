@@ -21,22 +21,15 @@ def read_robustness(run: Run) -> pd.DataFrame:
     Parameters
     ----------
     run : Run
-        A run that has been tested.
+        A run that has been tested, or a ModelError is raised.
 
     Returns
     -------
     pd.DataFrame
-        One row per test track and transformation: ``track_id``, ``path``, ``genre``, ``group``,
-        ``transformation``, ``before`` and ``after`` (predicted genres), ``flipped``,
-        ``prob_before`` and ``prob_after`` (of the genre ``before``, not calibrated),
-        ``image_change_db`` (mean absolute change of the log-mel within ``front_end.image_db``,
-        the levels that the model receives; NaN if the transformation shifts time) and
-        ``segments``. Its ``attrs`` hold the settings and the identifier of the run.
-
-    Raises
-    ------
-    ModelError
-        If there is no test of this model.
+        One row per test track and ``transformation``: the predicted genres ``before`` and
+        ``after``, ``flipped``, ``prob_before`` and ``prob_after`` (of the genre ``before``, not
+        calibrated), ``image_change_db`` (mean absolute change of the levels that the model
+        receives; NaN if time is shifted). Its ``attrs`` hold the settings.
     """
     try:
         table = pd.read_parquet(run.folder / ROBUSTNESS_FILE)
@@ -55,14 +48,14 @@ def flip_rates(runs: Sequence[Run]) -> pd.DataFrame:
     Parameters
     ----------
     runs : sequence of Run
-        Runs that have been tested; otherwise :func:`read_robustness` raises a ModelError.
+        Runs that have been tested, or a ModelError is raised.
 
     Returns
     -------
     pd.DataFrame
-        One row per run, genre (and :data:`ALL_GENRES`) and transformation: ``run``,
-        ``transformation``, ``genre``, ``flips``, ``n`` (tracks), ``rate``, ``low`` and ``high``
-        (95 % Wilson interval of the rate) and ``image_change_db`` (mean).
+        One row per ``run``, ``genre`` (or :data:`ALL_GENRES`) and ``transformation``: ``flips``,
+        ``n`` (tracks), ``rate``, its 95 % Wilson interval ``low`` and ``high``, and the mean
+        ``image_change_db``.
     """
     rows = []
     for run in runs:
@@ -71,26 +64,20 @@ def flip_rates(runs: Sequence[Run]) -> pd.DataFrame:
             tracks = table if genre == ALL_GENRES else table[table["genre"] == genre]
             for transformation, part in tracks.groupby("transformation", sort=False):
                 flips, n = int(part["flipped"].sum()), len(part)
-                interval = binomtest(flips, n).proportion_ci(method="wilson")
-                counts = flips, n, flips / n, interval.low, interval.high
-                change = part["image_change_db"].mean()
-                rows.append((run.name, transformation, genre, *counts, change))
+                low, high = binomtest(flips, n).proportion_ci(method="wilson")
+                rates = flips, n, flips / n, low, high, part["image_change_db"].mean()
+                rows.append((run.name, transformation, genre, *rates))
     columns = "run transformation genre flips n rate low high image_change_db".split()
     return pd.DataFrame(rows, columns=columns)
 
 
 def flip_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate the predictions that flip: one row per transformation.
+    """Tabulate the flips, such as ``'3 of 11'``, per transformation, run and genre.
 
     Parameters
     ----------
     runs : sequence of Run
         See :func:`flip_rates`.
-
-    Returns
-    -------
-    pd.DataFrame
-        Index: ``transformation``; columns: ``(run, genre)``; cells such as ``'3 of 11'``.
     """
     rates = flip_rates(runs)
     rates["cell"] = rates["flips"].astype(str) + " of " + rates["n"].astype(str)

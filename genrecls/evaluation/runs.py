@@ -31,9 +31,7 @@ FOLDER = "cross_validation"
 
 _CARD_CHECKS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("name", "uid", "created", "corpus_hash"), lambda x: isinstance(x, str)),
-    # The name of the corpus becomes part of a path, which must not lead to other folders.
-    "corpus": lambda x: x not in ("", "..") and Path(x).name == x,
-    # This refuses equal names, and names that are not text.
+    "corpus": lambda x: x not in ("", "..") and Path(x).name == x,  # it becomes part of a path
     "genres": lambda x: x == list(dict.fromkeys(map(str, x))) and len(x) > 1,
     **dict.fromkeys(("temperature", "track_temperature"), lambda x: 0 < x < math.inf),
     "front_end": FrontEnd.from_dict,
@@ -45,20 +43,18 @@ def _card_problem(card: Any) -> str | None:
     """Return why a card is invalid, or None."""
     if not isinstance(card, dict) or not isinstance(card.get("format"), int):
         return "is not a card of genrecls"
-    if card["format"] != FORMAT:
-        age, advice = ("an earlier", "train the model again")
-        if card["format"] > FORMAT:
-            age, advice = ("a later", "update genrecls")
-        made_by = f"{age} version of genrecls (format {card['format']}, not {FORMAT})"
-        return f"was made by {made_by}: {advice}"
+    if card["format"] > FORMAT:
+        return "was made by a later version of genrecls; update genrecls"
+    if card["format"] < FORMAT:
+        return "was made by an earlier version of genrecls; train the model again"
     for key, check in _CARD_CHECKS.items():
-        reason = ""
+        value = card.get(key)
         try:
-            valid = check(card.get(key))
+            reason = "" if check(value) else "; copy the run again"
         except (TypeError, ValueError) as error:
-            valid, reason = False, f" ({error})"
-        if not valid:
-            return f"is damaged: its {key} is {card.get(key)!r}{reason}; copy the run again"
+            reason = f" ({error}); copy the run again"
+        if reason:
+            return f"is damaged: its {key} is {value!r}{reason}"
     return None
 
 
@@ -84,12 +80,8 @@ class Run:
         Parameters
         ----------
         folder : path-like
-            Folder of the run, relative to the current folder or to the project.
-
-        Raises
-        ------
-        ModelError
-            If there is no run in the folder, or its card is invalid.
+            Folder of the run, relative to the current folder or to the project. A ModelError is
+            raised if there is no run in it, or its card is invalid.
         """
         folder = Path(folder) if Path(folder).exists() else project_root() / folder
         file = folder / CARD
@@ -141,11 +133,7 @@ class Run:
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """Validation and test segments with their predictions.
-
-        The segments table with ``prob_<genre>`` (not calibrated), ``predicted``, ``temperature``
-        and ``track_temperature``.
-        """
+        """Validation and test segments with ``prob_<genre>`` (not calibrated) and ``predicted``."""
         return pd.read_parquet(self.folder / "predictions.parquet")
 
     @property
@@ -163,10 +151,7 @@ class Run:
 
     @property
     def first_layer(self) -> tuple[dict[str, Any], np.ndarray]:
-        """A test segment, and the output of the first convolution [shape=(channels, h, w)].
-
-        The segment is a dictionary with ``path``, ``segment`` and ``log_mel``.
-        """
+        """A test segment (``path``, ``segment``, ``log_mel``) and its first convolution's maps."""
         with np.load(self.folder / "first_layer.npz", allow_pickle=False) as saved:
             segment = {"path": str(saved["path"]), "segment": int(saved["segment"])}
             return segment | {"log_mel": saved["log_mel"]}, saved["maps"]
@@ -178,18 +163,13 @@ def read_runs(corpus_name: str) -> list[Run]:
     Parameters
     ----------
     corpus_name : str
-        Name of the corpus.
+        Name of the corpus; without a run, or with an invalid card, a ModelError is raised.
 
     Returns
     -------
     list of Run
         Small models first, preset ``original`` first. Runs from before the corpus changed are
         left out with a warning, because their test tracks are others.
-
-    Raises
-    ------
-    ModelError
-        If there is no run, or a card is invalid.
     """
     folder = models_dir() / corpus_name
     runs = [Run.read(card.parent) for card in sorted(folder.glob(f"[!.]*/{CARD}"))]
@@ -208,16 +188,11 @@ def read_runs(corpus_name: str) -> list[Run]:
 
 
 def find_best_run() -> Run:
-    """Find the best validated run of the newest corpus.
+    """Find the best validated run of the corpus with the newest run.
 
-    The newest corpus is the one with the newest run. The best of its runs has the highest balanced
-    accuracy over validation tracks; a tie goes to the lower NLL of validation segments, then to
-    the first name. Runs with a leaky validation (not by artist) count only if there are no others.
-
-    Raises
-    ------
-    ModelError
-        If there is no run, or a card of the newest corpus is invalid.
+    The best has the highest balanced accuracy over validation tracks; a tie goes to the lower NLL
+    of validation segments, then to the first name. Runs with a leaky validation (not by artist)
+    count only if there are no others. Without any run, a ModelError is raised.
     """
     runs = []
     for card in sorted(models_dir().glob(f"[!.]*/[!.]*/{CARD}")):
@@ -242,31 +217,16 @@ def _rank(run: Run) -> tuple[float, float, str]:
 
 def read_uid(folder: Path) -> str | None:
     """Return the identifier of the cross-validation in a folder, or None."""
-    try:
-        return json.loads((folder / CARD).read_text(encoding="utf-8"))["uid"]
-    except FileNotFoundError:
-        return None
+    card = folder / CARD
+    return json.loads(card.read_text(encoding="utf-8"))["uid"] if card.exists() else None
 
 
 def read_cross_validation(folder: Path, genres: Sequence[str]) -> pd.DataFrame:
-    """Read the predictions of a cross-validated model, with fitted temperatures.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder of the cross-validation.
-    genres : sequence of str
-        Genres in the order of the model's outputs.
-    """
-    return _add_temperatures(pd.read_parquet(folder / "predictions.parquet"), genres)
-
-
-def _add_temperatures(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
-    """Fit the temperatures of every fold on the test segments and tracks of the others."""
+    """Read a cross-validated model; its temperatures are fitted on the other folds."""
+    predictions = pd.read_parquet(folder / "predictions.parquet")
     table = predictions.assign(temperature=1.0, track_temperature=1.0)
     test = predictions[predictions["split"] == "test"]
-    for _, part in predictions.groupby(["repeat", "fold"]):
-        repeat, fold = part[["repeat", "fold"]].iloc[0]
+    for (repeat, fold), part in predictions.groupby(["repeat", "fold"]):
         others = test[(test["repeat"] == repeat) & (test["fold"] != fold)]
         tracks = aggregate_tracks(others, genres)
         table.loc[part.index, "temperature"] = fit_group_temperature(others, genres)
@@ -285,7 +245,7 @@ def read_predictions(corpus_name: str) -> tuple[pd.DataFrame, dict[str, dict[str
     Parameters
     ----------
     corpus_name : str
-        Name of the corpus.
+        Name of the corpus; without cross-validated models, a ModelError is raised.
 
     Returns
     -------
@@ -294,11 +254,6 @@ def read_predictions(corpus_name: str) -> tuple[pd.DataFrame, dict[str, dict[str
         folds. Models from before the corpus changed are left out with a warning.
     cards : dict of str to dict
         Card of every ``run``: settings, folds, repeats, ``split_by``.
-
-    Raises
-    ------
-    ModelError
-        If no model of the corpus has been cross-validated.
     """
     folder = models_dir() / corpus_name / FOLDER
     files = sorted(folder.glob(f"[!.]*/{CARD}"), key=lambda file: file.stat().st_mtime)
@@ -314,8 +269,3 @@ def read_predictions(corpus_name: str) -> tuple[pd.DataFrame, dict[str, dict[str
         else:
             log.warning("%s is left out: the corpus has changed since", folder / name)
     return pd.concat(tables.values(), ignore_index=True), {name: cards[name] for name in tables}
-
-
-# Former names, for modules that have not been changed yet.
-_read = read_cross_validation
-_uid_of = read_uid

@@ -23,29 +23,8 @@ def scores(
     *,
     auc: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Compute the scores of weighted predictions, averaged over repeats.
-
-    Parameters
-    ----------
-    table : pd.DataFrame
-        Predictions on segments or tracks: ``genre``, ``predicted``, ``prob_<genre>``, and, if
-        present, ``repeat``, ``fold`` and ``temperature``.
-    genres : sequence of str
-        Genres in the order of the model's outputs.
-    weights : np.ndarray [shape=(resamples, rows)], optional
-        Weight of every row in every resample; by default one resample of equal weights.
-    auc : bool
-        Compute the AUC, which takes half of the time.
-
-    Returns
-    -------
-    dict of str to np.ndarray [shape=(resamples,)]
-        ``balanced accuracy`` (mean of the recalls), ``macro F1``, ``AUC`` (each genre against all
-        others; mean over genres and folds, because probabilities of different models cannot be
-        ranked together), ``accuracy``, ``recall <genre>``, and from the calibrated probabilities
-        ``NLL``, ``Brier`` (sum over the genres), ``ECE`` (10 equal bins). NaN if a genre that is
-        needed has no weight.
-    """
+    """Compute the scores that :func:`score_intervals` describes."""
+    # One result per resample: ``weights`` has the shape (resamples, rows).
     weights = np.ones((1, len(table))) if weights is None else weights
     repeat = table["repeat"].to_numpy() if "repeat" in table else np.zeros(len(table))
     parts = [
@@ -77,16 +56,14 @@ def _repeat_scores(
 def _mean_auc(
     table: pd.DataFrame, genres: Sequence[str], truth: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
+    # Probabilities of different models cannot be ranked together, so that each fold has its area.
     # Rounding makes equal means of different numbers of segments ties.
     probabilities = table[probability_columns(genres)].to_numpy(float).round(9)
     fold = table["fold"].to_numpy() if "fold" in table else np.zeros(len(table))
-    areas = [
-        [
-            _auc(probabilities[rows, i], truth[rows] == i, weights[:, rows])
-            for i in range(len(genres))
-        ]
-        for rows in (fold == f for f in np.unique(fold))
-    ]
+    areas = []
+    for rows in (fold == f for f in np.unique(fold)):
+        columns = enumerate(probabilities[rows].T)
+        areas.append([_auc(p, truth[rows] == i, weights[:, rows]) for i, p in columns])
     by_genre = np.mean(areas, axis=1)
     known = ~np.isnan(by_genre)
     return np.where(known, by_genre, 0).sum(axis=0) / known.sum(axis=0)
@@ -128,9 +105,9 @@ def aggregate_tracks(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.Dat
     Returns
     -------
     pd.DataFrame
-        One row per track (and repeat): ``track_id``, ``path``, ``title``, ``artist``, ``genre``,
-        ``group``, if present ``repeat``, ``fold`` and ``temperature`` (the one for tracks), then
-        ``segments``, ``wrong_segments``, ``prob_<genre>`` (not calibrated) and ``predicted``.
+        One row per track (and repeat): the columns that describe the track, ``segments``,
+        ``wrong_segments``, ``prob_<genre>`` (not calibrated), ``predicted`` and, if known,
+        ``temperature`` (the one for tracks).
     """
     columns = probability_columns(genres)
     keys = "track_id path title artist genre group repeat fold track_temperature".split()
@@ -145,7 +122,13 @@ def aggregate_tracks(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.Dat
 
 
 def accuracy(table: pd.DataFrame) -> float:
-    """Return the share of rows whose ``predicted`` equals their ``genre``."""
+    """Return the share of rows whose ``predicted`` equals their ``genre``.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Predictions on segments or tracks.
+    """
     return float((table["predicted"] == table["genre"]).mean())
 
 
@@ -169,10 +152,8 @@ def confusion_matrix(table: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame
 
     Parameters
     ----------
-    table : pd.DataFrame
-        Predictions on segments or tracks.
-    genres : sequence of str
-        Order of the rows and columns.
+    table, genres
+        See :func:`f1_scores`; ``genres`` is also the order of rows and columns.
     """
     counts = pd.crosstab(table["genre"], table["predicted"])
     return counts.reindex(index=list(genres), columns=list(genres), fill_value=0)

@@ -9,7 +9,6 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from genrecls.config import BACKBONES, SPLIT_BY
-from genrecls.evaluation.calibration import probability_columns
 from genrecls.evaluation.intervals import format_interval, mcnemar, score_intervals
 from genrecls.evaluation.runs import Run
 from genrecls.evaluation.scores import LOSSES, accuracy, aggregate_tracks, f1_scores, scores
@@ -35,8 +34,7 @@ def split_table(segments: pd.DataFrame) -> pd.DataFrame:
     counts = segments.groupby(["split", "genre"]).agg(
         segments=("track_id", "size"), tracks=("track_id", "nunique"), artists=("group", "nunique")
     )
-    genres = sorted(segments["genre"].unique())
-    by_genre = {genre: counts.xs(genre, level="genre") for genre in genres}
+    by_genre = {g: counts.xs(g, level="genre") for g in sorted(set(segments["genre"]))}
     return pd.concat(by_genre, axis=1, names=["genre"]).loc[order]
 
 
@@ -57,10 +55,6 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
         is leaky if tracks or artists are in training and validation. ``inference (ms/segment)`` is
         the median time for one segment, on the machine that trained the run.
 
-    References
-    ----------
-    Wilson, J. Am. Stat. Assoc. 22(158), 1927, DOI 10.1080/01621459.1927.10502953.
-
     Examples
     --------
     >>> import genrecls
@@ -78,14 +72,13 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
 
 def _majority_row(run: Run) -> dict[str, Any]:
     segments = run.segments
-    commonest = str(segments.loc[segments["split"] == "train", "genre"].value_counts().idxmax())
-    probabilities = [float(genre == commonest) for genre in run.genres]
-    columns = dict(zip(probability_columns(run.genres), probabilities, strict=True))
-    segments = segments.assign(predicted=commonest, **columns)
-    right = accuracy(segments[segments["split"] == "validation"])
+    commonest = str(segments.query("split == 'train'")["genre"].value_counts().idxmax())
+    probabilities = {f"prob_{genre}": float(genre == commonest) for genre in run.genres}
+    segments = segments.assign(predicted=commonest, **probabilities)
+    right = accuracy(segments.query("split == 'validation'"))
     card = {"architecture": f"always {commonest}", "validation_accuracy": right}
     card |= dict.fromkeys(("parameters", "training_time_s", "inference_ms_per_segment"), 0)
-    row = _comparison_row(segments[segments["split"] == "test"], run.genres, card, "artist")
+    row = _comparison_row(segments.query("split == 'test'"), run.genres, card, "artist")
     return row | dict.fromkeys(("weights", "backbone", "run"), "–")
 
 
@@ -136,12 +129,16 @@ def score_table(runs: Sequence[Run]) -> pd.DataFrame:
         leaky = "" if run.recipe.split_by == "artist" else " (leaky)"
         for split, part in run.predictions.groupby("split", sort=False):
             name = f"{split}{leaky}" if split == "validation" else split
-            row: dict[str, Any] = {"run": run.name, "split": name, **_sizes(part)}
-            for score, interval in score_intervals(part, run.genres).drop(list(LOSSES)).iterrows():
-                row[str(score)] = format_interval(*interval)
-            f1 = f1_scores(part, run.genres)
-            rows.append(row | {f"F1 {genre}": round(f1[genre], 3) for genre in run.genres})
+            intervals = _format_scores(score_intervals(part, run.genres))
+            f1 = {f"F1 {g}": round(x, 3) for g, x in f1_scores(part, run.genres).items()}
+            f1.pop("F1 macro")
+            rows.append({"run": run.name, "split": name, **_sizes(part), **intervals, **f1})
     return pd.DataFrame(rows)
+
+
+def _format_scores(intervals: pd.DataFrame) -> dict[str, str]:
+    shown = intervals.drop(list(LOSSES))[["value", "low", "high"]]
+    return {str(score): format_interval(*row) for score, row in shown.iterrows()}
 
 
 def _sizes(segments: pd.DataFrame) -> dict[str, int]:
@@ -167,7 +164,7 @@ def cross_validated_scores(predictions: pd.DataFrame, genres: Sequence[str]) -> 
     Parameters
     ----------
     predictions : pd.DataFrame
-        Table of :func:`~genrecls.evaluation.runs.read_predictions`; only the test is used.
+        Table of :func:`read_predictions`; only the test is used.
     genres : sequence of str
         Genres in the order of the model's outputs.
 
@@ -178,21 +175,17 @@ def cross_validated_scores(predictions: pd.DataFrame, genres: Sequence[str]) -> 
         interval ``low`` and ``high``, sizes, ``fewest groups`` (of any genre), ``repeats``. The
         run with the highest balanced accuracy over tracks is last.
     """
-    tables, headline = [], {}
+    intervals = {}
     for run, segments in _test_segments(predictions).items():
         sizes = _sizes(segments)
         sizes["fewest groups"] = int(segments.groupby("genre")["group"].nunique().min())
         sizes["repeats"] = segments["repeat"].nunique()
         for level, table in _levels(segments, genres).items():
-            intervals = score_intervals(table, genres)
-            headline.setdefault(run, intervals.loc["balanced accuracy", "value"])
-            intervals = intervals.reset_index().assign(**sizes)
-            intervals.insert(0, "run", run)
-            intervals.insert(1, "level", level)
-            tables.append(intervals)
-    table = pd.concat(tables)
-    return table.sort_values(
-        "run", key=lambda run: run.map(headline), kind="stable", ignore_index=True
+            intervals[run, level] = score_intervals(table, genres).assign(**sizes)
+    table = pd.concat(intervals, names=["run", "level"])
+    rank = table.xs(("track", "balanced accuracy"), level=("level", "score"))["value"]
+    return table.reset_index().sort_values(
+        "run", key=lambda run: run.map(rank), kind="stable", ignore_index=True
     )
 
 
@@ -207,12 +200,9 @@ def summary_table(scores: pd.DataFrame, level: str) -> pd.DataFrame:
         Level to show.
     """
     rows = []
-    shown = scores[(scores["level"] == level) & ~scores["score"].isin(LOSSES)]
-    for run, part in shown.groupby("run", sort=False):
-        intervals = part.set_index("score")[["value", "low", "high"]]
-        values = {score: format_interval(*row) for score, row in intervals.iterrows()}
+    for run, part in scores[scores["level"] == level].groupby("run", sort=False):
         sizes = part.iloc[0][["groups", "fewest groups", "tracks", "segments"]].to_dict()
-        rows.append({"run": run, **values, **sizes})
+        rows.append({"run": run, **_format_scores(part.set_index("score")), **sizes})
     return pd.DataFrame(rows)
 
 
@@ -221,10 +211,8 @@ def paired_table(predictions: pd.DataFrame, genres: Sequence[str], against: str)
 
     Parameters
     ----------
-    predictions : pd.DataFrame
-        Table of :func:`~genrecls.evaluation.runs.read_predictions`; only the test is used.
-    genres : sequence of str
-        Genres in the order of the model's outputs.
+    predictions, genres
+        See :func:`cross_validated_scores`.
     against : str
         The run from whose scores those of the others are subtracted.
 
@@ -240,11 +228,9 @@ def paired_table(predictions: pd.DataFrame, genres: Sequence[str], against: str)
     for run, segments in runs.items():
         theirs = _levels(segments, genres)
         row: dict[str, Any] = {f"{against} minus": run}
-        for level, names in (
-            ("track", ["balanced accuracy", "macro F1"]),
-            ("segment", ["macro F1"]),
-        ):
-            differences = score_intervals(ours[level], genres, minus=theirs[level], auc=False)
+        for level, table in theirs.items():
+            differences = score_intervals(ours[level], genres, minus=table, auc=False)
+            names = ["balanced accuracy", "macro F1"] if level == "track" else ["macro F1"]
             for score, interval in differences.loc[names].iterrows():
                 row[f"{score}, {level}s"] = format_interval(*interval, signed=True)
         test = mcnemar(ours["track"], theirs["track"])
@@ -283,9 +269,8 @@ def leak_table(predictions: pd.DataFrame, cards: dict[str, dict[str, Any]]) -> p
 
     Parameters
     ----------
-    predictions, cards : pd.DataFrame, dict of str to dict
-        Results of :func:`~genrecls.evaluation.runs.read_predictions`. Runs without a validation
-        are left out.
+    predictions, cards
+        Results of :func:`read_predictions`. Runs without a validation are left out.
 
     Returns
     -------
@@ -299,7 +284,7 @@ def leak_table(predictions: pd.DataFrame, cards: dict[str, dict[str, Any]]) -> p
         if not card["split_by"]:
             continue
         segments, genres = predictions[predictions["run"] == name], card["genres"]
-        splits = {s: _levels(part, genres) for s, part in segments.groupby("split")}
+        splits = {split: _levels(part, genres) for split, part in segments.groupby("split")}
         for level in ("segment", "track"):
             validation, test = splits["validation"][level], splits["test"][level]
             parts = {
@@ -313,14 +298,13 @@ def leak_table(predictions: pd.DataFrame, cards: dict[str, dict[str, Any]]) -> p
                 for part, table in parts.items():
                     row[part], row[f"{part} low"], row[f"{part} high"] = table.loc[score]
                 rows.append(row)
-    if not rows:
-        return pd.DataFrame()
     # The most leaky way to split comes first.
-    return pd.DataFrame(rows).sort_values(
-        ["model", "level", "score", "validation by"],
-        key=lambda column: column.map(lambda x: SPLIT_BY.index(x) if x in SPLIT_BY else x),
-        ignore_index=True,
-    )
+    keys = ("model", "level", "score")
+    rows.sort(key=lambda row: (*map(row.get, keys), SPLIT_BY.index(row["validation by"])))
+    return pd.DataFrame(rows)
+
+
+_ACCURACY_OF_SEGMENTS = "level == 'segment' and score == 'accuracy'"
 
 
 def leak_summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -331,7 +315,7 @@ def leak_summary(table: pd.DataFrame) -> pd.DataFrame:
     table : pd.DataFrame
         Table of :func:`leak_table`.
     """
-    table = table.query("level == 'segment' and score == 'accuracy'").reset_index(drop=True)
+    table = table.query(_ACCURACY_OF_SEGMENTS).reset_index(drop=True)
     summary = table[["model", "validation by"]].copy()
     for part in ("validation", "test", "optimism"):
         column = part if part == "optimism" else f"{part} accuracy"
@@ -348,7 +332,7 @@ def leak_intervals(table: pd.DataFrame) -> pd.DataFrame:
     table : pd.DataFrame
         Table of :func:`leak_table`.
     """
-    table = table.query("level == 'segment' and score == 'accuracy'")
+    table = table.query(_ACCURACY_OF_SEGMENTS)
     label = table["model"] + ", validation by " + table["validation by"]
     parts = []
     for part in ("validation", "test"):

@@ -1,1 +1,5 @@
 """Tests of what a prediction depends on: robustness and saliency."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -1,8 +1,7 @@
 """Transformations of a recording that do not change its genre.
 
 Each takes samples [shape=(channels, n), dtype=float32], their rate in Hz and a random generator,
-and returns the transformed samples and their rate. Samples beyond full scale are not clipped, so
-that a gain does not also distort.
+and returns the transformed samples and their rate. Samples beyond full scale are not clipped.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import av
 import librosa
@@ -39,19 +39,13 @@ def _low_pass(y: np.ndarray, rate: int, rng: np.random.Generator, *, hz: float) 
     if hz >= rate / 2:
         return y, rate
     taps, beta = signal.kaiserord(80.0, 0.05 * hz / (rate / 2))
-    window = ("kaiser", beta)
-    # pyright infers a str from the default of ``window``.
-    kernel = signal.firwin(taps | 1, 0.975 * hz, window=window, fs=rate)  # pyright: ignore[reportArgumentType]
-    kernel = np.asarray(kernel, np.float32)[None]
-    return np.asarray(signal.oaconvolve(y, kernel, mode="same", axes=-1)), rate
+    options: Any = {"window": ("kaiser", beta), "fs": rate}
+    kernel = np.asarray(signal.firwin(taps | 1, 0.975 * hz, **options), np.float32)
+    return np.asarray(signal.oaconvolve(y, kernel[None], mode="same", axes=-1)), rate
 
 
 def _mp3(y: np.ndarray, rate: int, rng: np.random.Generator, *, kbit_s: int) -> Sound:
-    """Encode with LAME at a constant bit rate, and decode without the delay of the encoder.
-
-    A rate that MP3 does not have is resampled to the nearest. More than two channels are encoded
-    in pairs. At 24 kHz and below, the highest bit rate of MP3 is 160 kbit/s.
-    """
+    """Encode with LAME at a constant bit rate, in pairs of channels."""
     mp3_rate = min(_MP3_RATES, key=lambda known: abs(known - rate))
     y = resample(y, rate, mp3_rate)
     decoded = np.empty_like(y)
@@ -60,9 +54,8 @@ def _mp3(y: np.ndarray, rate: int, rng: np.random.Generator, *, kbit_s: int) -> 
         layout = "stereo" if len(pair) == 2 else "mono"
         file = io.BytesIO()
         with av.open(file, "w", format="mp3") as container:
-            stream = container.add_stream(
-                "libmp3lame", rate=mp3_rate, layout=layout, bit_rate=1000 * kbit_s
-            )
+            stream = container.add_stream("libmp3lame", mp3_rate, layout=layout)
+            stream.bit_rate = 1000 * kbit_s
             frame = av.AudioFrame.from_ndarray(pair, format="fltp", layout=layout)
             frame.sample_rate = mp3_rate
             container.mux(stream.encode(frame))
@@ -78,7 +71,7 @@ def _file_rate(y: np.ndarray, rate: int, rng: np.random.Generator, *, hz: int) -
 
 
 def _noise(y: np.ndarray, rate: int, rng: np.random.Generator, *, snr_db: float) -> Sound:
-    """Add white noise, the same in all channels, relative to the power of the excerpt."""
+    """Add white noise, the same in all channels."""
     power = np.mean(y**2, dtype=np.float64) / 10 ** (snr_db / 10)
     noise = rng.standard_normal(y.shape[-1], dtype=np.float32)
     return y + np.float32(np.sqrt(power)) * noise, rate

@@ -1,19 +1,15 @@
 """Transform the test tracks in ways that do not change their genre, and compare the predictions.
 
 A *horse* is a system that is right for a wrong reason, like the horse Clever Hans, which watched
-its questioner instead of counting. Such a model uses something that happens to go along with the
-genre, such as loudness; its predictions then flip if the loudness changes.
-
-References
-----------
-Sturm, "A simple method to determine if a music information retrieval system is a 'horse'", IEEE
-Transactions on Multimedia 16(6), 2014, DOI 10.1109/TMM.2014.2330697.
+its questioner instead of counting; see Sturm, IEEE Transactions on Multimedia 16(6), 2014,
+DOI 10.1109/TMM.2014.2330697. The predictions of a model that uses the loudness flip with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,11 +32,8 @@ from genrecls.inspection.perturbations import TRANSFORMATIONS, Transformation
 # Sound before and after a segment, relative to its length. A tempo 6 % higher uses 3 % on each
 # side, and the ends of a filter or encoder fall outside the segment.
 _MARGIN = 0.05
-
 _MAX_PENDING = 64  # tracks that wait for the models
-
-# The frames before and after these cannot be compared.
-_SHIFTS_TIME = ("tempo −6 %", "tempo +6 %")
+_SHIFTS_TIME = ("tempo −6 %", "tempo +6 %")  # their frames cannot be compared
 
 
 def measure_robustness(
@@ -55,17 +48,17 @@ def measure_robustness(
 ) -> None:
     """Predict the test tracks before and after every transformation.
 
-    The middle segments of a track are cut at the rate and with the channels of the file, with a
-    margin (mirrored at the ends of the track), transformed, and predicted together. The table of a
-    classifier is saved in its folder; :func:`~genrecls.evaluation.robustness.read_robustness` reads
-    it. A classifier that has been tested with the same settings is left out.
+    The middle segments of a track are transformed at the rate and with the channels of the file,
+    with a margin (mirrored at the ends of the track), and predicted together. The results are saved
+    in the folder of each classifier, for :func:`genrecls.evaluation.read_robustness`. A classifier
+    that has been tested with the same settings is left out.
 
     Parameters
     ----------
     classifiers : sequence of GenreClassifier
         Models of the corpus. Log-mels that several of them need are computed once.
     corpus : Corpus
-        Corpus with the test tracks.
+        Corpus with the test tracks. A ModelError is raised if one is missing.
     n_tracks : int > 0, optional
         Largest number of test tracks per genre, chosen at random; by default all.
     n_segments : int > 0
@@ -76,43 +69,37 @@ def measure_robustness(
         Number of processes, of up to 1 GB each; by default one per core, at most 8.
     progress : bool
         Show a progress bar.
-
-    Raises
-    ------
-    ModelError
-        If a test track is no longer in the corpus.
-    AudioError
-        If a test track can no longer be decoded.
     """
     settings: dict[Hashable | None, Any] = {"n_tracks": n_tracks, "n_segments": n_segments}
     settings |= {"random_seed": random_seed, "transformations": list(TRANSFORMATIONS)}
     todo = [c for c in classifiers if not _is_measured(c, settings)]
-    tests = [_test_tracks(c, n_tracks, n_segments, random_seed) for c in todo]
     paths = dict(zip(corpus.tracks["sha256"], corpus.tracks["path"], strict=True))
-    wanted: dict[str, dict[FrontEnd, list[int]]] = {}
-    for classifier, test in zip(todo, tests, strict=True):
-        for track in test:
+    users: dict[str, list[tuple[GenreClassifier, dict[Any, Any]]]] = {}
+    for classifier in todo:
+        for track in _test_tracks(classifier, n_tracks, n_segments, random_seed):
             if track["sha256"] not in paths:
                 raise ModelError(
                     f"the test track {track['path']!r} of {str(classifier.folder)!r} is not in the "
                     f"corpus {corpus.name!r}, or has changed; train again with 'genrecls train'"
                 )
-            wanted.setdefault(track["sha256"], {})[classifier.front_end] = track["segments"]
-    # A new process would not know transformations that were added to the table meanwhile.
-    same = list(TRANSFORMATIONS.values()), random_seed
-    calls = [(corpus.file(paths[key]), key, numbers, *same) for key, numbers in wanted.items()]
+            users.setdefault(track["sha256"], []).append((classifier, track))
+    calls = []
+    for sha256, pairs in users.items():
+        numbers = {classifier.front_end: track["segments"] for classifier, track in pairs}
+        # A new process would not know transformations that were added to the table meanwhile.
+        same = list(TRANSFORMATIONS.values()), random_seed
+        calls.append((corpus.file(paths[sha256]), sha256, numbers, *same))
     options: dict[str, Any] = {"jobs": jobs, "progress": progress, "max_pending": _MAX_PENDING}
     results = map_parallel(_compute_log_mels, calls, desc="robustness", **options)
-    rows: list[list[dict[str, Any]]] = [[] for _ in todo]
-    for sha256, log_mels in zip(wanted, results, strict=True):
-        for classifier, test, table in zip(todo, tests, rows, strict=True):
-            for track in test:
-                if track["sha256"] == sha256:
-                    table += _predict_track(classifier, track, log_mels[classifier.front_end])
-    for classifier, table in zip(todo, rows, strict=True):
-        saved = pd.DataFrame(table).sort_values("path", kind="stable", ignore_index=True)
-        saved.attrs = settings | {"uid": classifier.card["uid"]}
-        write_atomically(classifier.folder / ROBUSTNESS_FILE, saved.to_parquet)
+    rows: dict[Path, list[dict[str, Any]]] = {classifier.folder: [] for classifier in todo}
+    for pairs, log_mels in zip(users.values(), results, strict=True):
+        for run, track in pairs:
+            rows[run.folder] += _predict_track(run, track, log_mels[run.front_end])
+    for classifier in todo:
+        table = pd.DataFrame(rows[classifier.folder])
+        table = table.sort_values("path", kind="stable", ignore_index=True)
+        table.attrs = settings | {"uid": classifier.card["uid"]}
+        write_atomically(classifier.folder / ROBUSTNESS_FILE, table.to_parquet)
 
 
 def _is_measured(classifier: GenreClassifier, settings: dict[Hashable | None, Any]) -> bool:
@@ -132,7 +119,7 @@ def perturbed_images(
     path : path-like
         Sound file.
     transformation : str
-        One of the keys of :data:`~genrecls.inspection.perturbations.TRANSFORMATIONS`.
+        Name in :data:`TRANSFORMATIONS`.
     segment : int > 0
         Number of the segment, from 1.
 
@@ -144,19 +131,17 @@ def perturbed_images(
     presets = {name: FrontEnd.preset(name) for name in PRESETS}
     numbers = {front_end: [segment] for front_end in presets.values()}
     log_mels = _compute_log_mels(path, "0" * 8, numbers, [TRANSFORMATIONS[transformation]], 0)
-    return {
-        name: {
-            state: to_image(log_mels[front_end][i, 0], front_end)
-            for i, state in enumerate(("as it is", transformation))
-        }
-        for name, front_end in presets.items()
-    }
+    images = {}
+    for name, front_end in presets.items():
+        before, after = (to_image(log_mel, front_end) for log_mel in log_mels[front_end][:, 0])
+        images[name] = {"as it is": before, transformation: after}
+    return images
 
 
 def _test_tracks(
     classifier: GenreClassifier, n_tracks: int | None, n_segments: int, random_seed: int
 ) -> list[dict[Any, Any]]:
-    """Choose the test tracks, the same for all models of a split, and their ``segments``."""
+    """Choose test tracks and their middle segments, equal for all models."""
     test = classifier.segments.query("split == 'test'").sort_values(["track_id", "segment"])
     middle = {}
     for track_id, numbers in test.groupby("track_id")["segment"]:
@@ -174,26 +159,26 @@ def _compute_log_mels(
     transformations: Sequence[Transformation],
     random_seed: int,
 ) -> dict[FrontEnd, np.ndarray]:
-    """Return log-mels [shape=(1 + transformations, segments, n_mels, frames)], untouched first."""
+    """Return log-mels [shape=(1 + transformations, segments, ...)]."""
     decoded = decode(path)
     # Samples of a corpus are clipped when they are read.
     y, rate = np.clip(decoded.samples, -1.0, 1.0), decoded.sample_rate
     log_mels: dict[FrontEnd, list[list[np.ndarray]]] = {front_end: [] for front_end in numbers}
     for segment_s, number in sorted({(f.segment_s, n) for f in numbers for n in numbers[f]}):
-        users = [f for f in numbers if f.segment_s == segment_s and number in numbers[f]]
         excerpt = _excerpt(y, round(segment_s * rate), number)
         sounds = [(excerpt, rate)]
         for transform in transformations:
             # The noise depends neither on its level nor on the order of the tracks.
             rng = np.random.default_rng((random_seed, int(sha256[:8], 16), number))
             sounds.append(transform(excerpt, rate, rng))
-        for front_end in users:
-            log_mels[front_end].append([_log_mel(*sound, front_end) for sound in sounds])
+        for front_end in numbers:
+            if front_end.segment_s == segment_s and number in numbers[front_end]:
+                log_mels[front_end].append([_log_mel(*sound, front_end) for sound in sounds])
     return {front_end: np.stack(parts, axis=1) for front_end, parts in log_mels.items()}
 
 
 def _excerpt(y: np.ndarray, length: int, segment: int) -> np.ndarray:
-    """Cut a segment (numbers start at 1) with a margin on either side."""
+    """Cut a segment (the first is 1) with a margin on either side."""
     start, margin = (segment - 1) * length, round(_MARGIN * length)
     inside = y[:, max(start - margin, 0) : start + length + margin]
     before = max(margin - start, 0)
@@ -219,20 +204,19 @@ def _predict_track(
     probabilities = probabilities.reshape(states, segments, -1).mean(axis=1)
     before, *predicted = probabilities.argmax(axis=1)
     levels = np.clip(log_mels.astype(np.float32), *classifier.front_end.image_db)
+    common = {column: track[column] for column in ("track_id", "path", "genre", "group")}
     rows = []
     for i, (name, after) in enumerate(zip(TRANSFORMATIONS, predicted, strict=True), start=1):
         change = np.nan if name in _SHIFTS_TIME else np.abs(levels[i] - levels[0]).mean()
-        rows.append(
-            {column: track[column] for column in ("track_id", "path", "genre", "group")}
-            | {
-                "transformation": name,
-                "before": classifier.genres[before],
-                "after": classifier.genres[after],
-                "flipped": bool(after != before),
-                "prob_before": float(probabilities[0, before]),
-                "prob_after": float(probabilities[i, before]),
-                "image_change_db": float(change),
-                "segments": segments,
-            }
-        )
+        row = {
+            "transformation": name,
+            "before": classifier.genres[before],
+            "after": classifier.genres[after],
+            "flipped": bool(after != before),
+            "prob_before": float(probabilities[0, before]),
+            "prob_after": float(probabilities[i, before]),
+            "image_change_db": float(change),
+            "segments": segments,
+        }
+        rows.append(common | row)
     return rows

@@ -1,7 +1,6 @@
 """Maps of what a model responds to: its first convolution, and the parts of a segment that count.
 
-A map may show the image alone, whatever the model has learnt. :func:`sanity_check` finds this: the
-map of a model must change if its weights are randomized.
+A map may show the image alone, whatever the model has learnt; :func:`sanity_check` finds this.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ def first_layer_activations(model: Any, segment: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     model : keras.Model
-        A functional or sequential model with a 2-D convolution.
+        A functional or sequential model with a 2-D convolution; others raise a ValueError.
     segment : np.ndarray [shape=(height, width) or (height, width, channels)]
         One input of the model: a log-mel in dB, or an image if the model takes images.
 
@@ -37,11 +36,6 @@ def first_layer_activations(model: Any, segment: np.ndarray) -> np.ndarray:
     -------
     np.ndarray [shape=(channels, height', width'), dtype=float32]
         One map per channel; row 0 is the lowest frequency, as in the input.
-
-    Raises
-    ------
-    ValueError
-        If the model has no 2-D convolution, or the segment does not have its input shape.
 
     Examples
     --------
@@ -92,11 +86,6 @@ def track_activations(
         Image of the segment.
     maps : np.ndarray [shape=(channels, height', width')]
         See :func:`first_layer_activations`.
-
-    Raises
-    ------
-    AudioError
-        If the file cannot be decoded or is too short.
     """
     log_mel = track_log_mels(path, run.front_end)[0][segment]
     return to_image(log_mel, run.front_end), first_layer_activations(run.model, log_mel)
@@ -111,9 +100,9 @@ def grad_cam(model: Any, segment: np.ndarray, genre: int | None = None) -> np.nd
     Parameters
     ----------
     model : keras.Model
-        A model that ends in a dense softmax layer.
+        A model that ends in a dense softmax layer; others raise a ValueError.
     segment : np.ndarray [shape=(height, width) or (height, width, channels)]
-        One input of the model: a log-mel in dB, or an image if the model takes images.
+        See :func:`first_layer_activations`.
     genre : int >= 0, optional
         Index of the genre; by default the predicted one.
 
@@ -121,11 +110,6 @@ def grad_cam(model: Any, segment: np.ndarray, genre: int | None = None) -> np.nd
     -------
     np.ndarray [shape=(height', width'), dtype=float32], >= 0
         Row 0 is the lowest frequency. The resolution is that of the last feature maps.
-
-    Raises
-    ------
-    ValueError
-        If the model lacks these layers, or the segment does not have its input shape.
 
     References
     ----------
@@ -167,11 +151,6 @@ def occlusion(
     np.ndarray [shape=patches, dtype=float32]
         Fall of the log odds of the genre, negative if they rise. Row 0 is the lowest frequency.
 
-    Raises
-    ------
-    ValueError
-        If the model does not end in a dense layer, or the segment does not have its input shape.
-
     References
     ----------
     Zeiler and Fergus, ECCV 2014, DOI 10.1007/978-3-319-10590-1_53.
@@ -212,14 +191,12 @@ SALIENCY_METHODS = {"Grad-CAM": grad_cam, "occlusion": occlusion}
 
 
 def randomize_weights(model: Any, *, random_seed: int = 0) -> Any:
-    """Copy a model and shuffle the values of each of its weights.
+    """Copy a model, and shuffle the values of each weight of the copy.
 
     Parameters
     ----------
-    model : keras.Model
-        The model, which is not changed.
-    random_seed : int >= 0
-        Seed of the order.
+    model, random_seed
+        See :func:`sanity_check`.
     """
     copy, rng = keras.models.clone_model(model), np.random.default_rng(random_seed)
     copy.set_weights([rng.permuted(w.ravel()).reshape(w.shape) for w in model.get_weights()])
@@ -239,9 +216,9 @@ def sanity_check(model: Any, segment: np.ndarray, *, random_seed: int = 0) -> pd
     Returns
     -------
     pd.DataFrame
-        One row per ``map``, with the Spearman ``rank correlation`` of the maps of the predicted
-        genre before and after the weights are randomized. A map near 1 or -1 shows the image and
-        not what was learnt. NaN if a map is constant.
+        One row per ``map``: the Spearman ``rank correlation`` of the maps of the predicted genre
+        before and after the weights are shuffled; near 1 or -1, the map shows the image and not
+        what was learnt. NaN if a map is constant.
 
     References
     ----------
@@ -265,20 +242,15 @@ def channel_segments(run: GenreClassifier, features: Features, *, n: int = 3) ->
     run : GenreClassifier
         Saved run.
     features : Features
-        Features of the same front end: ``genrecls.prepare(corpus, run.front_end)``.
+        Result of ``genrecls.prepare(corpus, run.front_end)``.
     n : int > 0
         Number of strongest and of weakest segments.
 
     Returns
     -------
     pd.DataFrame
-        One row per channel and segment: ``channel`` (from 1), ``rank`` (1 is the strongest, -1 the
-        weakest), ``activation`` (mean over the map) and the columns of the segments table.
-
-    Raises
-    ------
-    ValueError
-        If the features have another front end.
+        ``channel`` (from 1), ``rank`` (1 is the strongest, -1 the weakest), ``activation`` (mean
+        over the map) and the columns of the segments table.
     """
     if features.front_end.log_mel_uid != run.front_end.log_mel_uid:
         raise ValueError("the features have another front end; prepare them with run.front_end")
@@ -290,13 +262,11 @@ def channel_segments(run: GenreClassifier, features: Features, *, n: int = 3) ->
     batches = (features.log_mels(segments.iloc[start : start + _BATCH]) for start in starts)
     activations = np.concatenate([channels.predict_on_batch(batch) for batch in batches])
     n = min(n, len(segments) // 2)
-    rows = [*range(n), *range(-n, 0)]
+    ranks = np.array([*range(1, n + 1), *range(-n, 0)])
     parts = []
     for channel, activation in enumerate(activations.T, start=1):
-        chosen = np.argsort(-activation, kind="stable")[rows]
-        part = segments.iloc[chosen].reset_index(drop=True)
-        part.insert(0, "channel", channel)
-        part.insert(1, "rank", [*range(1, n + 1), *range(-n, 0)])
-        part.insert(2, "activation", activation[chosen])
-        parts.append(part)
+        chosen = np.argsort(-activation, kind="stable")[ranks - (ranks > 0)]
+        table = pd.DataFrame({"rank": ranks, "activation": activation[chosen]})
+        table.insert(0, "channel", channel)
+        parts.append(table.join(segments.iloc[chosen].reset_index(drop=True)))
     return pd.concat(parts, ignore_index=True)

@@ -1,7 +1,4 @@
-"""Builders of the models, the layer that colours log-mels, and pretrained weights.
-
-Every name is imported when it is first used: weights can be looked for without loading Keras.
-"""
+"""Builders of the models, the layer that colours log-mels, and pretrained weights."""
 
 import lazy_loader as _lazy
 

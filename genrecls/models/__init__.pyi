@@ -3,9 +3,6 @@ from .backbone import calibrate_batch_norm as calibrate_batch_norm
 from .backbone import split_at as split_at
 from .backbone import unfreeze as unfreeze
 from .building import BUILDERS as BUILDERS
-from .building import build_model as build_model
-from .building import builder_uid as builder_uid
-from .checks import check_model_file as check_model_file
 from .cnn import build_cnn as build_cnn
 from .compact_cnn import build_compact_cnn as build_compact_cnn
 from .efficientnet_lite0 import build_efficientnet_lite0 as build_efficientnet_lite0
@@ -14,4 +11,3 @@ from .inception_resnet_v2 import build_inception_resnet_v2 as build_inception_re
 from .serialization import export_onnx as export_onnx
 from .serialization import load_model as load_model
 from .weights import find_weights as find_weights
-from .weights import recipe_settings as recipe_settings

@@ -1,8 +1,4 @@
-"""Parts that all models with a pretrained backbone share.
-
-A backbone is the part of such a model that turns an image into a map of features. The head turns
-this map into probabilities.
-"""
+"""Backbones, which turn an image into a map of features, and heads, which classify the map."""
 
 from __future__ import annotations
 
@@ -21,29 +17,7 @@ HEADS = ("flatten", "pool")
 
 
 def add_head(x: Any, n_classes: int, head: str) -> Any:
-    """Add a head to the last map of a backbone.
-
-    Parameters
-    ----------
-    x : keras.KerasTensor [shape=(batch, height, width, channels)]
-        Last map of the backbone.
-    n_classes : int >= 2
-        Number of genres.
-    head : {'flatten', 'pool'}
-        ``'flatten'`` is the original's head: layers ``flatten, dense`` (32 units), ``genre``.
-        ``'pool'`` has layers ``pool, dropout, genre`` with only channels x n_classes weights,
-        which are too few to memorise the training images.
-
-    Returns
-    -------
-    keras.KerasTensor [shape=(batch, n_classes)]
-        Probabilities.
-
-    Raises
-    ------
-    ValueError
-        If there is no such head.
-    """
+    """Add one of the :data:`HEADS` to the last map of a backbone."""
     if head == "flatten":
         x = layers.Flatten(name="flatten")(x)
         x = layers.Dense(32, activation="relu", name="dense")(x)
@@ -55,7 +29,7 @@ def add_head(x: Any, n_classes: int, head: str) -> Any:
     return layers.Dense(n_classes, activation="softmax", name="genre")(x)
 
 
-def _load_weights(backbone: keras.Model, file: Path) -> None:
+def load_weights(backbone: keras.Model, file: Path) -> None:
     """Load a Keras weights file, or raise a WeightsError if it belongs to another model."""
     try:
         backbone.load_weights(str(file))
@@ -68,9 +42,6 @@ def _load_weights(backbone: keras.Model, file: Path) -> None:
 
 def split_at(model: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
     """Split a model at a layer into two models that share its weights.
-
-    The outputs of frozen lower blocks never change. They can be computed once, and only the upper
-    blocks are then trained on them.
 
     Parameters
     ----------
@@ -108,7 +79,7 @@ def backbone_end(model: keras.Model) -> str:
     Parameters
     ----------
     model : keras.Model
-        Model with one of the :data:`HEADS`.
+        Model of :func:`genrecls.build_inception_resnet_v2` or another builder with a ``head``.
     """
     names = [layer.name for layer in model.layers]
     return names[next(i for i, name in enumerate(names) if name in HEADS) - 1]
@@ -122,7 +93,7 @@ def unfreeze(model: keras.Model) -> None:
     Parameters
     ----------
     model : keras.Model
-        Model that is changed in place.
+        Model to change.
     """
     # Each layer is set by itself: with TensorFlow, a model that is already trainable does not pass
     # the setting on to its layers.
@@ -139,14 +110,9 @@ def calibrate_batch_norm(model: keras.Model, batches: Iterable[np.ndarray]) -> N
     Parameters
     ----------
     model : keras.Model
-        Model that is changed in place.
+        Model to change.
     batches : iterable of np.ndarray [shape=(batch, *input_shape)]
         Inputs of the model.
-
-    References
-    ----------
-    Ioffe, S., and Szegedy, C. (2015): Batch normalization: accelerating deep network training by
-    reducing internal covariate shift. ICML. https://doi.org/10.48550/arXiv.1502.03167
     """
     norms = [x for x in model.layers if isinstance(x, layers.BatchNormalization)]
     before = [norm.momentum for norm in norms]

@@ -26,32 +26,11 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
 def build_model(
     recipe: Recipe, front_end: FrontEnd, n_genres: int, builder: Callable | None = None
 ) -> keras.Model:
-    """Build the untrained model of a recipe.
+    """Build the untrained model of a recipe, from log-mels in dB to probabilities.
 
-    Parameters
-    ----------
-    recipe : Recipe
-        Its model, weights, head and input range are used.
-    front_end : FrontEnd
-        Front end of the log-mels.
-    n_genres : int >= 2
-        Number of genres.
-    builder : callable, optional
-        The user's own builder ``(input_shape, n_classes) -> keras.Model``. It gets the shape of
-        an image, (n_mels, frames, 3). The model must be made of standard layers and end in
-        ``keras.layers.Dense(n_classes, activation="softmax")``.
-
-    Returns
-    -------
-    keras.Model
-        Log-mels [shape=(batch, n_mels, frames, 1)] in dB to probabilities.
-
-    Raises
-    ------
-    ValueError
-        If the model has no builder, or the user's builder returns an unsuitable model.
-    WeightsError
-        If the weights of the recipe are not available.
+    The user's own builder ``(input_shape, n_classes) -> keras.Model`` gets the shape of an image,
+    (n_mels, frames, 3). Its model must be made of standard layers and end in
+    ``keras.layers.Dense(n_classes, activation="softmax")``.
     """
     image = Image.from_front_end(front_end, recipe.input_range)
     if builder is not None:
@@ -61,29 +40,15 @@ def build_model(
             f"there is no model {recipe.model!r}; choose one of {', '.join(BUILDERS)}, or pass "
             "your own builder (input_shape, n_classes) -> keras.Model"
         )
-    options = {"weights": recipe.weights, "head": recipe.head}
-    return BUILDERS[recipe.model](
-        (*front_end.shape, 1),
-        n_genres,
-        image=image,
-        **(options if recipe.model in BACKBONES else {}),
-    )
+    options = {}
+    if recipe.model in BACKBONES:
+        options = {"weights": recipe.weights, "head": recipe.head}
+    return BUILDERS[recipe.model]((*front_end.shape, 1), n_genres, image=image, **options)
 
 
 def builder_uid(builder: Callable, front_end: FrontEnd, n_genres: int) -> str:
-    """Return a hash of the model that a user's builder makes, without its weights.
-
-    Parameters
-    ----------
-    builder : callable
-        The user's own builder; see :func:`build_model`.
-    front_end : FrontEnd
-        Front end of the log-mels.
-    n_genres : int >= 2
-        Number of genres.
-    """
-    image = Image.from_front_end(front_end)
-    model = _build_own(builder, "own", front_end, n_genres, image)
+    """Return a hash of the layers of the model that a user's builder makes."""
+    model = _build_own(builder, "own", front_end, n_genres, Image.from_front_end(front_end))
     config = model.to_json()
     for i, operation in enumerate(model.operations):
         # Keras numbers the layers of a process, so that the same model has other names each time.

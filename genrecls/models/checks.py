@@ -1,9 +1,8 @@
 """Checks of a saved model before Keras reads it.
 
 A ``.keras`` file names the classes and functions that Keras makes the model of, and a few layers
-execute code from the file. The checks accept only names in Keras itself and classes that genrecls
-has registered; which of Keras' names a model may use is left to Keras' safe mode. They execute
-nothing and do not load Keras.
+execute code from the file. The checks accept only names in Keras itself, which its safe mode
+restricts further, and classes that genrecls has registered. They do not load Keras.
 """
 
 from __future__ import annotations
@@ -26,19 +25,7 @@ _CODE_CLASSES = {"Lambda", "TFSMLayer", "TorchModuleWrapper"}
 
 
 def check_model_file(file: Path) -> None:
-    """Refuse a model file that is damaged or could execute code.
-
-    Parameters
-    ----------
-    file : Path
-        A ``.keras`` file.
-
-    Raises
-    ------
-    ModelError
-        If the file is missing, is not a complete zip archive of a Keras model, or names anything
-        other than standard layers of Keras and layers of genrecls.
-    """
+    """Refuse a model file that is missing, is damaged or could execute code."""
     try:
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
@@ -60,18 +47,7 @@ def check_model_file(file: Path) -> None:
 
 
 def find_unsafe(config: Any) -> str | None:
-    """Find an object in a configuration that is neither Keras' own nor ours.
-
-    Parameters
-    ----------
-    config : dict
-        Configuration of a model, as in its ``config.json``.
-
-    Returns
-    -------
-    str or None
-        Module and class of the first such object.
-    """
+    """Find an object in a configuration that is neither Keras' own nor ours."""
     todo = [config]
     while todo:
         value = todo.pop()

@@ -30,8 +30,7 @@ def build_cnn(
     Returns
     -------
     keras.Model
-        Functional, not compiled; layers ``conv, batch_norm, dropout_conv, flatten, dense,
-        dropout_dense, genre``; output [shape=(batch, n_classes)], probabilities.
+        Not compiled; output [shape=(batch, n_classes)], probabilities.
 
     Examples
     --------

@@ -7,8 +7,6 @@ from genrecls.models.image import Image, image_input
 
 layers = keras.layers
 
-FILTERS = (16, 32, 48, 64)
-
 
 def build_compact_cnn(
     input_shape: tuple[int, int, int] = (128, 323, 3),
@@ -24,19 +22,13 @@ def build_compact_cnn(
 
     Parameters
     ----------
-    input_shape : tuple (height, width, channels)
-        (n_mels, frames, 3) for images; (n_mels, frames, 1) for log-mels, with ``image``. The
-        model also takes any other width of at least 32 frames.
-    n_classes : int >= 2
-        Number of genres.
-    image : Image, optional
-        Layer that turns log-mels into images; without it, the model takes images.
+    input_shape, n_classes, image
+        See :func:`genrecls.build_cnn`. The model takes any width of at least 32 frames.
 
     Returns
     -------
     keras.Model
-        Functional, not compiled; layers ``conv_1, batch_norm_1, ..., pool, dropout, genre``;
-        output [shape=(batch, n_classes)], probabilities.
+        Not compiled; output [shape=(batch, n_classes)], probabilities.
 
     References
     ----------
@@ -51,7 +43,7 @@ def build_compact_cnn(
     """
     height, _, channels = input_shape
     inputs, x = image_input((height, None, channels), image)
-    for i, filters in enumerate(FILTERS, start=1):
+    for i, filters in enumerate((16, 32, 48, 64), start=1):
         strides = 2 if i == 1 else 1
         x = layers.Conv2D(
             filters, 3, strides=strides, padding="same", use_bias=False, name=f"conv_{i}"

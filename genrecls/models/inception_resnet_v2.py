@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import PathLike
 
 from genrecls._utils.backend import keras
-from genrecls.models.backbone import _load_weights, add_head
+from genrecls.models.backbone import add_head, load_weights
 from genrecls.models.image import Image, image_input
 from genrecls.models.weights import find_weights
 
@@ -18,36 +18,31 @@ def build_inception_resnet_v2(
     head: str = "flatten",
     image: Image | None = None,
 ) -> keras.Model:
-    """Build InceptionResNetV2 without its classifier, and a head for genres.
+    """Build InceptionResNetV2 with a head for genres; images have at least 75 x 75 pixels.
 
     With the original's head ``'flatten'`` it has 55,958,850 parameters (55,898,306 trainable) for
     images of 400 x 162 x 3 and two genres; with ``'pool'``, 54,339,810.
 
     Parameters
     ----------
-    input_shape : tuple (height, width, channels), height and width >= 75
-        (n_mels, frames, 3) for images; (n_mels, frames, 1) for log-mels, with ``image``.
-    n_classes : int >= 2
-        Number of genres.
+    input_shape, n_classes, image
+        See :func:`genrecls.build_cnn`.
     weights : {'imagenet'}, path or None
-        Weights of the backbone: those trained on ImageNet, which expect images in [-1, 1] (see
-        :func:`genrecls.models.find_imagenet_weights`), a Keras weights file, or None for random
-        weights.
+        Weights of the backbone: those trained on ImageNet, which expect images in [-1, 1]; a
+        Keras weights file; or None for random weights.
     head : {'flatten', 'pool'}
-        See :func:`genrecls.models.backbone.add_head`.
-    image : Image, optional
-        Layer that turns log-mels into images; without it, the model takes images.
+        Layers ``flatten, dense`` (32 units), ``genre`` of the original, or ``pool, dropout,
+        genre`` with few weights, which cannot memorise the training images.
 
     Returns
     -------
     keras.Model
-        Functional, not compiled, all layers trainable; output [shape=(batch, n_classes)],
-        probabilities.
+        Not compiled, all layers trainable; output [shape=(batch, n_classes)], probabilities.
 
     Raises
     ------
     WeightsError
-        If the weights file is not available, or is not the expected one.
+        If the weights are not available, or are not the expected ones.
 
     References
     ----------
@@ -70,6 +65,6 @@ def build_inception_resnet_v2(
         input_shape=(*input_shape[:2], 3),
     )
     if file:
-        _load_weights(backbone, file)
+        load_weights(backbone, file)
     outputs = add_head(backbone.output, n_classes, head)
     return keras.Model(inputs, outputs, name="inception_resnet_v2")

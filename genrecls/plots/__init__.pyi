@@ -1,3 +1,5 @@
+from ._style import COLORS as COLORS
+from ._style import style as style
 from .results import confusion as confusion
 from .results import fine_tuning as fine_tuning
 from .results import history as history
@@ -12,8 +14,4 @@ from .sound import prediction as prediction
 from .sound import saliency_maps as saliency_maps
 from .sound import spectrogram_image as spectrogram_image
 from .sound import taggram as taggram
-from .sound import track as track
 from .sound import waveform as waveform
-from .style import COLORS as COLORS
-from .style import HZ_TICKS as HZ_TICKS
-from .style import style as style

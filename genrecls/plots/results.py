@@ -1,14 +1,15 @@
-"""Figures of training and evaluation."""
+"""Figures of training and evaluation; axes are by default the current ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from genrecls.plots.style import COLORS
+from genrecls.plots._style import COLORS
 
 
 def history(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
@@ -65,14 +66,9 @@ def confusion(matrix: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     matrix : pd.DataFrame
         Counts, with true genres in rows and predicted genres in columns.
     ax : Axes, optional
-        Axes to draw on; by default the current ones.
+        Axes to draw on.
     """
-    ax = ax or plt.gca()
-    shares = matrix.div(matrix.sum(axis=1).clip(lower=1), axis=0)
-    labels = matrix.astype(str).to_numpy()
-    _heat_map(
-        shares.to_numpy(), labels, rows=list(matrix.index), columns=list(matrix.columns), ax=ax
-    )
+    ax = _heat_map(matrix.div(matrix.sum(axis=1).clip(lower=1), axis=0), matrix, ax)
     ax.set_aspect("equal")
     ax.tick_params(axis="x", rotation=0 if len(matrix) < 5 else 60)
     ax.set(xlabel="Predicted genre", ylabel="True genre")
@@ -88,12 +84,11 @@ def intervals(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ``label, value, low, high``, from top to bottom. With ``group``, each group has a colour
         and an entry in the legend.
     ax : Axes, optional
-        Axes to draw on; by default the current ones.
+        Axes to draw on.
     """
     ax = ax or plt.gca()
     groups = table["group"] if "group" in table else pd.Series("", table.index)
-    labels = list(dict.fromkeys(table["label"]))
-    names = list(dict.fromkeys(groups))
+    labels, names = list(table["label"].unique()), list(groups.unique())
     for i, name in enumerate(names):
         rows = table[groups == name]
         shift = (i - (len(names) - 1) / 2) * 0.25
@@ -110,21 +105,20 @@ def intervals(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 def reliability(tables: dict[str, pd.DataFrame], *, ax: Axes | None = None) -> Axes:
-    """Draw reliability diagrams: a calibrated model is on the diagonal.
+    """Draw reliability diagrams: a calibrated model has its dots on the diagonal.
 
     Parameters
     ----------
     tables : dict of str to pd.DataFrame
-        Label and table, as from :func:`genrecls.evaluation.calibration.reliability`. The size of
-        a dot shows its number of predictions.
+        Label and table of :func:`genrecls.evaluation.calibration.reliability`.
     ax : Axes, optional
-        Axes to draw on; by default the current ones.
+        Axes to draw on.
     """
     ax = ax or plt.gca()
     ax.plot([0, 1], [0, 1], color="0.7", lw=1, ls="--")
     for color, (label, table) in zip(COLORS, tables.items(), strict=False):
         ax.plot(table["confidence"], table["accuracy"], color=color, lw=1.2, label=label)
-        sizes = 150 * table["n"] / table["n"].sum() + 8
+        sizes = 150 * table["n"] / table["n"].sum() + 8  # A larger dot has more predictions.
         ax.scatter(table["confidence"], table["accuracy"], sizes, color=color)
     lowest = min((table["confidence"].min() for table in tables.values()), default=0)
     ax.set(xlim=(max(lowest - 0.05, 0), 1.02), ylim=(-0.02, 1.04))
@@ -139,30 +133,26 @@ def robustness(rates: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     rates : pd.DataFrame
-        One row per cell: ``run, transformation, flips, n, rate``, as from
-        :func:`genrecls.evaluation.robustness.flip_rates` for one genre or for all.
+        Rows of :func:`genrecls.evaluation.flip_rates` for one genre, or for all genres together.
     ax : Axes, optional
-        Axes to draw on; by default the current ones.
+        Axes to draw on.
     """
-    ax = ax or plt.gca()
     rows, columns = rates["transformation"].unique(), rates["run"].unique()
     cells = rates.assign(label=rates["flips"].astype(str) + " of " + rates["n"].astype(str))
-    shares, labels = (
-        cells.pivot(index="transformation", columns="run", values=value).loc[rows, columns]
-        for value in ("rate", "label")
-    )
-    _heat_map(shares.to_numpy(), labels.fillna("").to_numpy(), rows=rows, columns=columns, ax=ax)
+    cells = cells.pivot(index="transformation", columns="run").loc[rows]
+    ax = _heat_map(cells["rate"][columns], cells["label"][columns].fillna(""), ax)
     ax.set_xticks(range(len(columns)), columns, rotation=30, ha="right", rotation_mode="anchor")
     return ax
 
 
-def _heat_map(shares, labels, *, rows: Sequence[str], columns: Sequence[str], ax: Axes) -> None:
-    """Draw a table of labels on a background that shows shares from 0 to 1."""
+def _heat_map(shares: pd.DataFrame, labels: pd.DataFrame, ax: Axes | None) -> Axes:
+    """Draw labels on a background that shows shares from 0 to 1."""
+    ax = ax or plt.gca()
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, origin="upper", aspect="auto")
-    for i in range(len(rows)):
-        for j in range(len(columns)):
-            color = "white" if shares[i, j] > 0.6 else "black" if shares[i, j] else "0.6"
-            ax.text(j, i, labels[i, j], ha="center", va="center", color=color)
-    ax.set_xticks(range(len(columns)), columns)
-    ax.set_yticks(range(len(rows)), rows)
+    for (i, j), share in np.ndenumerate(shares):
+        color = "white" if share > 0.6 else "black" if share else "0.6"
+        ax.text(j, i, str(labels.iloc[i, j]), ha="center", va="center", color=color)
+    ax.set_xticks(range(len(shares.columns)), shares.columns)
+    ax.set_yticks(range(len(shares)), shares.index)
     ax.spines[:].set_visible(False)
+    return ax

@@ -1,6 +1,7 @@
 """Figures of sound: time is in seconds and frequency in Hz, with low frequencies at the bottom.
 
-Functions for a single panel take axes and return them; those for several return a new figure.
+Functions for a single panel take axes (by default the current ones) and return them; those for
+several panels return a new figure.
 """
 
 from __future__ import annotations
@@ -18,9 +19,7 @@ from matplotlib.figure import Figure
 
 from genrecls.config import FrontEnd
 from genrecls.features.spectrogram import hz_to_mel
-from genrecls.plots.style import COLORS, HZ_TICKS, style
-
-_SPECTROGRAM: dict[str, Any] = {"origin": "lower", "aspect": "auto"}
+from genrecls.plots._style import COLORS, HZ_TICKS, style
 
 
 def waveform(envelope: np.ndarray, duration_s: float, *, ax: Axes | None = None) -> Axes:
@@ -33,12 +32,11 @@ def waveform(envelope: np.ndarray, duration_s: float, *, ax: Axes | None = None)
     duration_s : float > 0 (in seconds)
         Duration of the track.
     ax : Axes, optional
-        Axes to draw on; by default the current ones.
+        Axes to draw on.
     """
     ax = ax or plt.gca()
-    lowest, highest = envelope
     times = np.linspace(0, duration_s, envelope.shape[1])
-    ax.fill_between(times, lowest, highest, lw=0, color=COLORS[0])
+    ax.fill_between(times, *envelope, lw=0, color=COLORS[0])
     ax.axvline(30.0, color="red", lw=1.2)
     ax.set(xlim=(0, duration_s), ylim=(-1, 1), xlabel="Time (s)", ylabel="Amplitude")
     return ax
@@ -61,25 +59,25 @@ def log_mel(
     front_end : FrontEnd
         Front end that computed the levels.
     ax : Axes, optional
-        Axes to draw on; by default the current ones.
+        Axes to draw on.
     vmin : float, optional (in dB)
         Level of the darkest colour; by default the lowest level.
     colorbar : bool
         Whether to add a colour bar.
     """
     ax = ax or plt.gca()
-    extent = _extent(levels.shape, front_end)
+    frames = levels.shape[-1]
     if levels.ndim == 3:
-        extent = (0, len(levels) * front_end.segment_s, *extent[2:])
+        frames = len(levels) * front_end.segment_s * front_end.sample_rate / front_end.hop_length
         levels = np.concatenate(levels, axis=1)
-    image = ax.imshow(levels.astype(np.float32), extent=extent, vmin=vmin, **_SPECTROGRAM)
+    _show(levels.astype(np.float32), frames, front_end, ax, vmin=vmin)
     if colorbar:
-        ax.figure.colorbar(image, ax=ax, format="%d dB", pad=0.01)
-    return _label_axes(ax, front_end)
+        ax.figure.colorbar(ax.images[-1], ax=ax, format="%d dB", pad=0.01)
+    return ax
 
 
 def spectrogram_image(
-    image: np.ndarray, front_end: FrontEnd, *, ax: Axes | None = None, cmap: str | None = None
+    image: np.ndarray, front_end: FrontEnd, *, ax: Axes | None = None, **options: Any
 ) -> Axes:
     """Draw the image of a segment, or a map that covers the same time and frequencies.
 
@@ -87,33 +85,26 @@ def spectrogram_image(
     ----------
     image : np.ndarray [shape=(n_mels, frames, 3) or (height, width)]
         An image in [0, 1], or a map of any resolution.
-    front_end : FrontEnd
-        Front end that computed the image.
-    ax : Axes, optional
-        Axes to draw on; by default the current ones.
-    cmap : str, optional
-        Colour map of a map.
+    front_end, ax
+        See :func:`log_mel`.
+    **options
+        Passed to ``Axes.imshow``, such as ``cmap`` for a map.
     """
-    ax = ax or plt.gca()
-    shape = front_end.shape if image.ndim == 2 else image.shape[:2]
-    extent = _extent(shape, front_end)
-    ax.imshow(image, extent=extent, cmap=cmap, interpolation="nearest", **_SPECTROGRAM)
-    return _label_axes(ax, front_end)
+    options = {"interpolation": "nearest", **options}
+    return _show(image, front_end.shape[1], front_end, ax or plt.gca(), **options)
 
 
 def taggram(result, *, ax: Axes | None = None) -> Axes:
     """Draw the probability of each genre over the time of a track.
 
-    A stronger colour means a higher probability. Overlapping segments are drawn around their
-    middles.
+    A stronger colour means a higher probability. Only the middles of overlapping segments count.
 
     Parameters
     ----------
     result : Prediction or pd.DataFrame
-        Prediction of one track, or its segments in the order of time: ``start_s, end_s,
-        prob_<genre>...``. With ``silent``, silent segments are hatched.
+        Prediction of one track, or its segments in the order of time; silent ones are hatched.
     ax : Axes, optional
-        Axes to draw on; by default the current ones.
+        Axes to draw on.
     """
     ax = ax or plt.gca()
     segments = result if isinstance(result, pd.DataFrame) else result.segments
@@ -140,18 +131,10 @@ def taggram(result, *, ax: Axes | None = None) -> Axes:
 def prediction(result) -> Figure:
     """Draw a prediction as a taggram above the spectrogram of the track.
 
-    The spectrogram consists of the segments that the model receives. With the default front end,
-    the levels of each segment are relative to its own loudest value.
-
     Parameters
     ----------
     result : Prediction
-        Prediction with its log-mels, as from :meth:`genrecls.GenreClassifier.predict`.
-
-    Raises
-    ------
-    ValueError
-        If the prediction has no log-mels, like those of ``predict_all``.
+        Prediction with log-mels, from :meth:`genrecls.GenreClassifier.predict`.
     """
     if result.log_mels is None:
         raise ValueError("the prediction has no log-mels to draw; make it with predict()")
@@ -165,19 +148,7 @@ def prediction(result) -> Figure:
 def track(
     segments: pd.DataFrame, log_mels: np.ndarray, front_end: FrontEnd, *, title: str
 ) -> Figure:
-    """Draw the taggram of a track above its spectrogram.
-
-    Parameters
-    ----------
-    segments : pd.DataFrame
-        Segments with their probabilities; see :func:`taggram`.
-    log_mels : np.ndarray [shape=(segments, n_mels, frames)] (in dB)
-        Log-mels of the segments that do not overlap.
-    front_end : FrontEnd
-        Front end that computed the log-mels.
-    title : str
-        Title of the figure.
-    """
+    """Draw the taggram of a track above the log-mels of its segments that do not overlap."""
     height = 0.3 * len(_genres(segments))
     figure = plt.figure(figsize=(10, 3.2 + height), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[0.4 + height, 2.8])
@@ -195,8 +166,8 @@ def format_probabilities(probabilities: dict[str, float]) -> str:
         Genre and probability.
     """
     highest = sorted(probabilities.items(), key=lambda item: -item[1])
-    more = [] if len(highest) <= 5 else ["…"]
-    return ", ".join([f"{genre} {p:.2f}" for genre, p in highest[:5]] + more)
+    texts = [f"{genre} {p:.2f}" for genre, p in highest]
+    return ", ".join(texts[:5] + ["…"] * (len(texts) > 5))
 
 
 def first_layer(
@@ -206,27 +177,19 @@ def first_layer(
 
     Parameters
     ----------
-    image : np.ndarray [shape=(n_mels, frames, 3)], in [0, 1]
-        Image of the segment.
+    image, front_end
+        See :func:`spectrogram_image`.
     maps : np.ndarray [shape=(channels, height, width)]
         Output of each channel.
-    front_end : FrontEnd
-        Front end that computed the image.
     columns : int > 0
         Number of maps in a row.
     """
-    rows = -(-len(maps) // columns)
-    figure = plt.figure(figsize=(10, 2.6 + 1.75 * rows))
-    panels: Any = figure.subfigures(2, 1, height_ratios=[2.6, 1.75 * rows])
-    top, bottom = panels
-    spectrogram_image(image, front_end, ax=top.subplots()).set_title("Input image")
-    axes = bottom.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for ax in axes.flat[len(maps) :]:
-        ax.remove()
-    for i, (values, ax) in enumerate(zip(maps, axes.flat, strict=False), start=1):
-        spectrogram_image(values, front_end, ax=ax, cmap="magma").set_title(f"Channel {i}")
-        _label_small(ax, front_end)
-    _label_figure(bottom)
+    height = 1.75 * -(-len(maps) // columns)
+    figure = plt.figure(figsize=(10, 2.6 + height))
+    panels: Any = figure.subfigures(2, 1, height_ratios=[2.6, height])
+    spectrogram_image(image, front_end, ax=panels[0].subplots()).set_title("Input image")
+    titles = [f"Channel {i + 1}" for i in range(len(maps))]
+    _draw_panels(panels[1], maps, titles, front_end, columns, cmap="magma")
     return figure
 
 
@@ -235,26 +198,24 @@ def saliency_maps(image: np.ndarray, maps: dict[str, np.ndarray], front_end: Fro
 
     Parameters
     ----------
-    image : np.ndarray [shape=(n_mels, frames, 3)], in [0, 1]
-        Image of the segment.
+    image, front_end
+        See :func:`spectrogram_image`.
     maps : dict of str to np.ndarray [shape=(height, width)]
-        Title and map, of any resolution; see :mod:`genrecls.inspection.saliency`. The value 0 is
-        white in a map with negative values, and dark in the others.
-    front_end : FrontEnd
-        Front end that computed the image.
+        Title and map, of any resolution; see :mod:`genrecls.inspection.saliency`.
     """
     figure = plt.figure(figsize=(4 * (1 + len(maps)), 3.2), layout="constrained")
     axes = figure.subplots(1, 1 + len(maps), sharey=True)
     spectrogram_image(image, front_end, ax=axes[0]).set_title("Input image")
     gray = image.mean(axis=-1, keepdims=True).repeat(3, axis=-1)
     for ax, (title, values) in zip(axes[1:], maps.items(), strict=True):
-        spectrogram_image(gray, front_end, ax=ax).set(title=title, ylabel="")
         highest = float(np.abs(values).max()) or 1.0
+        # The value 0 is white in a map with negative values, and dark in the others.
         lowest, cmap = (-highest, "RdBu_r") if values.min() < 0 else (0, "magma")
-        options = {"vmin": lowest, "vmax": highest, "cmap": cmap, **_SPECTROGRAM}
-        extent = (*ax.get_xlim(), *ax.get_ylim())
-        shown = ax.imshow(values, extent=extent, alpha=0.6, interpolation="bilinear", **options)
-        figure.colorbar(shown, ax=ax, pad=0.02)
+        options = {"vmin": lowest, "vmax": highest, "cmap": cmap, "interpolation": "bilinear"}
+        spectrogram_image(gray, front_end, ax=ax)
+        spectrogram_image(values, front_end, ax=ax, alpha=0.6, **options)
+        ax.set(title=title, ylabel="")
+        figure.colorbar(ax.images[-1], ax=ax, pad=0.02)
     return figure
 
 
@@ -267,22 +228,17 @@ def channel_segments(
     ----------
     table : pd.DataFrame
         One row per image, as from :func:`genrecls.inspection.saliency.channel_segments`.
-    images : sequence of np.ndarray [shape=(n_mels, frames, 3)], in [0, 1]
-        Image of each row.
-    front_end : FrontEnd
-        Front end that computed the images.
+    images, front_end
+        Image of each row; see :func:`spectrogram_image`.
     """
     channels = table["channel"].unique()
     columns = len(table) // len(channels)
     figure = plt.figure(figsize=(2.6 * columns, 1.75 * len(channels) + 0.4), layout="constrained")
-    axes = figure.subplots(len(channels), columns, sharex=True, sharey=True, squeeze=False)
-    for ax, row, image in zip(axes.flat, table.to_dict("records"), images, strict=True):
-        title = f"{row['genre']}, {row['start_s']:.0f} s: {row['activation']:.2g}"
-        spectrogram_image(image, front_end, ax=ax).set_title(title, fontsize=8)
-        _label_small(ax, front_end)
+    rows = zip(table["genre"], table["start_s"], table["activation"], strict=True)
+    titles = [f"{genre}, {start_s:.0f} s: {activation:.2g}" for genre, start_s, activation in rows]
+    axes = _draw_panels(figure, images, titles, front_end, columns)
     for ax, channel in zip(axes[:, 0], channels, strict=True):
         ax.set_ylabel(f"Channel {channel}", fontsize=8)
-    _label_figure(figure)
     half = columns // 2
     figure.suptitle(f"{half} strongest on the left, {half} weakest on the right", fontsize=10)
     return figure
@@ -292,30 +248,39 @@ def _genres(segments: pd.DataFrame) -> list[str]:
     return segments.filter(regex="^prob_").columns.str.removeprefix("prob_").tolist()
 
 
-def _extent(shape: tuple[int, ...], front_end: FrontEnd) -> tuple[float, float, float, float]:
-    bands, frames = shape[-2:]
-    return 0, frames * front_end.hop_length / front_end.sample_rate, 0, bands
-
-
-def _label_axes(ax: Axes, front_end: FrontEnd, ticks_hz: Sequence[int] = HZ_TICKS) -> Axes:
-    """Label the axes, with ticks where the mel scale has round frequencies."""
-    low, high = hz_to_mel(front_end.f_min), hz_to_mel(front_end.f_max)
-    # The n bands are centred on the inner ones of n + 2 equally spaced mels.
-    steps = front_end.n_mels + 1
-    positions = {hz: (hz_to_mel(hz) - low) / (high - low) * steps - 0.5 for hz in ticks_hz}
-    ticks = {hz: y for hz, y in positions.items() if 0 <= y <= front_end.n_mels}
-    ax.set_yticks(list(ticks.values()), [str(hz) for hz in ticks])
+def _show(image: np.ndarray, frames: float, front_end: FrontEnd, ax: Axes, **options: Any) -> Axes:
+    """Show an image that is a number of frames wide, and label its axes."""
+    extent = (0, frames * front_end.hop_length / front_end.sample_rate, 0, front_end.n_mels)
+    ax.imshow(image, extent=extent, origin="lower", aspect="auto", **options)
     ax.set(xlabel="Time (s)", ylabel="Frequency (Hz)")
     ax.spines[:].set_visible(False)
+    _set_ticks(ax, front_end, HZ_TICKS)
     return ax
 
 
-def _label_small(ax: Axes, front_end: FrontEnd) -> None:
-    """Label one of many small panels, whose figure has the names of the axes."""
-    _label_axes(ax, front_end, HZ_TICKS[::2]).set(xlabel="", ylabel="")
-    ax.tick_params(labelsize=7)
+def _set_ticks(ax: Axes, front_end: FrontEnd, ticks_hz: Sequence[int]) -> None:
+    """Set ticks where the mel scale has round frequencies."""
+    # The n bands are centred on the inner ones of n + 2 equally spaced mels.
+    low, high = hz_to_mel(front_end.f_min), hz_to_mel(front_end.f_max)
+    step = (high - low) / (front_end.n_mels + 1)
+    positions = {hz: (hz_to_mel(hz) - low) / step - 0.5 for hz in ticks_hz}
+    ticks = {hz: y for hz, y in positions.items() if 0 <= y <= front_end.n_mels}
+    ax.set_yticks(list(ticks.values()), [str(hz) for hz in ticks])
 
 
-def _label_figure(figure) -> None:
+def _draw_panels(
+    figure: Figure, images, titles: list[str], front_end: FrontEnd, columns: int, **options: Any
+) -> np.ndarray:
+    """Draw images as small panels in rows; return the axes [shape=(rows, columns)]."""
+    rows = -(-len(titles) // columns)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for ax in axes.flat[len(titles) :]:
+        ax.remove()
+    for ax, image, title in zip(axes.flat, images, titles, strict=False):
+        spectrogram_image(image, front_end, ax=ax, **options).set_title(title, fontsize=8)
+        _set_ticks(ax, front_end, HZ_TICKS[::2])
+        ax.set(xlabel="", ylabel="")
+        ax.tick_params(labelsize=7)
     figure.supxlabel("Time (s)", fontsize=10)
     figure.supylabel("Frequency (Hz)", fontsize=10)
+    return axes

@@ -15,21 +15,20 @@ def write_audit(found: Audit, folder: str | os.PathLike) -> Path:
     Parameters
     ----------
     found : Audit
-        Result of :func:`genrecls.corpus.audit.audit`.
+        Result of :func:`genrecls.audit`.
     folder : path-like
-        Folder for the files. It is created if it does not exist.
+        Folder for the files, created if it does not exist.
 
     Returns
     -------
     Path
         Path of ``audit.html``.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "audit.json").write_text(found.to_json(), encoding="utf-8")
+    page = Path(folder) / "audit.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.with_suffix(".json").write_text(found.to_json(), encoding="utf-8")
     for name, table in found.tables.items():
-        table.to_csv(folder / f"audit_{name}.csv", index=False, encoding="utf-8")
-        (folder / f"audit_{name}.md").write_text(markdown(table), encoding="utf-8")
-    text = render("audit.html", found=found)
-    (folder / "audit.html").write_text(text, encoding="utf-8")
-    return folder / "audit.html"
+        table.to_csv(page.with_name(f"audit_{name}.csv"), index=False, encoding="utf-8")
+        page.with_name(f"audit_{name}.md").write_text(markdown(table), encoding="utf-8")
+    page.write_text(render("audit.html", found=found), encoding="utf-8")
+    return page

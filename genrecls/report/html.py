@@ -15,24 +15,14 @@ from markupsafe import Markup
 
 from genrecls.report.markdown import render
 
-# A table with more columns than this gets the class.
+# A table with more columns than this gets the class, and is printed in a small font.
 _WIDE = ((16, "widest"), (12, "wider"), (7, "wide"))
 
-# The text of a cell with more characters than this may be broken into lines.
-_LONG = 45
+_LONG = 45  # The text of a cell with more characters may be broken into lines.
 
 
 def page(markdown: str, folder: Path) -> str:
-    """Convert a report in Markdown to an HTML page, with its images as data URLs.
-
-    Parameters
-    ----------
-    markdown : str
-        CommonMark with tables; HTML in it is shown as text. The first heading is the title of
-        the page, the headings of level 2 are its table of contents.
-    folder : Path
-        Folder with the PNG images that the report shows.
-    """
+    """Convert a report in Markdown to an HTML page that contains the images in its folder."""
     reader = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = reader.parse(markdown)
     _group_figures(tokens)
@@ -96,7 +86,7 @@ def _child_types(token: Token) -> list[str]:
 
 
 def _table_class(tokens: Sequence[Token]) -> str:
-    """Return the class of the table that begins here: a wide one is printed in a small font."""
+    """Return the class of the table that begins here."""
     types = [token.type for token in tokens]
     columns = types[: types.index("thead_close")].count("th_open")
     return next((f"table {name}" for limit, name in _WIDE if columns > limit), "table")

@@ -12,14 +12,7 @@ from markupsafe import Markup
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Write a table in Markdown, without its index.
-
-    Parameters
-    ----------
-    table : pd.DataFrame
-        Cells and column names may contain anything; a missing value becomes a dash. The floats of
-        a column get the same number of decimals, at most three.
-    """
+    """Write a table in Markdown, without its index; a missing value becomes a dash."""
     columns = [_cells(table[name]) for name in table]
     rule = ["---:" if pd.api.types.is_numeric_dtype(table[name]) else "---" for name in table]
     lines = [[escape(str(name)) for name in table], rule, *zip(*columns, strict=True)]
@@ -27,13 +20,13 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def _cells(column: pd.Series) -> list[str]:
-    values = column.dropna()
+    """Format the values of a column, floats with the same number of decimals, at most 3."""
     form = str
     if pd.api.types.is_integer_dtype(column):
         form = "{:,}".format
     elif pd.api.types.is_float_dtype(column):
-        digits = max((len(f"{v:.3f}".rstrip("0").partition(".")[2]) for v in values), default=0)
-        form = f"{{:,.{digits}f}}".format
+        decimals = [f"{value:.3f}".rstrip("0").partition(".")[2] for value in column.dropna()]
+        form = f"{{:,.{max(map(len, decimals), default=0)}f}}".format
     return ["–" if pd.isna(value) else escape(form(value)) for value in column]
 
 
@@ -50,11 +43,7 @@ def join_header(table: pd.DataFrame, separator: str = " ") -> pd.DataFrame:
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template from ``genrecls/report/templates/``.
-
-    HTML in the values is escaped unless it is ``Markup``. The filter ``escaped`` also escapes
-    Markdown; the filter ``table`` writes a table in Markdown.
-    """
+    """Fill a template of this wing; HTML in the values is escaped unless it is ``Markup``."""
     return _TEMPLATES.get_template(f"{template}.jinja").render(values)
 
 

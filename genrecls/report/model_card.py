@@ -7,7 +7,7 @@ import pandas as pd
 from genrecls._utils.io import write_atomically
 from genrecls.config import MIN_CONFIDENCE
 from genrecls.evaluation.calibration import calibrated, probability_columns
-from genrecls.evaluation.intervals import score_intervals
+from genrecls.evaluation.intervals import format_interval, score_intervals
 from genrecls.evaluation.runs import Run
 from genrecls.evaluation.scores import aggregate_tracks, confusion_matrix
 from genrecls.evaluation.tables import split_table
@@ -15,7 +15,6 @@ from genrecls.report.markdown import join_header, render
 
 #: Name of the model card in the folder of a run.
 MODEL_CARD_FILE = "README.md"
-CARD = MODEL_CARD_FILE
 
 
 def write_model_card(run: Run) -> None:
@@ -24,29 +23,19 @@ def write_model_card(run: Run) -> None:
     Parameters
     ----------
     run : Run
-        Saved run.
+        Saved run. Neither its model nor audio is needed.
+
+    References
+    ----------
+    Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
+    https://doi.org/10.1145/3287560.3287596
     """
     text = model_card(run)
     write_atomically(run.folder / MODEL_CARD_FILE, lambda file: file.write(text.encode()))
 
 
 def model_card(run: Run) -> str:
-    """Describe a run: intended use, data, scores with intervals, and limits.
-
-    Parameters
-    ----------
-    run : Run
-        Saved run. Neither its model nor audio is needed.
-
-    Returns
-    -------
-    str
-        The card in Markdown.
-
-    References
-    ----------
-    Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
-    https://doi.org/10.1145/3287560.3287596
+    """Return the model card of a run in Markdown.
 
     Examples
     --------
@@ -62,19 +51,18 @@ def model_card(run: Run) -> str:
     confident = calibrated(tracks, run.genres)
     probability = confident[probability_columns(run.genres)].max(axis=1)
     confident = confident[probability >= MIN_CONFIDENCE]
+    levels = {f"tracks ({len(tracks)})": tracks, f"segments ({len(test)})": test}
+    scores = {
+        name: score_intervals(table, run.genres).apply(lambda row: format_interval(*row), axis=1)
+        for name, table in levels.items()
+    }
     return render(
         "model_card.md",
         run=run,
-        synthetic=run.synthetic,
         shared=len(set(groups[True]) & set(groups[False])),
         split_table=join_header(split_table(segments)),
         licences=count_tracks(segments, ["genre", "licence"]) if "licence" in segments else None,
-        scores=pd.DataFrame(
-            {
-                f"tracks ({len(tracks)})": _scores(tracks, run.genres),
-                f"segments ({len(test)})": _scores(test, run.genres),
-            }
-        ).reset_index(names="score"),
+        scores=pd.DataFrame(scores).reset_index(names="score"),
         min_confidence=MIN_CONFIDENCE,
         tracks=tracks,
         confident=confident,
@@ -88,8 +76,3 @@ def count_tracks(segments: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """Count the tracks for each combination of values in some columns."""
     tracks = segments.drop_duplicates("track_id")
     return tracks.groupby(columns, sort=False).size().reset_index(name="tracks")
-
-
-def _scores(table: pd.DataFrame, genres: list[str]) -> pd.Series:
-    form = "{value:.3f} ({low:.2f}–{high:.2f})"
-    return score_intervals(table, genres).apply(lambda row: form.format(**row), axis=1)

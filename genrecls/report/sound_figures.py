@@ -15,9 +15,10 @@ from genrecls.evaluation.runs import Run
 from genrecls.features.excerpts import EXCERPT_MELS, N_MELS, excerpt_front_end, load_excerpts
 from genrecls.features.image import to_image
 from genrecls.features.stored import stored_log_mels
+from genrecls.plots.sound import track
 from genrecls.report.document import Report
 
-# Channels of the first layer that are shown, at most: as many as the original's CNN has.
+# Largest number of channels to show: as many as the original's CNN has.
 _CHANNELS = 10
 
 
@@ -28,7 +29,6 @@ def add_excerpts(report: Report, runs: Sequence[Run]) -> None:
         return
     report.section("Looking at the sound")
     names = [(str(g), str(excerpts[f"path_{i}"])) for i, g in enumerate(excerpts["genres"])]
-
     rows = -(-len(names) // 2)
     figure, axes = plt.subplots(rows, 2, figsize=(12, 3.2 * rows), squeeze=False)
     for ax in axes.flat[len(names) :]:
@@ -38,7 +38,7 @@ def add_excerpts(report: Report, runs: Sequence[Run]) -> None:
         last_in_row = i % 2 == 1 or i == len(names) - 1
         plots.log_mel(levels, FrontEnd.preset("default"), ax=ax, colorbar=last_in_row)
         ax.set_title(f"{genre}: {Path(path).stem}")
-    report.figure("images", figure, "15 s of each genre as an image")
+    report.figure("images", figure, "Log-mel spectrogram of 15 s of each genre")
 
     figure, axes = plt.subplots(len(names), 1, figsize=(10, 2 * len(names)), squeeze=False)
     for i, (genre, path) in enumerate(names):
@@ -57,28 +57,25 @@ def add_excerpts(report: Report, runs: Sequence[Run]) -> None:
         levels = excerpts[f"mels_{n_mels}"].astype(float)
         plots.log_mel(levels, excerpt_front_end(n_mels), ax=ax, vmin=-60, colorbar=False)
         ax.set_title(f"n_mels = {n_mels}")
-    caption = f"The same 30 s with {', '.join(map(str, N_MELS))} mel bands"
-    report.figure("n_mels", figure, caption)
+    report.figure("n_mels", figure, "The same 30 s with fewer and with more mel bands")
 
 
 def first_layer_figure(run: Run) -> tuple[Figure, str]:
-    """Draw a segment and the outputs of the first convolution; return figure and caption."""
+    """Draw a segment and the outputs of the first convolution, with a caption."""
     segment, maps = run.first_layer
     image = to_image(segment["log_mel"], run.front_end)
     figure = plots.first_layer(image, maps[:_CHANNELS], run.front_end, columns=5)
-    figure.suptitle(f"{run.name}: {segment['path']}, segment {segment['segment']}", fontsize=10)
-    caption = "Outputs of the first convolution"
-    if len(maps) > _CHANNELS:
-        caption += f": the first {_CHANNELS} of {len(maps)} channels"
-    return figure, caption
+    figure.axes[0].set_title(f"{run.name}: {segment['path']}, segment {segment['segment']}")
+    shown = f"the first {_CHANNELS} of {len(maps)}" if len(maps) > _CHANNELS else len(maps)
+    return figure, f"A segment, and the outputs of the first convolution: {shown} channels"
 
 
 def taggram_figure(run: Run, track_id: str) -> tuple[Figure, str]:
-    """Draw the probabilities of a test track over time; return figure and caption."""
+    """Draw the probabilities of a test track over time, with a caption."""
     rows = run.predictions.query("split == 'test' and track_id == @track_id")
     segments = calibrated(rows, run.genres).sort_values("segment")
-    track = segments.iloc[0]
-    log_mels = stored_log_mels(run.front_end, track["sha256"])
-    title = f"{Path(track['path']).name}, {track['genre']}: {run.name}"
-    figure = plots.track(segments, log_mels, run.front_end, title=title)
+    path, genre, sha256 = segments.iloc[0][["path", "genre", "sha256"]]
+    log_mels = stored_log_mels(run.front_end, sha256)
+    title = f"{Path(path).name}, {genre}: {run.name}"
+    figure = track(segments, log_mels, run.front_end, title=title)
     return figure, f"Calibrated probability of each genre, above the mel spectrogram: {run.name}"

@@ -1,24 +1,17 @@
-"""The report on the trained models of a corpus: what it contains, in its order."""
+"""The report on the trained models of a corpus."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 from matplotlib import pyplot as plt
 from tqdm.auto import tqdm
 
 from genrecls import plots
 from genrecls._utils.paths import reports_dir
-from genrecls.evaluation.runs import Run, read_runs
-from genrecls.evaluation.scores import aggregate_tracks
-from genrecls.evaluation.tables import comparison_table, score_table, split_table
-from genrecls.report import sections
+from genrecls.evaluation.runs import read_runs
 from genrecls.report.document import Report
-from genrecls.report.markdown import join_header, render
-from genrecls.report.model_card import count_tracks
-from genrecls.report.sound_figures import add_excerpts
+from genrecls.report.sections import SECTIONS
 
 
 def write_report(corpus_name: str) -> Path:
@@ -52,79 +45,3 @@ def write_report(corpus_name: str) -> Path:
         for add_section in tqdm(SECTIONS, desc="report", unit="section"):
             add_section(report, runs)
     return report.save()
-
-
-def _add_comparison(report: Report, runs: Sequence[Run]) -> None:
-    if runs[0].synthetic:
-        report.text(render("synthetic.md"))
-    report.section("Comparison")
-    report.table("comparison", comparison_table(runs))
-    report.text(render("comparison.md"))
-
-
-def _add_splits(report: Report, runs: Sequence[Run]) -> None:
-    report.section("Splits")
-    for split_by in dict.fromkeys(run.recipe.split_by for run in runs):
-        run = next(run for run in runs if run.recipe.split_by == split_by)
-        leaky = "" if split_by == "artist" else " (leaky)"
-        title = f"Validation held out by {split_by}{leaky}:"
-        report.table(f"split_by_{split_by}", join_header(split_table(run.segments)), title)
-
-
-def _add_sources(report: Report, runs: Sequence[Run]) -> None:
-    segments = runs[0].segments
-    columns = [name for name in ("genre", "source", "licence") if name in segments]
-    if "source" in columns:
-        report.section("Sources")
-        report.table("sources", count_tracks(segments, columns))
-
-
-def _add_scores(report: Report, runs: Sequence[Run]) -> None:
-    report.section("Scores")
-    report.table("scores", score_table(runs))
-
-
-def _add_test_tracks(report: Report, runs: Sequence[Run]) -> None:
-    report.section("Test tracks")
-    for run in runs:
-        report.section(run.name, level=3)
-        test = run.predictions.query("split == 'test'")
-        tracks = aggregate_tracks(test, run.genres).drop(columns=["track_id"])
-        report.table(f"tracks_{run.name}", tracks.round(3))
-
-
-def _add_problem_tracks(report: Report, runs: Sequence[Run]) -> None:
-    titles = {"left_out": "Left out:", "notes": "Used with a warning:"}
-    rows = {key: [row for run in runs for row in run.card[key]] for key in titles}
-    if any(rows.values()):
-        report.section("Tracks left out, and tracks used with a warning")
-    for key in filter(rows.get, titles):
-        report.table(key, pd.DataFrame(rows[key]).drop_duplicates(), titles[key])
-
-
-def _add_versions(report: Report, runs: Sequence[Run]) -> None:
-    rows = [{"run": run.name, **run.card, **run.card["versions"]} for run in runs]
-    columns = ["run", "created", "machine", *dict.fromkeys(k for r in rows for k in r["versions"])]
-    report.section("Versions")
-    report.table("versions", pd.DataFrame(rows)[columns].fillna("–"))
-
-
-#: Functions that add a section each. One that has nothing to show adds nothing.
-SECTIONS = (
-    _add_comparison,
-    _add_splits,
-    _add_sources,
-    _add_scores,
-    sections.add_cross_validation,
-    sections.add_fine_tuning,
-    sections.add_leak,
-    sections.add_calibration,
-    sections.add_robustness,
-    sections.add_audit,
-    add_excerpts,
-    sections.add_models,
-    sections.add_examples,
-    _add_test_tracks,
-    _add_problem_tracks,
-    _add_versions,
-)

@@ -19,19 +19,9 @@ ops: Any = keras.ops
 def add_augmentation(model: keras.Model, recipe: Recipe) -> keras.Model:
     """Put the augmentation layers of a recipe before a model.
 
-    Parameters
-    ----------
-    model : keras.Model
-        Log-mels to probabilities. Training the result trains this model.
-    recipe : Recipe
-        Its ``crop``, ``mixup`` and ``random_seed`` are used.
-
-    Returns
-    -------
-    keras.Model
-        Takes ``[log_mels, targets]``, where the targets [shape=(batch, genres)] are 1 for the
-        genre of a segment and 0 elsewhere. Loss and metrics compare the probabilities with the
-        targets after augmentation and ignore ``y``.
+    The result takes ``[log_mels, targets]``, where the targets [shape=(batch, genres)] are 1 for
+    the genre of a segment and 0 elsewhere. Loss and metrics compare the probabilities with the
+    targets after augmentation and ignore ``y``.
     """
     log_mels = keras.Input(model.input_shape[1:], name="log_mel")
     targets = keras.Input(model.output_shape[1:], name="target")
@@ -69,15 +59,7 @@ class _Augmentation(keras.layers.Layer):
 
 
 class RandomCrop(_Augmentation):
-    """Cut the same random stretch of time out of all segments of a batch.
-
-    Parameters
-    ----------
-    frames : int > 0
-        Length of the stretch. Shorter segments are not cropped.
-    random_seed : int >= 0, optional
-        Seed of the draws.
-    """
+    """Cut the same random stretch of ``frames`` out of all segments of a batch."""
 
     def __init__(self, frames: int, random_seed: int | None = None):
         super().__init__(random_seed)
@@ -97,15 +79,8 @@ class RandomCrop(_Augmentation):
 class Mixup(_Augmentation):
     """Mix every segment and its target with another segment of the batch.
 
-    The layer mixes power, as if two tracks were playing together. The original method mixes the
-    inputs themselves.
-
-    Parameters
-    ----------
-    max_share : float in [0, 1]
-        Largest share of the other segment. The share is drawn uniformly from 0 to this value.
-    random_seed : int >= 0, optional
-        Seed of the draws.
+    The layer mixes power, as if two tracks were playing together; the original method mixes the
+    inputs. The share of the other segment is drawn uniformly from 0 to ``max_share``.
 
     References
     ----------

@@ -53,19 +53,7 @@ class Candidate:
 def network_candidate(
     name: str, recipe: Recipe, front_end: FrontEnd, builder: Callable | None = None
 ) -> Candidate:
-    """Make a candidate of a network.
-
-    Parameters
-    ----------
-    name : str
-        Name of the candidate.
-    recipe : Recipe
-        The model and how it is trained, except for its random seed and the split.
-    front_end : FrontEnd
-        Settings of the features.
-    builder : callable, optional
-        The user's own builder, ``(input_shape, n_classes) -> keras.Model``.
-    """
+    """Make a candidate of a network, whose recipe gets another random seed in every repeat."""
 
     def fit_predict(features: Features, segments: pd.DataFrame, random_seed: int) -> np.ndarray:
         seeded = dataclasses.replace(recipe, random_seed=random_seed)
@@ -79,13 +67,7 @@ def network_candidate(
 
 
 def majority(front_end: FrontEnd) -> Candidate:
-    """Make a candidate that predicts the shares of the genres in the training segments.
-
-    Parameters
-    ----------
-    front_end : FrontEnd
-        Decides which segments there are to predict.
-    """
+    """Make a candidate that predicts the shares of the genres in the training segments."""
 
     def fit_predict(features: Features, segments: pd.DataFrame, _: int) -> np.ndarray:
         train = segments["split"] == "train"
@@ -96,17 +78,7 @@ def majority(front_end: FrontEnd) -> Candidate:
 
 
 def one_number(name: str, values: pd.Series, front_end: FrontEnd) -> Candidate:
-    """Make a candidate that gets one number per track and no sound.
-
-    Parameters
-    ----------
-    name : str
-        Name of the number, such as ``'duration_s'``.
-    values : pd.Series
-        The number, or a category, for every ``track_id``.
-    front_end : FrontEnd
-        Decides which segments there are to predict.
-    """
+    """Make a candidate that gets one number (or category) per track and no sound."""
 
     def fit_predict(features: Features, segments: pd.DataFrame, _: int) -> np.ndarray:
         x = values.reindex(segments["track_id"]).to_frame().reset_index(drop=True)
@@ -123,21 +95,8 @@ def best_number(
 ) -> Candidate | None:
     """Make a candidate of the number that separates the genres best in the audit.
 
-    Parameters
-    ----------
-    corpus : Corpus
-        The number is chosen on the tracks that it will be tested on, which favours it.
-    front_end : FrontEnd
-        Decides which segments there are to predict.
-    jobs : int > 0, optional
-        Number of processes for the audit.
-    progress : bool
-        Show a progress bar.
-
-    Returns
-    -------
-    Candidate or None
-        None if the audit finds no confound.
+    It is chosen on the tracks that it will be tested on, which favours it. None if the audit
+    finds no confound.
     """
     found = audit(corpus, jobs=jobs, progress=progress)
     if found.confounds.empty:
@@ -197,22 +156,7 @@ def network_candidates() -> dict[str, Candidate]:
 def comparison_candidates(
     corpus: Corpus, *, jobs: int | None = None, progress: bool = True
 ) -> dict[str, Candidate]:
-    """Make all candidates that ``genrecls crossval`` compares, the simplest first.
-
-    Parameters
-    ----------
-    corpus : Corpus
-        Its audit decides which number is compared; see :func:`best_number`.
-    jobs : int > 0, optional
-        Number of processes for the audit.
-    progress : bool
-        Show a progress bar.
-
-    Returns
-    -------
-    dict of str to Candidate
-        The candidates by name.
-    """
+    """Make all candidates that ``genrecls crossval`` compares, the simplest first."""
     front_end = FrontEnd.preset("default")
     number = best_number(corpus, front_end, jobs=jobs, progress=progress)
     simple = [majority(front_end), number, mfcc_svm(front_end)]

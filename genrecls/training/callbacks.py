@@ -17,13 +17,8 @@ from genrecls.plots import results
 def learning_rate(recipe: Recipe, epoch: int) -> float:
     """Compute the learning rate of an epoch.
 
-    Parameters
-    ----------
-    recipe : Recipe
-        With ``halve_every``, the rate is halved at every epoch divisible by it, epoch 0 included.
-        With ``warm_up``, it rises linearly and then falls to 0 along half a cosine.
-    epoch : int >= 0
-        Number of the epoch.
+    With ``halve_every``, it is halved at every epoch divisible by that number, epoch 0 included.
+    With ``warm_up``, it rises linearly and then falls to 0 along half a cosine.
     """
     if recipe.halve_every:
         return recipe.learning_rate * 0.5 ** (epoch // recipe.halve_every + 1)

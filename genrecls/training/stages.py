@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -19,30 +17,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from tqdm.auto import tqdm
 
 from genrecls._utils import cache
 from genrecls._utils.backend import keras, make_deterministic
-from genrecls.config import Recipe, hash_json
-from genrecls.corpus.splits import check_no_leak, split_hash
+from genrecls.config import Recipe
+from genrecls.corpus.splits import check_no_leak
 from genrecls.features.stored import Features, SegmentLoader
-from genrecls.models import backbone_end, calibrate_batch_norm, split_at, unfreeze
+from genrecls.models import backbone_end, split_at, unfreeze
 from genrecls.models.building import build_model
-from genrecls.training.data import Batches
-from genrecls.training.loop import PREDICTION_BATCH, fit_model
-
-_KIND, _FILE = "backbone_outputs", "outputs.npy"
-
-# Several tracks fill the batches better than one.
-_TRACKS = 8
-
-# All batches have this size, since TensorFlow would trace the model again for another one.
-_BATCH = 16
-
-# More segments hardly change the mean and variance of 10,000 pixels each. Keras keeps the output of
-# every layer while batch norm takes statistics: 3 GB for this many pixels of InceptionResNetV2.
-_CALIBRATION_SEGMENTS = 64
-_CALIBRATION_PIXELS = _BATCH * 128 * 323
+from genrecls.training.backbone_outputs import (
+    KIND,
+    cache_outputs,
+    calibrate_backbone,
+    hash_backbone,
+)
+from genrecls.training.data import predict_held_out
+from genrecls.training.loop import fit_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +99,7 @@ def fit(
         history, probabilities = _fit_in_stages(model, features, segments, recipe, **options)
     else:
         history = fit_model(model, features.track, segments, recipe, **options)
-        probabilities = _predict_held_out(model, features.track, segments)
+        probabilities = predict_held_out(model, features.track, segments)
     by_validation = recipe.patience and "val_loss" in history
     best = int(history["val_loss"].argmin()) if by_validation else len(history) - 1
     return Fitted(model, probabilities, history, best)
@@ -124,29 +114,21 @@ def _clock(start: float) -> Any:
     return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
 
 
-def _predict_held_out(
-    model: keras.Model, load: SegmentLoader, segments: pd.DataFrame
-) -> np.ndarray:
-    held_out = segments[segments["split"] != "train"]
-    options: Any = {"verbose": 0}
-    return model.predict(Batches(load, held_out, PREDICTION_BATCH), **options)
-
-
 def _fit_in_stages(
     model: keras.Model, features: Features, segments: pd.DataFrame, recipe: Recipe, **options: Any
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Train the head, then the upper blocks of the backbone if the recipe names them."""
     backbone, head = split_at(model, backbone_end(model))
-    uid = _hash_backbone(backbone, features, segments, recipe)
-    path = cache.entry(_KIND, uid)
+    uid = hash_backbone(backbone, features, segments, recipe)
+    path = cache.entry(KIND, uid)
     path.parent.mkdir(parents=True, exist_ok=True)
-    cache.remove_leftovers(_KIND)
+    cache.remove_leftovers(KIND)
     random = recipe.weights is None
     # Outputs of a random backbone hardly serve another run and are deleted at the end. A second run
     # with the same backbone must wait, or it would miss what the first one deletes.
     with FileLock(path.with_suffix(".lock")) if random else contextlib.nullcontext():
         if random:
-            _calibrate(backbone, features, segments, recipe)
+            calibrate_backbone(backbone, features, segments, recipe)
         # A frozen batch norm does not take statistics, so that it is frozen after them.
         backbone.trainable = False
         lower, upper = backbone, None
@@ -154,18 +136,18 @@ def _fit_in_stages(
             lower, upper = split_at(backbone, recipe.fine_tune_after)
         names = segments["sha256"].unique().tolist()
         bar = {"progress": options["progress"]}
-        inputs = outputs = _cache_outputs(lower, features.track, f"{uid}-lower", names, **bar)
+        inputs = outputs = cache_outputs(lower, features.track, f"{uid}-lower", names, **bar)
         if upper is not None:
-            outputs = _cache_outputs(upper, inputs, f"{uid}-upper", names, **bar)
+            outputs = cache_outputs(upper, inputs, f"{uid}-upper", names, **bar)
         keras.utils.set_random_seed(recipe.random_seed)
         history = fit_model(head, outputs, segments, recipe, **options).assign(stage=1)
         if upper is None:
-            probabilities = _predict_held_out(head, outputs, segments)
+            probabilities = predict_held_out(head, outputs, segments)
         else:
             unfreeze(upper)
             trained = keras.Model(upper.input, head(upper.output), name="upper_blocks_and_head")
             history = _fine_tune(trained, inputs, segments, recipe, history, **options)
-            probabilities = _predict_held_out(trained, inputs, segments)
+            probabilities = predict_held_out(trained, inputs, segments)
         if random:
             for entry in path.parent.glob(f"{uid}-*"):
                 shutil.rmtree(entry)
@@ -193,54 +175,3 @@ def _fine_tune(
     if recipe.patience and "val_loss" in history and stage[history["val_loss"].argmin()] == 1:
         model.set_weights(weights)
     return history
-
-
-def _hash_backbone(
-    backbone: keras.Model, features: Features, segments: pd.DataFrame, recipe: Recipe
-) -> str:
-    """Hash everything that decides the outputs of a backbone beside the sound file."""
-    weights = hashlib.sha256()
-    for values in backbone.get_weights():
-        weights.update(np.asarray(values).tobytes())
-    front_end = features.front_end.to_dict()
-    settings = [features.uid, front_end, recipe.input_range, recipe.fine_tune_after]
-    # The batch norm of a random backbone takes its statistics from the training segments.
-    split = [split_hash(segments), recipe.random_seed] if recipe.weights is None else []
-    return hash_json([recipe.model, weights.hexdigest(), *settings, *split])[:16]
-
-
-def _calibrate(
-    backbone: keras.Model, features: Features, segments: pd.DataFrame, recipe: Recipe
-) -> None:
-    """Give a random backbone batch-norm statistics of some training segments."""
-    train = segments[segments["split"] == "train"]
-    n = min(len(train), _CALIBRATION_SEGMENTS)
-    sample = train.sample(n, random_state=recipe.random_seed)
-    size = max(1, min(_BATCH, _CALIBRATION_PIXELS // math.prod(features.front_end.shape)))
-    batches = [sample.iloc[i : i + size] for i in range(0, n, size)]
-    calibrate_batch_norm(backbone, (features.log_mels(batch) for batch in batches))
-
-
-def _cache_outputs(
-    model: keras.Model, load: SegmentLoader, uid: str, names: list[str], *, progress: bool
-) -> SegmentLoader:
-    """Compute the outputs of a frozen model that are not in the cache, and return their loader."""
-    entries = {sha256: cache.entry(_KIND, f"{uid}-{sha256}") for sha256 in names}
-    todo = [sha256 for sha256 in names if cache.load(entries[sha256]) is None]
-    with tqdm(total=len(todo), desc="backbone", unit="track", disable=not progress) as bar:
-        for first in range(0, len(todo), _TRACKS):
-            tracks = {s: np.asarray(load(s), np.float32) for s in todo[first : first + _TRACKS]}
-            outputs = _predict(model, np.concatenate(list(tracks.values())))
-            ends = np.cumsum([len(x) for x in tracks.values()])
-            for sha256, rows in zip(tracks, np.split(outputs, ends[:-1]), strict=True):
-                with cache.new(entries[sha256]) as (folder, _):
-                    np.save(folder / _FILE, rows)
-                bar.update()
-    return lambda sha256: np.load(entries[sha256] / _FILE, mmap_mode="r", allow_pickle=False)
-
-
-def _predict(model: keras.Model, x: np.ndarray) -> np.ndarray:
-    """Compute the outputs of a model in batches of one size."""
-    padded = np.concatenate([x, np.zeros((-len(x) % _BATCH, *x.shape[1:]), x.dtype)])
-    batches = padded.reshape(-1, _BATCH, *x.shape[1:])
-    return np.concatenate([model.predict_on_batch(batch) for batch in batches])[: len(x)]

@@ -1,0 +1,84 @@
+"""Outputs of a frozen backbone: computed once for every track and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from genrecls._utils import cache
+from genrecls._utils.backend import keras
+from genrecls.config import Recipe, hash_json
+from genrecls.features.stored import Features, SegmentLoader
+from genrecls.models import calibrate_batch_norm
+
+#: Kind of the entries in the cache.
+KIND = "backbone_outputs"
+
+_FILE = "outputs.npy"
+
+# Several tracks fill the batches better than one.
+_TRACKS = 8
+
+# All batches have this size, since TensorFlow would trace the model again for another one.
+_BATCH = 16
+
+# More segments hardly change the mean and variance of 10,000 pixels each. Keras keeps the output of
+# every layer while batch norm takes statistics: 3 GB for this many pixels of InceptionResNetV2.
+_CALIBRATION_SEGMENTS = 64
+_CALIBRATION_PIXELS = _BATCH * 128 * 323
+
+
+def hash_backbone(
+    backbone: keras.Model, features: Features, segments: pd.DataFrame, recipe: Recipe
+) -> str:
+    """Hash everything that decides the outputs of a backbone beside the sound file."""
+    weights = hashlib.sha256()
+    for values in backbone.get_weights():
+        weights.update(np.asarray(values).tobytes())
+    front_end = features.front_end.to_dict()
+    settings = [features.uid, front_end, recipe.input_range, recipe.fine_tune_after]
+    # The batch norm of a random backbone takes its statistics from the training segments.
+    train = segments.loc[segments["split"] == "train", ["sha256", "segment"]].to_numpy().tolist()
+    split = [train, recipe.random_seed] if recipe.weights is None else []
+    return hash_json([recipe.model, weights.hexdigest(), *settings, *split])[:16]
+
+
+def calibrate_backbone(
+    backbone: keras.Model, features: Features, segments: pd.DataFrame, recipe: Recipe
+) -> None:
+    """Give a random backbone batch-norm statistics of some training segments."""
+    train = segments[segments["split"] == "train"]
+    n = min(len(train), _CALIBRATION_SEGMENTS)
+    sample = train.sample(n, random_state=recipe.random_seed)
+    size = max(1, min(_BATCH, _CALIBRATION_PIXELS // math.prod(features.front_end.shape)))
+    batches = [sample.iloc[i : i + size] for i in range(0, n, size)]
+    calibrate_batch_norm(backbone, (features.log_mels(batch) for batch in batches))
+
+
+def cache_outputs(
+    model: keras.Model, load: SegmentLoader, uid: str, names: list[str], *, progress: bool
+) -> SegmentLoader:
+    """Compute the outputs of a frozen model that are not in the cache, and return their loader."""
+    entries = {sha256: cache.entry(KIND, f"{uid}-{sha256}") for sha256 in names}
+    todo = [sha256 for sha256 in names if cache.load(entries[sha256]) is None]
+    with tqdm(total=len(todo), desc="backbone", unit="track", disable=not progress) as bar:
+        for first in range(0, len(todo), _TRACKS):
+            tracks = {s: np.asarray(load(s), np.float32) for s in todo[first : first + _TRACKS]}
+            outputs = _predict(model, np.concatenate(list(tracks.values())))
+            ends = np.cumsum([len(x) for x in tracks.values()])
+            for sha256, rows in zip(tracks, np.split(outputs, ends[:-1]), strict=True):
+                with cache.new(entries[sha256]) as (folder, _):
+                    np.save(folder / _FILE, rows)
+                bar.update()
+    return lambda sha256: np.load(entries[sha256] / _FILE, mmap_mode="r", allow_pickle=False)
+
+
+def _predict(model: keras.Model, x: np.ndarray) -> np.ndarray:
+    """Compute the outputs of a model in batches of one size."""
+    padded = np.concatenate([x, np.zeros((-len(x) % _BATCH, *x.shape[1:]), x.dtype)])
+    batches = padded.reshape(-1, _BATCH, *x.shape[1:])
+    return np.concatenate([model.predict_on_batch(batch) for batch in batches])[: len(x)]
