@@ -1,237 +1,108 @@
 """The commands, one after the other, on a small corpus."""
 
+import inspect
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import soundfile
-from conftest import HOSTILE
+from typer.testing import CliRunner
 
-RUNS = [
-    f"{model}-epochs-2"
-    for model in (
-        "cnn-original",
-        "cnn-default",
-        "inception_resnet_v2-default",
-        "efficientnet_lite0-default",
-        "inception_resnet_v2-original",
-        "compact_cnn-default",
-    )
+from genrecls.cli import app, data, experiments
+from genrecls.config import run_name
+
+EPOCHS = ["--epochs", 2]
+TRAIN = [
+    ["train", "--model", "cnn", *EPOCHS],
+    ["train", "--model", "compact_cnn", "--preset", "default", *EPOCHS],
+    ["train", "--model", "efficientnet_lite0", "--preset", "default", *EPOCHS],
 ]
-# Notebook 3 trains the same net from random weights.
-OF_NOTEBOOK = "efficientnet_lite0-default-epochs-2-weights-random"
 CROSSVAL = ["crossval", "--repeats", 1, "--model", "majority", "--model", "mfcc_svm"]
-VERBS = (
-    "run demo prepare audit train crossval robustness evaluate predict export serve report weights"
+LEAK = ["crossval", "--repeats", 1, "--model", "mfcc_svm", "--split-by", "all"]
+STEPS = [
+    ["prepare"],
+    ["audit"],
+    *TRAIN,
+    CROSSVAL,
+    LEAK,
+    ["robustness"],
+    # The largest model comes after the robustness, which would take minutes for it.
+    ["train", "--model", "inception_resnet_v2", "--preset", "original", *EPOCHS],
+    ["report"],
+]
+TESTED = [
+    "cnn-original-epochs-2",
+    "cnn-default-epochs-2",
+    "compact_cnn-default-epochs-2",
+    "efficientnet_lite0-default-epochs-2",
+]
+RUNS = [*TESTED, "inception_resnet_v2-original-epochs-2"]
+COMMANDS = (
+    "run demo prepare audit train crossval robustness evaluate report predict export serve weights"
 ).split()
 
 
 def genrecls(*words, home, **environment):
-    """Run the command as a user would; returns the finished process."""
+    """Run the command in a new process, as a user does."""
     env = {**os.environ, "GENRECLS_HOME": str(home), **environment}
     command = [sys.executable, "-m", "genrecls", *map(str, words)]
     return subprocess.run(command, env=env, cwd=home, capture_output=True, text=True)
 
 
+def invoke(*words):
+    """Run the command in this process, where TensorFlow is imported only once."""
+    return CliRunner().invoke(app, [*map(str, words)], catch_exceptions=False)
+
+
 @pytest.fixture(scope="module")
 def project(small_corpus, tmp_path_factory):
-    """A project folder in which everything has been run once, with few epochs."""
+    """Return a project folder in which every step has been run once, with few epochs."""
     home = tmp_path_factory.mktemp("project")
-    for verb, *options in (
-        ["prepare"],
-        ["audit"],
-        ["train", "--epochs", 2],
-        CROSSVAL,
-        ["robustness"],
-        ["report"],
-    ):
-        done = genrecls(verb, small_corpus, *options, home=home)
-        assert done.returncode == 0, done.stderr[-3000:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENRECLS_HOME", str(home))
+        for command, *options in STEPS:
+            done = invoke(command, small_corpus, *options)
+            assert done.exit_code == 0, done.output[-3000:]
     return home
 
 
-def test_every_verb_has_help_with_an_example(tmp_path):
-    for verb in VERBS:
-        done = genrecls(verb, "--help", home=tmp_path)
-        assert done.returncode == 0 and f"Example: genrecls {verb}" in done.stdout
+@pytest.fixture
+def run(project):
+    """Return the folder of a trained model."""
+    return project / "models" / "small" / "cnn-default-epochs-2"
 
 
-def test_training_saves_a_run_per_model_and_preset(project):
-    runs = {card.parent.name for card in project.glob("models/small/*/card.json")}
-    assert runs == {*RUNS, OF_NOTEBOOK}
+@pytest.fixture
+def file(small_corpus):
+    """Return a track of 31 s."""
+    return small_corpus / "rap_test" / "rap 90 - Same Title.wav"
 
 
-def test_evaluate_shows_the_originals_columns_first(project, small_corpus):
-    done = genrecls("evaluate", small_corpus, home=project)
-    first = [line.split("  ")[0] for line in done.stdout.splitlines()[:5]]
-    assert first == ["architecture", "parameters", "training time (s)", "validation accuracy",
-                     "test F1"]  # fmt: skip
+# Help
 
 
-def test_the_report_has_every_table_and_figure_of_the_original(project):
-    made = {f.name for f in (project / "reports" / "small").iterdir()}
-    for run in RUNS:
-        assert {f"confusion_{run}.png", f"history_{run}.png", f"first_layer_{run}.png"} <= made
-    assert {"comparison.csv", "comparison.md", "split_by_segment.csv", "split_by_artist.csv",
-            "waveforms.png", "log_mel.png", "n_mels.png", "images.png",
-            "report.md"} <= made  # fmt: skip
-    assert {"audit.json", "audit.html", "audit_confounds.md", "cross_validation_tracks.md",
-            "cross_validation_segments.md", "cross_validation.png", "paired.md", "calibration.md",
-            "reliability.png", "leak.md", "leak.png", "robustness.md",
-            "robustness.png"} <= made  # fmt: skip
-    for kind in ("easy_", "hard_", "hardest_"):
-        assert any(re.fullmatch(rf"example_\d_{kind}.*by_segment\.csv", name) for name in made)
-    text = (project / "reports" / "small" / "report.md").read_text(encoding="utf-8")
-    for image in re.findall(r"!\[.*?\]\((.*?)\)", text):
-        assert image in made
-    table = pd.read_csv(project / "reports" / "small" / "comparison.csv")
-    weights = table.set_index("run")["weights"]
-    assert weights.pop("efficientnet_lite0-default-epochs-2") == "imagenet"
-    assert weights.tolist() == ["–", *["random"] * 6]
-    assert table["architecture"].iloc[0].startswith("always ")
-    assert table.loc[table["run"].str.contains("original"), "validation split"].str.contains(
-        "leaky").all()  # fmt: skip
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command):
+    done = invoke(command, "--help")
+    assert done.exit_code == 0
+    assert f"Example: genrecls {command}" in done.output
 
 
-def test_the_report_needs_neither_audio_nor_tensorflow(project, small_corpus, tmp_path):
-    for module in ("tensorflow", "keras", "torch", "soundfile", "miniaudio", "av"):
-        (tmp_path / f"{module}.py").write_text("raise ImportError('blocked')")
-    done = genrecls("report", small_corpus, home=project, PYTHONPATH=str(tmp_path))
-    assert done.returncode == 0, done.stderr
+def test_help_shows_whole_summaries():
+    lines = invoke("--help").output.partition("Commands:")[2].splitlines()
+    summaries = {line.split()[0]: line for line in lines if line.strip()}
+    assert list(summaries) == COMMANDS
+    del summaries["weights"]
+    assert [line for line in summaries.values() if not re.search(r"[^.]\.$", line)] == []
 
 
-def test_doing_it_again_trains_nothing(project, small_corpus):
-    before = {f: f.stat().st_mtime_ns for f in project.glob("models/small/*/model.keras")}
-    done = genrecls("train", small_corpus, "--epochs", 2, home=project)
-    assert done.returncode == 0 and len(before) == len(RUNS) + 1
-    assert {f: f.stat().st_mtime_ns for f in project.glob("models/small/*/model.keras")} == before
-
-
-def test_predict_prints_segments_and_the_prediction(project, small_corpus):
-    run = project / "models" / "small" / RUNS[1]
-    file = small_corpus / "rap_test" / "rap 90 - Same Title.wav"
-    plain = genrecls("predict", file, "--run", run, home=project)
-    assert plain.returncode == 0 and "Prediction: " in plain.stdout
-    answer = json.loads(genrecls("predict", file, "--run", run, "--json", home=project).stdout)
-    assert len(answer) == 1 and len(answer[0]["segments"]) == 2
-    assert sum(answer[0]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
-    csv = genrecls("predict", file, file, "--run", run, "--csv", home=project).stdout
-    assert csv.splitlines()[0].startswith("path,segment,start_s,end_s,silent,prob_")
-    assert len(csv.splitlines()) == 5
-    folder = genrecls("predict", file.parent, "--run", run, "--json", home=project).stdout
-    paths = [answer["path"] for answer in json.loads(folder)]
-    assert paths == sorted(map(str, file.parent.iterdir())) and len(paths) == 2
-
-
-def test_predict_draws_the_taggram_and_takes_a_hop_and_a_threshold(project, small_corpus, tmp_path):
-    run = project / "models" / "small" / RUNS[1]
-    file = small_corpus / "rap_test" / "rap 90 - Same Title.wav"
-    done = genrecls("predict", file, "--run", run, "--plot", "t.svg", "--step", 3, home=project)
-    assert done.returncode == 0, done.stderr
-    assert (project / "t.svg").read_text(encoding="utf-8").startswith("<?xml")
-    options = ["--step", 3, "--min-confidence", 1, "--json"]
-    [answer] = json.loads(genrecls("predict", file, "--run", run, *options, home=project).stdout)
-    assert answer["label"] == "not sure" and answer["genre"] in ("classique", "rap")
-    assert len(answer["segments"]) == 6 and answer["min_confidence"] == 1
-    for options, why in (
-        (["--step", 2], "must divide the segment length"),
-        (["--plot", "t.txt"], "must end in .png"),
-        (["--plot", "none/t.png"], "no folder"),
-        ([file, "--plot", "t.png"], "needs a single file"),
-        (["--min-confidence", 2], "less than or equal to 1"),
-    ):
-        done = genrecls("predict", file, "--run", run, *options, home=project)
-        assert done.returncode == 2 and why in done.stderr and "Traceback" not in done.stderr
-
-
-def test_export_writes_onnx(project):
-    pytest.importorskip("onnxruntime")
-    run = project / "models" / "small" / RUNS[1]
-    done = genrecls("export", "small.onnx", "--run", run, home=project)
-    assert done.returncode == 0 and "within" in done.stdout, done.stderr
-    assert (project / "small.onnx").stat().st_size > 1_000_000
-
-
-@pytest.mark.skipif(not HOSTILE.is_dir(), reason="needs the hostile files")
-def test_hostile_files_get_a_prediction_or_one_line_and_an_exit_code(project):
-    run = project / "models" / "small" / RUNS[1]
-    for name, code in (("bitrot.mp3", 2), ("truncated.mp3", 0), ("directory.mp3", 2)):
-        done = genrecls("predict", HOSTILE / name, "--run", run, home=project)
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        assert done.returncode == code and len(lines) == (code == 2), (name, done.stderr)
-        assert ("Prediction: " in done.stdout) == (code == 0)
-
-
-def test_user_errors_are_one_line_and_exit_code_2(project, small_corpus, tmp_path):
-    run = project / "models" / "small" / RUNS[1]
-    text = tmp_path / "text.mp3"
-    text.write_text("no sound")
-    short = tmp_path / "short.wav"
-    soundfile.write(short, [0.0] * 4000, 8000)
-    for words, why in [
-        (["predict", text, "--run", run], "cannot be used"),
-        (["predict", short, "--run", run], "0.5 s"),
-        (["predict", tmp_path / "gone.mp3", "--run", run], "does not exist"),
-        (["predict", text, "--run", tmp_path], "no trained model"),
-        (["predict", project / "models", "--run", run], "no sound files"),
-        (["prepare", tmp_path / "none"], "folder"),
-        (["prepare"], "genrecls demo"),
-        (["evaluate", tmp_path], "genrecls train"),
-        (
-            [
-                "train",
-                small_corpus,
-                "--model",
-                "inception_resnet_v2",
-                "--weights",
-                "none.h5",
-                "--preset",
-                "default",
-            ],
-            "no weights file",
-        ),
-    ]:
-        done = genrecls(*words, home=tmp_path)
-        assert done.returncode == 2, (words, done.stderr)
-        lines = [x for x in done.stderr.splitlines() if x.strip() and "log-mels: " not in x]
-        assert len(lines) == 1 and lines[0].startswith("genrecls: ") and why in lines[0], lines
-    for options in (["--model", "vgg"], ["--preset", "best"]):
-        wrong = genrecls("train", small_corpus, *options, home=tmp_path)
-        assert wrong.returncode == 2 and options[1] in wrong.stderr
-        assert "Traceback" not in wrong.stderr
-
-
-def test_bad_files_do_not_stop_the_preparation(small_corpus, tmp_path):
-    corpus = tmp_path / "bad ones first"
-    shutil.copytree(small_corpus, corpus)
-    (corpus / "rap" / "._rap 0 - Same Title.wav").write_bytes(b"a note of the file system")
-    (corpus / "rap" / "aaa.mp3").write_text("no sound")
-    done = genrecls("prepare", corpus, "--preset", "default", home=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "1 tracks left out" in done.stdout and "aaa.mp3" in done.stdout
-
-
-def test_crossval_prints_scores_with_intervals_and_refuses_unknown_models(project, small_corpus):
-    done = genrecls(*CROSSVAL[:1], small_corpus, *CROSSVAL[1:], home=project)
-    assert done.returncode == 0 and "balanced accuracy" in done.stdout
-    assert re.search(r"mfcc_svm.*\n.*\d\.\d{3} \(\d\.\d\d–\d\.\d\d\)", done.stdout)
-    wrong = genrecls("crossval", small_corpus, "--model", "oracle", home=project)
-    assert wrong.returncode == 2 and "mfcc_svm" in wrong.stderr
-
-
-def test_a_bad_file_does_not_hide_the_good_ones(project, small_corpus, tmp_path):
-    run = project / "models" / "small" / RUNS[1]
-    good = small_corpus / "rap_test" / "rap 90 - Same Title.wav"
-    done = genrecls("predict", tmp_path / "gone.mp3", good, "--run", run, "--json", home=project)
-    assert done.returncode == 2 and len(json.loads(done.stdout)) == 1
-
-
-def test_help_comes_without_what_takes_long_to_import():
+def test_help_imports_nothing_that_takes_long():
     code = """
 import sys
 from genrecls.cli import app
@@ -242,4 +113,302 @@ except SystemExit:
 print(sorted({"pandas", "numpy", "keras", "tensorflow", "torch", "librosa"} & {*sys.modules}))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "predict" in done.stdout and done.stdout.splitlines()[-1] == "[]"
+    assert "predict" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+# The steps that commands call
+
+
+def record_calls(monkeypatch, *functions):
+    """Replace functions; return a list that will have the name and the arguments of each call."""
+    calls = []
+
+    def replace(function):
+        def record(*args, **kwargs):
+            arguments = inspect.signature(function).bind(*args, **kwargs).arguments
+            calls.append((function.__name__, arguments))
+
+        monkeypatch.setattr(f"{function.__module__}.{function.__name__}", record)
+
+    for function in functions:
+        replace(function)
+    return calls
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Return the list of the steps that are called; none of them is done."""
+    e = experiments
+    steps = [e.train, e.crossval, e.robustness, e.evaluate, e.report]
+    return record_calls(monkeypatch, data.demo, data.prepare, data.audit, *steps)
+
+
+def test_run_calls_every_step_in_order(calls, small_corpus):
+    assert invoke("run", small_corpus, "--jobs", 2).exit_code == 0
+    steps = "prepare audit train train crossval robustness evaluate report".split()
+    assert [name for name, _ in calls] == steps
+    assert {arguments["corpus"] for _, arguments in calls} == {small_corpus}
+    assert [arguments.get("jobs") for _, arguments in calls] == [*[2] * 6, None, None]
+    train_all, train_random = (calls[i][1] for i in (2, 3))
+    assert train_all == {"corpus": small_corpus, "jobs": 2}
+    random_weights = {"model": "efficientnet_lite0", "preset": "default", "weights": "random"}
+    assert train_random.items() >= random_weights.items()
+    assert calls[4][1]["repeats"] == 1
+
+
+def test_run_without_a_corpus_makes_the_demo_first(calls):
+    assert invoke("run").exit_code == 0
+    assert [name for name, _ in calls[:2]] == ["demo", "prepare"]
+    assert {arguments.get("corpus") for _, arguments in calls} == {None}
+
+
+def test_train_trains_every_model_of_every_preset(small_corpus, home, monkeypatch):
+    names = []
+
+    def train(corpus, recipe, *, preset, jobs):
+        names.append(run_name(preset, recipe))
+        card = {"validation_accuracy": 0.5, "training_time_s": 1}
+        return SimpleNamespace(name=names[-1], card=card, folder=home)
+
+    monkeypatch.setattr("genrecls.train", train)
+    assert invoke("train", small_corpus, *EPOCHS).exit_code == 0
+    assert set(names) == {*RUNS, "inception_resnet_v2-default-epochs-2"}
+    assert len(names) == 6
+
+
+# Results of the steps
+
+
+def test_train_saves_a_run_per_model_and_preset(project):
+    runs = {card.parent.name for card in project.glob("models/small/*/card.json")}
+    assert runs == set(RUNS)
+
+
+def test_train_again_trains_nothing(project, small_corpus, monkeypatch):
+    monkeypatch.setenv("GENRECLS_HOME", str(project))
+
+    def times():
+        return {f: f.stat().st_mtime_ns for f in project.glob("models/small/*/model.keras")}
+
+    before = times()
+    assert len(before) == len(RUNS)
+    for command, *options in TRAIN:
+        assert invoke(command, small_corpus, *options).exit_code == 0
+    assert times() == before
+
+
+def test_evaluate_shows_the_columns_of_the_original_first(project, small_corpus):
+    done = genrecls("evaluate", small_corpus, home=project)
+    first = [line.split("  ")[0] for line in done.stdout.splitlines()[:5]]
+    assert first == [
+        "architecture",
+        "parameters",
+        "training time (s)",
+        "validation accuracy",
+        "test F1",
+    ]
+
+
+REPORT_FILES = set(
+    "comparison.csv comparison.md split_by_segment.csv split_by_artist.csv waveforms.png "
+    "log_mel.png n_mels.png images.png report.md audit.json audit.html audit_confounds.md "
+    "cross_validation_tracks.md cross_validation_segments.md cross_validation.png paired.md "
+    "calibration.md reliability.png leak.md leak.png robustness.md robustness.png".split()
+)
+
+
+def test_report_has_every_table_and_figure_of_the_original(project):
+    folder = project / "reports" / "small"
+    files = {file.name for file in folder.iterdir()}
+    for run in RUNS:
+        assert {f"{kind}_{run}.png" for kind in ("confusion", "history", "first_layer")} <= files
+    assert files >= REPORT_FILES
+    for kind in ("easy_", "hard_", "hardest_"):
+        assert any(re.fullmatch(rf"example_\d_{kind}.*by_segment\.csv", name) for name in files)
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"!\[.*?\]\((.*?)\)", text)) <= files
+    robustness = pd.read_csv(folder / "robustness.csv")
+    assert all(any(run in column for column in robustness) for run in TESTED)
+
+
+def test_report_compares_weights_and_splits(project):
+    table = pd.read_csv(project / "reports" / "small" / "comparison.csv")
+    weights = table.set_index("run")["weights"]
+    assert weights.pop("efficientnet_lite0-default-epochs-2") == "imagenet"
+    assert weights.tolist() == ["–", *["random"] * 4]
+    assert table["architecture"].iloc[0].startswith("always ")
+    original = table[table["run"].str.contains("original")]
+    assert original["validation split"].str.contains("leaky").all()
+
+
+def test_report_needs_neither_audio_nor_tensorflow(project, small_corpus, tmp_path):
+    for module in ("tensorflow", "keras", "torch", "soundfile", "miniaudio", "av"):
+        (tmp_path / f"{module}.py").write_text("raise ImportError('blocked')")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = genrecls("report", small_corpus, home=project, PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_crossval_prints_scores_with_intervals_and_refuses_unknown_models(
+    project, small_corpus, monkeypatch
+):
+    monkeypatch.setenv("GENRECLS_HOME", str(project))
+    done = invoke(CROSSVAL[0], small_corpus, *CROSSVAL[1:])
+    assert done.exit_code == 0
+    assert "balanced accuracy" in done.output
+    assert re.search(r"mfcc_svm.*\n.*\d\.\d{3} \(\d\.\d\d–\d\.\d\d\)", done.output)
+    wrong = invoke("crossval", small_corpus, "--model", "oracle")
+    assert wrong.exit_code == 2
+    assert "mfcc_svm" in wrong.output
+
+
+# Use of a trained model
+
+
+def test_predict_prints_segments_and_the_prediction(project, run, file):
+    plain = genrecls("predict", file, "--run", run, home=project)
+    assert plain.returncode == 0
+    assert re.search(r"^Prediction: [\w ]+ \(.*\d\.\d{3}\)$", plain.stdout, re.MULTILINE)
+    [row] = json.loads(genrecls("predict", file, "--run", run, "--json", home=project).stdout)
+    assert len(row["segments"]) == 2
+    assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    csv = genrecls("predict", file, file, "--run", run, "--csv", home=project).stdout
+    assert csv.splitlines()[0].startswith("path,segment,start_s,end_s,silent,prob_")
+    assert len(csv.splitlines()) == 5
+
+
+def test_predict_takes_folders(project, run, file):
+    done = genrecls("predict", file.parent, "--run", run, "--json", home=project)
+    paths = [row["path"] for row in json.loads(done.stdout)]
+    assert paths == sorted(map(str, file.parent.iterdir()))
+    assert len(paths) == 2
+
+
+def test_predict_draws_a_plot_and_takes_a_step_and_a_threshold(project, run, file):
+    done = genrecls("predict", file, "--run", run, "--plot", "t.svg", "--step", 3, home=project)
+    assert done.returncode == 0, done.stderr
+    assert (project / "t.svg").read_text(encoding="utf-8").startswith("<?xml")
+    options = ["--step", 3, "--min-confidence", 1, "--json"]
+    [row] = json.loads(genrecls("predict", file, "--run", run, *options, home=project).stdout)
+    assert row["label"] == "not sure"
+    assert row["genre"] in ("classique", "rap")
+    assert len(row["segments"]) == 6
+    assert row["min_confidence"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--step", 2], "must divide the segment length"),
+        (["--plot", "t.txt"], "must end in .png"),
+        (["--plot", "none/t.png"], "no folder"),
+        (["other.wav", "--plot", "t.png"], "needs a single file"),
+        (["--min-confidence", 2], "less than or equal to 1"),
+        (["--json", "--csv"], "exclude each other"),
+    ],
+)
+def test_predict_refuses_wrong_options(project, run, file, monkeypatch, options, reason):
+    monkeypatch.chdir(project)
+    done = invoke("predict", file, "--run", run, *options)
+    assert done.exit_code == 2
+    assert reason in done.output
+
+
+def test_predict_takes_the_best_validated_run_and_notes_synthetic_music(project, file, home):
+    for name in TESTED[:2]:  # the first has a leaky validation
+        run = home / "models" / "small" / name
+        shutil.copytree(project / "models" / "small" / name, run)
+        card = json.loads((run / "card.json").read_text(encoding="utf-8"))
+        text = json.dumps(card | {"synthetic": True})
+        (run / "card.json").write_text(text, encoding="utf-8")
+    done = genrecls("predict", file, home=home)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"Model: {run}\n")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"genrecls: {run.name} was trained on synthetic music only")
+
+
+def test_predict_continues_after_a_bad_file(project, run, file, tmp_path):
+    done = genrecls("predict", tmp_path / "gone.mp3", file, "--run", run, "--json", home=project)
+    assert done.returncode == 2
+    assert len(json.loads(done.stdout)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("text.mp3", 2), ("truncated.mp3", 0), ("directory.mp3", 2)]
+)
+def test_predict_gives_a_prediction_or_one_line_for_hostile_files(
+    project, run, hostile, name, code
+):
+    done = genrecls("predict", hostile / name, "--run", run, home=project)
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert done.returncode == code
+    assert ("Prediction: " in done.stdout) == (code == 0)
+    assert len(lines) == 1
+    assert lines[0].startswith("genrecls: ")
+
+
+def test_export_writes_onnx(project, run, monkeypatch):
+    monkeypatch.setenv("GENRECLS_HOME", str(project))
+    done = invoke("export", project / "small.onnx", "--run", run)
+    assert done.exit_code == 0, done.output
+    assert "within" in done.output
+    assert (project / "small.onnx").stat().st_size > 1_000_000
+
+
+def test_weights_status_names_the_files_and_the_way_to_get_them(home, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(home))
+    done = invoke("weights", "status")
+    assert done.exit_code == 0
+    for part in ("InceptionResNetV2", "missing", "genrecls weights fetch", "EfficientNet-Lite0"):
+        assert part in done.output
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["predict", "text.mp3", "--run", "RUN"], "cannot be used"),
+        (["predict", "short.wav", "--run", "RUN"], "0.5 s"),
+        (["predict", "gone.mp3", "--run", "RUN"], "does not exist"),
+        (["predict", "text.mp3", "--run", "."], "no trained model"),
+        (["predict", "text.mp3"], "genrecls train"),
+        (["predict", "empty", "--run", "RUN"], "no sound files"),
+        (["prepare", "none"], "folder"),
+        (["prepare"], "genrecls demo"),
+        (["evaluate", "empty"], "genrecls train"),
+        (["train", "CORPUS", "--model", "efficientnet_lite0", "--weights", "none.h5",
+          "--preset", "default"], "no weights file"),
+    ],
+)  # fmt: skip
+def test_errors_of_users_are_one_line_and_exit_code_2(run, small_corpus, tmp_path, words, reason):
+    (tmp_path / "text.mp3").write_text("no sound")
+    soundfile.write(tmp_path / "short.wav", [0.0] * 4000, 8000)
+    (tmp_path / "empty").mkdir()
+    words = [{"RUN": run, "CORPUS": small_corpus}.get(word, word) for word in words]
+    done = genrecls(*words, home=tmp_path)
+    assert done.returncode == 2, done.stderr
+    [line] = [line for line in done.stderr.splitlines() if line.strip()]
+    assert line.startswith("genrecls: ")
+    assert reason in line
+
+
+@pytest.mark.parametrize("options", [["--model", "vgg"], ["--preset", "best"]])
+def test_train_refuses_unknown_names(small_corpus, home, options):
+    done = invoke("train", small_corpus, *options)
+    assert done.exit_code == 2
+    assert options[1] in done.output
+
+
+def test_prepare_leaves_bad_files_out(small_corpus, tmp_path, home):
+    corpus = tmp_path / "bad ones first"
+    shutil.copytree(small_corpus, corpus)
+    (corpus / "rap" / "._rap 0 - Same Title.wav").write_bytes(b"a note of the file system")
+    (corpus / "rap" / "aaa.mp3").write_text("no sound")
+    done = invoke("prepare", corpus, "--preset", "default")
+    assert done.exit_code == 0
+    assert "1 tracks left out" in done.output
+    assert "aaa.mp3" in done.output
