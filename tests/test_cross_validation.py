@@ -174,7 +174,7 @@ def test_cross_validate_refuses_a_genre_with_one_artist(music, home, prepared, t
     (root / "rap").mkdir()
     shutil.copy(music / "rap" / "rap 0 - Same Title.wav", root / "rap")
     shutil.copy(music / "rap" / "rap 0 - Other.wav", root / "rap")
-    with pytest.raises(CorpusError, match="genre 'rap' has one artist"):
+    with pytest.raises(CorpusError, match="genre 'rap' has only one group"):
         validated(Corpus.read(root), model_of(Guess()))
 
 
