@@ -22,12 +22,6 @@ from genrecls.audio._container import open_container, raise_audio_error
 from genrecls.audio.resample import resample, to_mono
 from genrecls.errors import AudioWarning
 
-#: File name endings by which sound files are recognized in a folder.
-EXTENSIONS = frozenset(
-    ".aac .aif .aiff .au .caf .flac .m4a .m4b .mka .mkv .mov .mp3 .mp4 .oga .ogg .opus .wav "
-    ".wave .webm .wma".split()
-)
-
 # At other rates, a damaged header is more likely than music.
 _SAMPLE_RATES = range(4_000, 768_001)
 

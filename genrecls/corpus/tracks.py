@@ -12,14 +12,18 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from genrecls import audio
 from genrecls._utils.cache import memoize
 from genrecls._utils.io import hash_file
-from genrecls.audio.decode import EXTENSIONS
-from genrecls.audio.tags import read_tags
 from genrecls.errors import CorpusError
 
 #: Ending of the name of a folder that holds the test tracks of a genre.
 TEST_SUFFIX = "_test"
+# Endings by which sound files are recognized in a folder.
+_EXTENSIONS = set(
+    ".aac .aif .aiff .au .caf .flac .m4a .m4b .mka .mkv .mov .mp3 .mp4 .oga .ogg .opus .wav "
+    ".wave .webm .wma".split()
+)
 _OPTIONAL = ["artist", "album", "title", "split"]
 _COLUMNS = "track_id path genre artist album title group grouped_by split sha256".split()
 # Columns that later stages add to the table.
@@ -162,7 +166,7 @@ def _complete(root: Path, tracks: pd.DataFrame) -> pd.DataFrame:
     _check(repr(str(root)), tracks)
     unknown = tracks.index[tracks["artist"].str.strip() == ""]
     files = [root / path for path in tracks["path"]]
-    tags = memoize("tags", read_tags, [files[i] for i in unknown])
+    tags = memoize("tags", audio.read_tags, [files[i] for i in unknown])
     for i, found in zip(unknown, tags, strict=True):
         tracks.loc[i, "artist"] = found.get("artist", "")
         tracks.loc[i, "album"] = tracks.loc[i, "album"] or found.get("album", "")
@@ -223,7 +227,7 @@ def find_audio_files(folder: Path) -> list[Path]:
     return sorted(
         file
         for file in folder.rglob("*")
-        if file.suffix.lower() in EXTENSIONS
+        if file.suffix.lower() in _EXTENSIONS
         and file.is_file()
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     )
