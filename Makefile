@@ -50,13 +50,13 @@ docs: install  ## write the API reference to reports/api/
 lab: install  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
 
-publish: install  ## put the results of a demo run into notebooks/ and README.md
+publish: install  ## put the results of a demo run into notebooks/, README.md and docs/
 	mkdir -p reports/demo
 	find reports/demo -mindepth 1 ! -name 'fine_tuning*' -delete
-	$(BIN)/python tools/refresh_readme.py README.md
+	$(BIN)/python tools/refresh_readme.py README.md docs/*.md
 	$(MAKE) run CORPUS=data/demo
 	cp reports/demo/notebooks/*.ipynb notebooks/
-	$(BIN)/python tools/refresh_readme.py README.md
+	$(BIN)/python tools/refresh_readme.py README.md docs/*.md
 
 lock: install  ## pin requirements.txt from pyproject.toml again
 	$(BIN)/python -m pip install --quiet uv

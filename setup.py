@@ -1,3 +1,5 @@
+"""Install the package; everything is in pyproject.toml."""
+
 from setuptools import setup
 
-setup()  # everything is in pyproject.toml
+setup()

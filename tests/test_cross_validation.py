@@ -27,7 +27,6 @@ from genrecls.evaluation.tables import (
     paired_table,
     summary_table,
 )
-from genrecls.report import evidence
 from genrecls.training import baselines, cross_validation
 from genrecls.training.cross_validation import Candidate, network_candidate
 
@@ -175,7 +174,7 @@ def test_cross_validate_refuses_a_genre_with_one_artist(music, home, prepared, t
     (root / "rap").mkdir()
     shutil.copy(music / "rap" / "rap 0 - Same Title.wav", root / "rap")
     shutil.copy(music / "rap" / "rap 0 - Other.wav", root / "rap")
-    with pytest.raises(CorpusError, match="genre 'rap' has one artist"):
+    with pytest.raises(CorpusError, match="genre 'rap' has only one group"):
         validated(Corpus.read(root), model_of(Guess()))
 
 
@@ -502,24 +501,6 @@ def test_tables_take_any_number_of_genres(k, tmp_path, home, monkeypatch):
     assert (
         headline["optimism"].str.fullmatch(r"[+-]\d\.\d{3} \([+-]\d\.\d\d to [+-]\d\.\d\d\)").all()
     )
-
-
-def test_the_report_compares_pretrained_with_random_weights(corpus, home):
-    predictions = validated(corpus, baselines.mfcc_svm(SMALL), repeats=1)
-    genres = corpus.genres
-    guess = predictions.assign(predicted=genres[0], prob_classique=0.6, prob_rap=0.4)
-    assert evidence._transfer(home, predictions, genres) == []
-    runs = {"net": predictions, "net-weights-random": guess, "other": guess}
-    together = pd.concat([table.assign(run=run) for run, table in runs.items()])
-    _, table = evidence._transfer(home, together, genres)
-    found = pd.read_csv(home / "transfer.csv")
-    assert found["run"].tolist() == ["net"]
-    assert found["minus"].tolist() == ["net-weights-random"]
-    right = (predictions["predicted"] == predictions["genre"]).mean()
-    assert right == 1
-    assert found["macro F1, segments"].iloc[0].startswith("+0.6")
-    assert "net-weights-random" in table
-    assert "| other |" not in table
 
 
 def test_leak_table_shows_the_optimism_of_a_leaky_validation(corpus):

@@ -263,7 +263,7 @@ def test_a_short_file_can_be_padded(tmp_path):
     soundfile.write(tmp_path / "short.wav", np.full(10 * RATE, 0.1), RATE)
     with pytest.raises(AudioError, match="10 s of sound is shorter than one segment of 15 s"):
         track_log_mels(tmp_path / "short.wav", DEFAULT)
-    levels, table = track_log_mels(tmp_path / "short.wav", DEFAULT, pad=True)
+    levels, table, _ = extract_log_mels(tmp_path / "short.wav", DEFAULT, pad=True)
     assert levels.shape == (1, *DEFAULT.shape)
     assert table["end_s"].tolist() == [10.0]
 
@@ -510,14 +510,32 @@ def test_prepare_saves_the_excerpts_of_the_first_training_tracks(corpus):
     saved = load_excerpts("music")
     assert saved["genres"].tolist() == ["classique", "rap"]
     assert str(saved["path_1"]) == FIRST
-    y, _ = load_audio(corpus / FIRST, sample_rate=44100)
+    y, _ = load_audio(corpus / FIRST)
     np.testing.assert_array_equal(saved["envelope_1"], envelope(y))
     assert saved["envelope_1"].shape == (2, 2000)
-    assert float(saved["duration_s_1"]) == len(y) / 44100
+    assert float(saved["duration_s_1"]) == len(y) / RATE
     second = features.track(hash_of(features, FIRST))[1, ..., 0]
     np.testing.assert_array_equal(saved["segment_1"], second)
     for n_mels in (EXCERPT_MELS, *N_MELS):
         assert saved[f"mels_{n_mels}"].shape == (n_mels, 1 + 30 * 44100 // 4096)
+
+
+def test_excerpts_show_the_first_minute_of_a_long_track(corpus, rng):
+    y = rng.normal(0, 0.1, 70 * RATE).astype(np.float32)
+    y[60 * RATE :] *= 5
+    soundfile.write(corpus / FIRST, y, RATE, subtype="FLOAT")
+    prepared(corpus)
+    saved = load_excerpts("music")
+    assert float(saved["duration_s_1"]) == 60
+    np.testing.assert_array_equal(saved["envelope_1"], envelope(y[: 60 * RATE]))
+
+
+def test_excerpts_of_a_track_shorter_than_a_default_segment_are_padded(tmp_path):
+    root = write_corpus(tmp_path / "music", artists=1, seconds=10.0)
+    prepared(root, dataclasses.replace(DEFAULT, segment_s=5.0))
+    saved = load_excerpts("music")
+    assert float(saved["duration_s_0"]) == 10
+    assert saved["segment_0"].shape == DEFAULT.shape
 
 
 def test_excerpts_do_not_depend_on_the_front_end(corpus):

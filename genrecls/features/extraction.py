@@ -22,24 +22,22 @@ from genrecls.features.spectrogram import is_silent, mel_spectrogram
 DTYPE = np.float16
 
 
-def track_log_mels(
-    path: str | os.PathLike, front_end: FrontEnd, *, pad: bool = False
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """Compute the log-mel of each segment of a file, and warn about its defects.
+def track_log_mels(path: str | os.PathLike, front_end: FrontEnd) -> tuple[np.ndarray, pd.DataFrame]:
+    """Compute the log-mel of each segment of a file, and warn about its problems.
 
     Parameters
     ----------
     path : str or path-like
         Sound file.
-    front_end, pad
-        As in :func:`extract_log_mels`, whose errors are raised here, too.
+    front_end : FrontEnd
+        Settings of segments and log-mels.
 
     Returns
     -------
     log_mels, table
-        As from :func:`extract_log_mels`.
+        See :func:`extract_log_mels`, which raises the same errors.
     """
-    log_mels, table, problems = extract_log_mels(path, front_end, pad=pad)
+    log_mels, table, problems = extract_log_mels(path, front_end)
     warn_problems(path, problems)
     return log_mels, table
 
@@ -61,20 +59,19 @@ def extract_log_mels(
         Sound file, or samples in [-1, 1].
     front_end : FrontEnd
         Settings of segments and log-mels.
-    sample_rate : int > 0, optional (in Hz)
-        Sample rate of an array, which must be given.
+    sample_rate : int > 0 (in Hz)
+        Sample rate of samples, which is required; a file has its own.
     pad : bool
         Complete the last segment with silence. By default the remainder is dropped.
     step_s : float > 0, optional (in seconds)
-        Step from the start of a segment to the start of the next; by default their length.
+        Time from the start of a segment to the start of the next; by default their length.
     max_duration_s : float > 0, optional (in seconds)
         Refuse longer sound, without reading all of it.
 
     Returns
     -------
     log_mels : np.ndarray [shape=(segments, n_mels, frames), dtype=float16] (in dB)
-        Levels in the precision of the stored ones, so that predictions get the same input as
-        training.
+        Levels in the precision of the stored ones.
     table : pd.DataFrame
         One row per segment: ``segment``, ``start_s``, ``end_s`` as in
         :func:`genrecls.split_segments`, and ``silent``.
@@ -90,17 +87,16 @@ def extract_log_mels(
     """
     opened: contextlib.AbstractContextManager[AudioStream]
     if isinstance(sound, np.ndarray):
-        path, opened = "<array>", contextlib.nullcontext(stream_array(sound, sample_rate))
+        opened = contextlib.nullcontext(stream_array(sound, sample_rate))
     else:
-        path, opened = sound, open_audio(sound, prefetch=True)
+        opened = open_audio(sound, prefetch=True)
     options = {"pad": pad, "step_s": step_s, "max_duration_s": max_duration_s}
     with opened as stream:
-        rows, log_mels = zip(*compute_log_mels(path, stream, front_end, **options), strict=True)
-    return np.stack(log_mels), pd.DataFrame(rows), list(stream.problems)
+        rows, log_mels = zip(*compute_log_mels(stream, front_end, **options), strict=True)
+    return np.stack(log_mels), pd.DataFrame(rows), stream.problems
 
 
 def compute_log_mels(
-    path: str | os.PathLike,
     stream: AudioStream,
     front_end: FrontEnd,
     *,
@@ -109,14 +105,12 @@ def compute_log_mels(
     max_duration_s: float | None = None,
     fingerprinter: Fingerprinter | None = None,
 ) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """Yield each segment of a stream: its row of the table, and its log-mel.
+    """Yield the row and the log-mel of each segment; see :func:`extract_log_mels`.
 
-    One block and one segment are held in memory at a time. Each block is also passed to the
-    fingerprinter, if any. ``path`` is the name of the sound in error messages; the other
-    parameters and the errors are those of :func:`extract_log_mels`.
+    Only one block and one segment are in memory at a time. The fingerprinter gets each block, too.
     """
-    rate, length = front_end.sample_rate, front_end.segment_samples
-    step = step_samples(front_end, step_s)
+    path, rate = stream.path or "<array>", front_end.sample_rate
+    length, step = front_end.segment_samples, step_samples(front_end, step_s)
     count = n = 0
     for start, y in _cut(_resample_stream(stream, front_end, fingerprinter), length, step):
         n = len(y)
@@ -133,14 +127,13 @@ def compute_log_mels(
         row = {"segment": count, "start_s": start / rate, "end_s": (start + n) / rate}
         yield row | {"silent": bool(is_silent(log_mel, front_end))}, log_mel.astype(DTYPE)
     if not count:
-        short = f"{n / rate:.7g} s of sound is shorter than one segment of "
-        reasons = [f"{short}{front_end.segment_s:g} s", *stream.problems]
+        short = f"{n / rate:.7g} s of sound is shorter than one segment of {length / rate:g} s"
         advice = "Export it again." if stream.problems else "Use a longer recording."
-        raise AudioError(path, {"length": "; ".join(reasons)}, advice)
+        raise AudioError(path, {"length": "; ".join([short, *stream.problems])}, advice)
 
 
 def _cut(blocks: Iterable[np.ndarray], length: int, step: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the start and the samples of each segment, and at last those of the remainder."""
+    """Yield the start and the samples of each segment, and those of the remainder."""
     start, y = 0, np.empty(0, np.float32)
     for block in blocks:
         y = np.concatenate([y, block])
@@ -153,7 +146,7 @@ def _cut(blocks: Iterable[np.ndarray], length: int, step: int) -> Iterator[tuple
 def _resample_stream(
     stream: AudioStream, front_end: FrontEnd, fingerprinter: Fingerprinter | None
 ) -> Iterator[np.ndarray]:
-    """Yield the stream as one channel [shape=(n,)] at the rate of the front end."""
+    """Yield the stream as one channel at the sample rate of the front end."""
     resampler = Resampler(stream.sample_rate, front_end.sample_rate)
     n_in = n_out = 0
     for block in stream:

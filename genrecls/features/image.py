@@ -12,8 +12,7 @@ def to_image(log_mel: np.ndarray, front_end: FrontEnd | None = None) -> np.ndarr
     """Convert a log-mel to a colour image: sound is a picture too.
 
     The levels in ``front_end.image_db`` are scaled to [0, 1] and coloured by the colour map.
-    The preset ``original`` shows only the 3 dB above a power of 1, because the original passed
-    log2 power to a colour map for [0, 1]. Most of its image has one of two colours.
+    Most of an ``original`` image has one of two colours, because it shows only 3 dB.
 
     Parameters
     ----------

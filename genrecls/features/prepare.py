@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,24 +13,15 @@ import pandas as pd
 from genrecls._utils import cache
 from genrecls._utils.io import file_size
 from genrecls._utils.parallel import map_parallel
+from genrecls.audio import fingerprint
 from genrecls.audio.decode import open_audio
 from genrecls.audio.duplicates import find_near_duplicates
-from genrecls.audio.fingerprint import (
-    Fingerprinter,
-    fingerprint_file,
-    load_fingerprint,
-    read_fingerprints,
-    save_fingerprint,
-)
-from genrecls.config import FrontEnd
+from genrecls.config import FrontEnd, hash_json
 from genrecls.corpus.tracks import Corpus, merge_groups
 from genrecls.errors import AudioError, CorpusError
 from genrecls.features.excerpts import save_excerpts
 from genrecls.features.extraction import DTYPE, compute_log_mels
-from genrecls.features.stored import (
-    Features,
-    log_mels_entry,
-)
+from genrecls.features.stored import Features, log_mels_entry
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +41,7 @@ def prepare(
 
     Log-mels are stored under the hash of the sound file and the front end: renamed files are not
     decoded again, and an interrupted run continues where it stopped. Several processes may prepare
-    a corpus at the same time. The excerpts that the report shows are stored, too.
+    a corpus at the same time.
 
     Parameters
     ----------
@@ -60,9 +50,8 @@ def prepare(
     front_end : FrontEnd, optional
         Settings of the log-mels; by default ``FrontEnd.preset("default")``.
     jobs : int > 0, optional
-        Number of processes, of about 0.2 GB each; by default one per core, at most 8. Under
-        ``joblib.parallel_config(backend="dask")`` it is all workers of the cluster, which must
-        see the files and the data folder under the same paths.
+        Number of processes, of about 0.2 GB each; by default one per core, at most 8. The workers
+        of a Dask cluster must see the files and the data folder under the same paths.
     strict : bool
         Raise an error if a track cannot be used. By default such tracks are left out.
     progress : bool
@@ -106,11 +95,10 @@ def prepare(
 
 
 def _tables_entry(corpus: Corpus, front_end: FrontEnd) -> Path:
-    """Return the folder for the tables of a corpus, which depend on the versions of its data."""
+    """Return the cache entry for the tables of a corpus."""
     versions = [cache.VERSIONS[kind] for kind in ("fingerprints", "log_mels")]
-    text = f"{versions}\n{corpus.tracks.to_csv(index=False)}"
-    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
-    return cache.entry("corpora", f"{front_end.log_mel_uid}-{digest[:16]}")
+    digest = hash_json([versions, corpus.tracks.to_csv(index=False)])[:16]
+    return cache.entry("corpora", f"{front_end.log_mel_uid}-{digest}")
 
 
 def _store_missing(
@@ -121,47 +109,45 @@ def _store_missing(
     calls: dict[str, tuple] = {}
     # The largest file goes first, so that no process works on it when the others have ended.
     for sha256 in sorted(files, key=lambda s: file_size(files[s]), reverse=True):
-        print_entry: Path | None = fingerprint_file(sha256)
-        if load_fingerprint(print_entry) is not None:
-            print_entry = None  # nothing to do
-        if print_entry or not stored[sha256]:
-            entry = log_mels_entry(front_end, sha256)
-            calls[sha256] = (files[sha256], entry, print_entry, front_end)
+        bits: Path | None = fingerprint.fingerprint_file(sha256)
+        if fingerprint.load_fingerprint(bits) is not None:
+            bits = None  # it need not be computed
+        if bits or not stored[sha256]:
+            calls[sha256] = (files[sha256], log_mels_entry(front_end, sha256), bits, front_end)
     results = map_parallel(_store_track, [*calls.values()], desc="log-mels", **options)
     stored.update(zip(calls, results, strict=True))
 
 
 def _store_track(
-    file: Path, entry: Path, print_entry: Path | None, front_end: FrontEnd
+    file: Path, entry: Path, bits: Path | None, front_end: FrontEnd
 ) -> dict[str, Any] | AudioError:
-    """Store log-mels, and a fingerprint if it is missing; return the metadata or the error.
-
-    The caller names the entries, because the environment of a worker may name another folder.
-    """
+    """Store log-mels and, unless ``bits`` is None, a fingerprint; return metadata or an error."""
+    # The caller names the entries, because the environment of a worker may name another folder.
     try:
         with open_audio(file) as stream, cache.new(entry) as (folder, meta):
-            fingerprinter = Fingerprinter(stream.sample_rate) if print_entry else None
-            computed = compute_log_mels(file, stream, front_end, fingerprinter=fingerprinter)
-            table = pd.DataFrame(_write_rows(folder / "log_mels.npy", computed, front_end.shape))
-            notes = [f"{str(file)!r}: {problem}" for problem in stream.problems]
-            if front_end.skip_silence and (silent := int(table["silent"].sum())):
+            fingerprinter = fingerprint.Fingerprinter(stream.sample_rate) if bits else None
+            computed = compute_log_mels(stream, front_end, fingerprinter=fingerprinter)
+            table = _write_log_mels(folder / "log_mels.npy", computed, front_end.shape)
+            problems = stream.problems.copy()
+            if front_end.skip_silence and table["silent"].any():
+                silent = table["silent"].sum()
                 if silent == len(table):
                     raise AudioError(file, {"sound": "all of it is silent"}, "Remove the file.")
-                count = f"{silent} of {len(table)} segments are silent and left out"
-                notes.append(f"{str(file)!r}: {count}")
+                problems.append(f"{silent} of {len(table)} segments are silent and left out")
                 table = table[~table["silent"]]
-            if print_entry and fingerprinter:
-                save_fingerprint(print_entry, fingerprinter.finish())
-            meta |= {"segments": table.to_dict("list"), "notes": notes}
+            if bits and fingerprinter:
+                fingerprint.save_fingerprint(bits, fingerprinter.finish())
+            meta["segments"] = table.to_dict("list")
+            meta["notes"] = [f"{str(file)!r}: {problem}" for problem in problems]
     except AudioError as error:
         return error
     return meta
 
 
-def _write_rows(
+def _write_log_mels(
     path: Path, computed: Iterable[tuple[dict[str, Any], np.ndarray]], shape: tuple[int, ...]
-) -> list[dict[str, Any]]:
-    """Write log-mels to an .npy file as they are computed; return their rows of the table."""
+) -> pd.DataFrame:
+    """Write log-mels to an .npy file as they are computed; return their table."""
     header: dict[str, Any] = {"descr": np.dtype(DTYPE).str, "fortran_order": False}
     rows = []
     with open(path, "wb") as file:
@@ -171,7 +157,7 @@ def _write_rows(
             rows.append(row)
         file.seek(0)  # NumPy has left room in the header for the number of rows
         np.lib.format.write_array_header_1_0(file, header | {"shape": (len(rows), *shape)})
-    return rows
+    return pd.DataFrame(rows)
 
 
 def _make_tables(
@@ -179,34 +165,31 @@ def _make_tables(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Return segments, failures and notes from what is known about each file."""
     failed = {s: str(error) for s, error in stored.items() if isinstance(error, AudioError)}
-    usable = corpus.tracks[~corpus.tracks["sha256"].isin(list(failed))]
-    rows = corpus.tracks[["path", "sha256", "genre"]].to_numpy().tolist()
-    failures = [(path, failed[sha256]) for path, sha256, _ in rows if sha256 in failed]
-    if strict and failures:
-        reasons = "\n".join(reason for _, reason in failures)
-        raise CorpusError(f"{len(failures)} of {len(rows)} tracks cannot be used:\n{reasons}")
-    for _, reason in failures:
+    reasons = corpus.tracks["sha256"].map(failed)
+    failures = corpus.tracks[["path"]].assign(reason=reasons).dropna().reset_index(drop=True)
+    if strict and len(failures):
+        summary = f"{len(failures)} of {len(reasons)} tracks cannot be used:"
+        raise CorpusError("\n".join([summary, *failures["reason"]]))
+    for reason in failures["reason"]:
         log.warning("left out: %s", reason)
+    usable = corpus.tracks[reasons.isna()]
     for genre in sorted(set(corpus.genres) - set(usable["genre"])):
-        reason = next(failed[sha256] for _, sha256, of_track in rows if of_track == genre)
+        reason = reasons[corpus.tracks["genre"] == genre].iloc[0]
         raise CorpusError(f"no track of genre {genre!r} can be used; the first one: {reason}")
     usable, notes = _find_recordings(usable)
     tables = []
-    for path, sha256, track_id in usable[["path", "sha256", "track_id"]].to_numpy().tolist():
-        tables.append(pd.DataFrame(stored[sha256]["segments"]).assign(track_id=track_id))
-        notes += [(path, note) for note in stored[sha256]["notes"]]
+    for track in usable.itertuples():
+        meta = stored[track.sha256]
+        tables.append(pd.DataFrame(meta["segments"]).assign(track_id=track.track_id))
+        notes += [(track.path, note) for note in meta["notes"]]
     segments = pd.concat(tables).merge(usable, on="track_id", validate="many_to_one")
-    segments = segments[[*_SPINE, *(column for column in segments if column not in _SPINE)]]
-    return (
-        segments,
-        pd.DataFrame(failures, columns=["path", "reason"]),
-        pd.DataFrame(notes, columns=["path", "note"]),
-    )
+    segments = segments[[*_SPINE, *segments.columns.drop(_SPINE)]]
+    return segments, failures, pd.DataFrame(notes, columns=["path", "note"])
 
 
 def _find_recordings(tracks: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """Add ``recording``, merge the groups that share one, and return a note on each pair."""
-    pairs = find_near_duplicates(read_fingerprints(tracks["sha256"].tolist()))
+    pairs = find_near_duplicates(fingerprint.read_fingerprints(tracks["sha256"].tolist()))
     paths, ids = tracks["path"].to_numpy(), tracks["track_id"].to_numpy()
     edges = pd.DataFrame({"recording": [*ids, *ids[pairs["a"]]], "with": [*ids, *ids[pairs["b"]]]})
     recording = merge_groups(edges["recording"], edges["with"])[: len(tracks)]

@@ -12,8 +12,7 @@ from scipy.sparse import csr_array
 from genrecls.audio.spectra import power_spectra
 from genrecls.config import FrontEnd
 
-#: Smallest mel power, -100 dB, so that digital silence does not become minus infinity.
-SMALLEST_POWER = 1e-10
+_MIN_POWER = 1e-10  # so that digital silence has -100 dB instead of minus infinity
 
 # Number of frames that are transformed together. They fit in the cache of the processor, which
 # saves 13 % of the time of prepare() (12 tracks of 4 minutes, default front end, one process).
@@ -29,7 +28,7 @@ def mel_spectrogram(y: np.ndarray, front_end: FrontEnd | None = None) -> np.ndar
     """Compute the mel spectrogram of samples in decibels.
 
     The power spectra of Hann windows (centred, reflected at both ends) are summed in triangular
-    bands of equal width on the HTK mel scale [1]_, and converted to decibels.
+    bands of equal width on the HTK mel scale [1]_.
 
     Parameters
     ----------
@@ -41,20 +40,18 @@ def mel_spectrogram(y: np.ndarray, front_end: FrontEnd | None = None) -> np.ndar
     Returns
     -------
     np.ndarray [shape=(..., n_mels, 1 + n // hop_length), dtype=float32] (in dB)
-        Levels, lowest band first, always finite and never below ``front_end.floor_db``. With
-        ``reference='peak'`` the highest level of each spectrogram is 0 dB, or lower if it is
-        silent.
+        Finite levels, lowest band first. With ``reference='peak'`` the highest level of each
+        spectrogram is 0 dB, or lower if it is silent.
 
     Raises
     ------
     ValueError
-        If ``y`` is too short for one window, has values that are not finite, or is so loud that
-        its power is not finite.
+        If ``y`` is too short for one window, or if its values or their power are not finite.
 
     References
     ----------
     .. [1] D. O'Shaughnessy: Speech Communication: Human and Machine. Addison-Wesley, 1987. HTK
-       uses its formula, mel = 2595 log10(1 + f / 700).
+       uses its formula; see :func:`hz_to_mel`.
 
     Examples
     --------
@@ -66,21 +63,27 @@ def mel_spectrogram(y: np.ndarray, front_end: FrontEnd | None = None) -> np.ndar
     (128, 323)
     """
     front_end = front_end or FrontEnd.preset("default")
-    db = 10 * np.log10(np.maximum(mel_power(y, front_end), SMALLEST_POWER))
+    db = 10 * np.log10(np.maximum(mel_power(y, front_end), _MIN_POWER))
     if front_end.reference == "peak":
         db -= np.maximum(db.max(axis=(-2, -1), keepdims=True), _SILENCE_DB)
     return np.maximum(db, front_end.floor_db)
 
 
 def is_silent(log_mel: np.ndarray, front_end: FrontEnd) -> np.ndarray:
-    """Return whether each log-mel [shape=(..., n_mels, frames)] is too quiet to be music."""
+    """Return whether each log-mel is too quiet to be music."""
     # Relative to its peak, every segment that is not silent reaches 0 dB.
     limit = 0 if front_end.reference == "peak" else _SILENCE_DB
     return np.max(log_mel, axis=(-2, -1)) < limit
 
 
 def mel_power(y: np.ndarray, front_end: FrontEnd) -> np.ndarray:
-    """Compute the mel spectrogram as power; parameters as in :func:`mel_spectrogram`."""
+    """Compute the mel spectrogram of samples as power.
+
+    Parameters
+    ----------
+    y, front_end
+        See :func:`mel_spectrogram`, which also describes shape and errors.
+    """
     y = np.asarray(y, np.float32)
     n, n_fft, hop = y.shape[-1], front_end.n_fft, front_end.hop_length
     if n <= n_fft // 2:
@@ -101,7 +104,7 @@ def mel_power(y: np.ndarray, front_end: FrontEnd) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def _window_and_bands(front_end: FrontEnd) -> tuple[np.ndarray, csr_array]:
-    """Return the window [shape=(n_fft, 1)] and the weights [shape=(n_mels, 1 + n_fft // 2)]."""
+    """Return the window as a column, and the weight of every frequency in every band."""
     edges = _band_edges(front_end)[:, None]
     hz = np.arange(1 + front_end.n_fft // 2) * front_end.sample_rate / front_end.n_fft
     widths = np.diff(edges, axis=0)
@@ -118,15 +121,33 @@ def _band_edges(front_end: FrontEnd) -> np.ndarray:
 
 
 def mel_frequencies(front_end: FrontEnd) -> np.ndarray:
-    """Return the centre frequency of every mel band [shape=(n_mels,)] (in Hz)."""
+    """Return the centre frequency of every mel band [shape=(n_mels,)] (in Hz).
+
+    Parameters
+    ----------
+    front_end : FrontEnd
+        Settings of the bands.
+    """
     return _band_edges(front_end)[1:-1]
 
 
 def hz_to_mel(hz: ArrayLike) -> np.ndarray:
-    """Convert frequencies in Hz to mel (HTK): 2595 log10(1 + f / 700)."""
+    """Convert frequencies to the HTK mel scale: 2595 log10(1 + hz / 700).
+
+    Parameters
+    ----------
+    hz : array-like >= 0 (in Hz)
+        Frequencies.
+    """
     return 2595 * np.log10(1 + np.asarray(hz) / 700)
 
 
 def mel_to_hz(mel: ArrayLike) -> np.ndarray:
-    """Convert mel (HTK) to frequencies in Hz; the inverse of :func:`hz_to_mel`."""
+    """Convert values on the HTK mel scale to frequencies in Hz.
+
+    Parameters
+    ----------
+    mel : array-like >= 0
+        Values on the mel scale; see :func:`hz_to_mel`.
+    """
     return 700 * (10 ** (np.asarray(mel) / 2595) - 1)

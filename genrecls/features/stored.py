@@ -16,8 +16,8 @@ from genrecls._utils import cache
 from genrecls.config import FrontEnd
 from genrecls.errors import CorpusError
 
-#: Function that takes the hash of a sound file and returns an array [shape=(segments, ...)], such
-#: as the log-mels of all its segments or the outputs of a frozen backbone for them.
+#: Function that takes the hash of a sound file and returns an array [shape=(segments, ...)]: the
+#: log-mels of all its segments, or the outputs of a frozen backbone for them.
 SegmentLoader = Callable[[str], np.ndarray]
 
 
@@ -68,37 +68,12 @@ class Features:
         return gather_segments(self.track, segments)
 
     def track(self, sha256: str) -> np.ndarray:
-        """Map the log-mels of all segments of a track into memory.
-
-        Parameters
-        ----------
-        sha256 : str
-            Hash of the sound file.
-
-        Returns
-        -------
-        np.ndarray [shape=(segments, n_mels, frames, 1), dtype=float16] (in dB)
-            Log-mels, those of silent segments included.
-        """
-        path = self.folder / f"{self.front_end.log_mel_uid}-{sha256}"
-        return np.load(path / "log_mels.npy", mmap_mode="r", allow_pickle=False)[..., None]
+        """Return :func:`stored_log_mels` of a hash, with a last axis for the channel."""
+        return _map(self.folder / log_mels_entry(self.front_end, sha256).name)[..., None]
 
 
 def gather_segments(loader: SegmentLoader, segments: pd.DataFrame) -> np.ndarray:
-    """Load the stored array of each segment, such as its log-mel.
-
-    Parameters
-    ----------
-    loader : callable
-        Takes the hash of a sound file, returns an array [shape=(segments, ...)].
-    segments : pd.DataFrame
-        Segments with ``sha256`` and ``segment``.
-
-    Returns
-    -------
-    np.ndarray [shape=(len(segments), ...), dtype=float32]
-        Arrays in the order of the rows.
-    """
+    """Load the array of each row of ``sha256`` and ``segment``, as float32."""
     rows = segments.reset_index(drop=True)
     out = np.empty((len(rows), *loader(rows["sha256"].iloc[0]).shape[1:]), np.float32)
     for sha256, group in rows.groupby("sha256", sort=False):
@@ -112,7 +87,7 @@ def log_mels_entry(front_end: FrontEnd, sha256: str) -> Path:
 
 
 def stored_log_mels(front_end: FrontEnd, sha256: str) -> np.ndarray:
-    """Map the log-mels of all segments of a prepared track into memory.
+    """Map the stored log-mels of a track into memory.
 
     Parameters
     ----------
@@ -124,14 +99,18 @@ def stored_log_mels(front_end: FrontEnd, sha256: str) -> np.ndarray:
     Returns
     -------
     np.ndarray [shape=(segments, n_mels, frames), dtype=float16] (in dB)
-        Log-mels, those of silent segments included.
+        Log-mels of all segments, even the silent ones.
 
     Raises
     ------
     CorpusError
         If they are not stored.
     """
-    file = log_mels_entry(front_end, sha256) / "log_mels.npy"
+    return _map(log_mels_entry(front_end, sha256))
+
+
+def _map(entry: Path) -> np.ndarray:
+    file = entry / "log_mels.npy"
     try:
         return np.load(file, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
