@@ -198,8 +198,9 @@ def test_train_again_trains_nothing(project, small_corpus, monkeypatch):
     assert times() == before
 
 
-def test_evaluate_shows_the_columns_of_the_original_first(project, small_corpus):
-    done = genrecls("evaluate", small_corpus, home=project)
+def test_evaluate_shows_the_columns_of_the_original_first(project, small_corpus, monkeypatch):
+    monkeypatch.setenv("GENRECLS_HOME", str(project))
+    done = invoke("evaluate", small_corpus)
     first = [line.split("  ")[0] for line in done.stdout.splitlines()[:5]]
     assert first == [
         "architecture",
@@ -270,27 +271,26 @@ def test_predict_prints_segments_and_the_prediction(project, run, file):
     plain = genrecls("predict", file, "--run", run, home=project)
     assert plain.returncode == 0
     assert re.search(r"^Prediction: [\w ]+ \(.*\d\.\d{3}\)$", plain.stdout, re.MULTILINE)
-    [row] = json.loads(genrecls("predict", file, "--run", run, "--json", home=project).stdout)
+    [row] = json.loads(invoke("predict", file, "--run", run, "--json").stdout)
     assert len(row["segments"]) == 2
     assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)
-    csv = genrecls("predict", file, file, "--run", run, "--csv", home=project).stdout
+    csv = invoke("predict", file, file, "--run", run, "--csv", "--jobs", 1).stdout
     assert csv.splitlines()[0].startswith("path,segment,start_s,end_s,silent,prob_")
     assert len(csv.splitlines()) == 5
 
 
-def test_predict_takes_folders(project, run, file):
-    done = genrecls("predict", file.parent, "--run", run, "--json", home=project)
+def test_predict_takes_folders(run, file):
+    done = invoke("predict", file.parent, "--run", run, "--json", "--jobs", 1)
     paths = [row["path"] for row in json.loads(done.stdout)]
     assert paths == sorted(map(str, file.parent.iterdir()))
     assert len(paths) == 2
 
 
-def test_predict_draws_a_plot_and_takes_a_step_and_a_threshold(project, run, file):
-    done = genrecls("predict", file, "--run", run, "--plot", "t.svg", "--step", 3, home=project)
-    assert done.returncode == 0, done.stderr
-    assert (project / "t.svg").read_text(encoding="utf-8").startswith("<?xml")
-    options = ["--step", 3, "--min-confidence", 1, "--json"]
-    [row] = json.loads(genrecls("predict", file, "--run", run, *options, home=project).stdout)
+def test_predict_draws_a_plot_and_takes_a_step_and_a_threshold(run, file, tmp_path):
+    plot = tmp_path / "t.svg"
+    options = ["--plot", plot, "--step", 3, "--min-confidence", 1, "--json"]
+    [row] = json.loads(invoke("predict", file, "--run", run, *options).stdout)
+    assert plot.read_text(encoding="utf-8").startswith("<?xml")
     assert row["label"] == "not sure"
     assert row["genre"] in ("classique", "rap")
     assert len(row["segments"]) == 6
@@ -329,10 +329,12 @@ def test_predict_takes_the_best_validated_run_and_notes_synthetic_music(project,
     assert line.startswith(f"genrecls: {run.name} was trained on synthetic music only")
 
 
-def test_predict_continues_after_a_bad_file(project, run, file, tmp_path):
-    done = genrecls("predict", tmp_path / "gone.mp3", file, "--run", run, "--json", home=project)
-    assert done.returncode == 2
+def test_predict_continues_after_a_bad_file(run, file, tmp_path):
+    options = ["--run", run, "--json", "--jobs", 1]
+    done = invoke("predict", tmp_path / "gone.mp3", file, *options)
+    assert done.exit_code == 2
     assert len(json.loads(done.stdout)) == 1
+    assert "gone.mp3" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -357,12 +359,12 @@ def test_export_writes_onnx(project, run, monkeypatch):
     assert (project / "small.onnx").stat().st_size > 1_000_000
 
 
-def test_weights_status_names_the_files_and_the_way_to_get_them(home, monkeypatch):
-    monkeypatch.setenv("KERAS_HOME", str(home))
-    done = invoke("weights", "status")
-    assert done.exit_code == 0
-    for part in ("InceptionResNetV2", "missing", "genrecls weights fetch", "EfficientNet-Lite0"):
-        assert part in done.output
+def test_weights_status_names_the_files_and_the_way_to_get_them(tmp_path):
+    done = genrecls("weights", "status", home=tmp_path, KERAS_HOME=str(tmp_path))
+    assert done.returncode == 2
+    for part in ("InceptionResNetV2: ", "missing", "EfficientNet-Lite0: "):
+        assert part in done.stdout
+    assert re.fullmatch("genrecls: .* is missing. To get it: genrecls weights fetch\n", done.stderr)
 
 
 # Errors
