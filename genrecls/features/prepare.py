@@ -178,10 +178,9 @@ def _make_tables(
         raise CorpusError(f"no track of genre {genre!r} can be used; the first one: {reason}")
     usable, notes = _find_recordings(usable)
     tables = []
-    for track in usable.itertuples():
-        meta = stored[track.sha256]
-        tables.append(pd.DataFrame(meta["segments"]).assign(track_id=track.track_id))
-        notes += [(track.path, note) for note in meta["notes"]]
+    for path, sha256, track_id in usable[["path", "sha256", "track_id"]].to_numpy().tolist():
+        tables.append(pd.DataFrame(stored[sha256]["segments"]).assign(track_id=track_id))
+        notes += [(path, note) for note in stored[sha256]["notes"]]
     segments = pd.concat(tables).merge(usable, on="track_id", validate="many_to_one")
     segments = segments[[*_SPINE, *segments.columns.drop(_SPINE)]]
     return segments, failures, pd.DataFrame(notes, columns=["path", "note"])
