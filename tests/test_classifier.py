@@ -180,8 +180,8 @@ def spoil(card, **changes):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"format": FORMAT + 1}, "later version of genrecls .* update genrecls"),
-        ({"format": FORMAT - 1}, "earlier version of genrecls .* train the model again"),
+        ({"format": FORMAT + 1}, "later version of genrecls; update genrecls"),
+        ({"format": FORMAT - 1}, "earlier version of genrecls; train the model again"),
         ({"format": None}, "card of genrecls"),
         ({"genres": ["rap", "rap"]}, "damaged: its genres"),
         ({"genres": "rap"}, "damaged: its genres"),

@@ -69,6 +69,16 @@ def measure_robustness(
         Number of processes, of up to 1 GB each; by default one per core, at most 8.
     progress : bool
         Show a progress bar.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> from genrecls import evaluation
+    >>> run = genrecls.GenreClassifier.load("models/music/compact_cnn-default")
+    >>> corpus = genrecls.Corpus.read("music")
+    >>> genrecls.measure_robustness([run], corpus, n_tracks=1, n_segments=1, progress=False)
+    >>> len(evaluation.flip_table([run]))  # one row per transformation
+    19
     """
     settings: dict[Hashable | None, Any] = {"n_tracks": n_tracks, "n_segments": n_segments}
     settings |= {"random_seed": random_seed, "transformations": list(TRANSFORMATIONS)}

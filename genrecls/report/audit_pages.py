@@ -23,6 +23,13 @@ def write_audit(found: Audit, folder: str | os.PathLike) -> Path:
     -------
     Path
         Path of ``audit.html``.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> found = genrecls.audit(genrecls.Corpus.read("music"), progress=False)
+    >>> genrecls.write_audit(found, "reports/music").name
+    'audit.html'
     """
     page = Path(folder) / "audit.html"
     page.parent.mkdir(parents=True, exist_ok=True)

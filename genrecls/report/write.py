@@ -37,6 +37,13 @@ def write_report(corpus_name: str) -> Path:
         If the corpus has no trained models.
     CorpusError
         If the log-mels of an example track are not stored.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> run = genrecls.train("music", "compact_cnn", epochs=20, progress=False)
+    >>> genrecls.write_report("music").name
+    'report.html'
     """
     runs = read_runs(corpus_name)
     report = Report(f"Report on the corpus {corpus_name}", reports_dir() / corpus_name)
