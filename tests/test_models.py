@@ -28,7 +28,8 @@ from genrecls.models import (
     split_at,
     weights,
 )
-from genrecls.models.building import build_model, builder_uid
+from genrecls.models.building import build_model
+from genrecls.models.own import builder_uid
 from genrecls.models.weights import INCEPTION_RESNET_V2
 
 layers = keras.layers

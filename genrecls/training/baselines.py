@@ -19,7 +19,7 @@ from genrecls.corpus.audit import audit
 from genrecls.corpus.confounds import one_number_classifier
 from genrecls.corpus.tracks import Corpus
 from genrecls.features.stored import Features
-from genrecls.models.building import builder_uid
+from genrecls.models.own import builder_uid
 from genrecls.models.weights import recipe_settings
 from genrecls.training.stages import fit
 

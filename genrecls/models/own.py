@@ -1,0 +1,65 @@
+"""Models from the user's own builder ``(input_shape, n_classes) -> keras.Model``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from genrecls._utils.backend import keras
+from genrecls.config import FrontEnd, hash_json
+from genrecls.models.checks import find_unsafe
+from genrecls.models.image import Image, image_input
+
+
+def builder_uid(builder: Callable, front_end: FrontEnd, n_genres: int) -> str:
+    """Return a hash of the layers of the model that a user's builder makes."""
+    model = build_own_model(builder, "own", front_end, n_genres)
+    config = model.to_json()
+    for i, operation in enumerate(model.operations):
+        # Keras numbers the layers of a process, so that the same model has other names each time.
+        config = config.replace(f'"{operation.name}"', f'"operation {i}"')
+    return hash_json(config)[:16]
+
+
+def build_own_model(
+    builder: Callable,
+    name: str,
+    front_end: FrontEnd,
+    n_genres: int,
+    input_range: tuple[float, float] = (0.0, 1.0),
+) -> keras.Model:
+    """Build the user's model behind our image layer, as one graph without nested models."""
+    own = builder((*front_end.shape, 3), n_genres)
+    if not isinstance(own, keras.Model):
+        raise ValueError(f"the builder of {name!r} must return a keras.Model, not {type(own)}")
+    image = Image.from_front_end(front_end, input_range)
+    inputs, images = image_input((*front_end.shape, 1), image)
+    # `call` connects the layers themselves with the image; `own(images)` would nest the model.
+    connected = keras.Model(inputs, own.call(images), name=name)
+    if fault := _find_fault(connected, n_genres):
+        raise ValueError(f"the model of the builder {name!r} {fault}")
+    # These layers also belong to the graph of the builder, so that `layer.output` could mean
+    # either graph. Copies belong to this graph alone.
+    model = keras.Model.from_config(connected.get_config())
+    model.set_weights(connected.get_weights())
+    return model
+
+
+def _find_fault(model: keras.Model, n_genres: int) -> str | None:
+    last, shape = model.layers[-1], model.output_shape
+    softmax = isinstance(last, keras.layers.Dense) and last.activation is keras.activations.softmax
+    if not softmax or shape != (None, n_genres):
+        # Grad-CAM, for example, needs the weights of this layer.
+        return (
+            "must end in keras.layers.Dense(n_classes, activation='softmax'), but ends in the "
+            f"{type(last).__name__} {last.name!r} with the output shape {shape}"
+        )
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            return (
+                f"holds the model {layer.name!r} as one layer; add the layers of this model one "
+                "by one, or build it with input_tensor= if it is from keras.applications"
+            )
+    if unsafe := find_unsafe(json.loads(model.to_json())):
+        return f"holds {unsafe!r}, which could not be loaded again; use standard layers of Keras"
+    return None
