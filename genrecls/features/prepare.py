@@ -165,7 +165,7 @@ def _make_tables(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Return segments, failures and notes from what is known about each file."""
     failed = {s: str(error) for s, error in stored.items() if isinstance(error, AudioError)}
-    reasons = corpus.tracks["sha256"].map(failed)
+    reasons = corpus.tracks["sha256"].map(failed).astype(object)  # also if nothing has failed
     failures = corpus.tracks[["path"]].assign(reason=reasons).dropna().reset_index(drop=True)
     if strict and len(failures):
         summary = f"{len(failures)} of {len(reasons)} tracks cannot be used:"
