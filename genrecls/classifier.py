@@ -244,7 +244,8 @@ class GenreClassifier(Run):
             In the order of ``paths``; the error if a file cannot be used.
         """
         step_samples(self.front_end, step_s)  # raises its error before any file is read
-        calls = [(path, self.front_end, step_s) for path in paths]
+        # The current folder of a worker process may be another one.
+        calls = [(Path(path).absolute(), self.front_end, step_s) for path in paths]
         results = map_parallel(
             _extract, calls, jobs=jobs, desc="tracks", progress=progress, max_pending=_MAX_PENDING
         )

@@ -384,3 +384,10 @@ def test_split_hash_depends_on_the_split_but_not_on_the_order():
     assert split_hash(shuffled) == split_hash(segments)
     segments.loc[0, "split"] = "test" if segments.loc[0, "split"] != "test" else "train"
     assert split_hash(shuffled) != split_hash(segments)
+
+
+def test_read_makes_the_root_absolute(small_corpus, monkeypatch):
+    monkeypatch.chdir(small_corpus.parent)
+    corpus = Corpus.read(small_corpus.name)
+    monkeypatch.chdir("/")
+    assert corpus.file(corpus.tracks["path"].iloc[0]).is_file()

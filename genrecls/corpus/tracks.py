@@ -112,7 +112,9 @@ class Corpus:
         path = Path(path)
         file = path if path.is_file() else path / "tracks.csv"
         tracks = _read_table(file) if file.is_file() else _read_folders(path)
-        return cls(cls.corpus_name(path), file.parent, _complete(file.parent, tracks))
+        # The current folder may change, and that of a worker process may be another one.
+        root = file.parent.absolute()
+        return cls(cls.corpus_name(path), root, _complete(root, tracks))
 
 
 def _read_table(file: Path) -> pd.DataFrame:
