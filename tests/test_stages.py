@@ -113,7 +113,7 @@ def test_outputs_of_a_pretrained_backbone_are_computed_once(features, home, monk
     def refuse(*_):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(stages, "_predict", refuse)
+    monkeypatch.setattr(backbone_outputs, "_predict", refuse)
     fitted(features, dataclasses.replace(PRETRAINED, random_seed=1, epochs=1, head="flatten"))
     assert [file.stat().st_mtime_ns for file in files] == times
     with pytest.raises(AssertionError, match="computed again"):
@@ -226,7 +226,7 @@ def test_an_interrupted_run_continues_to_the_same_result(
 
     with monkeypatch.context() as patch:
         if where == "upper":
-            patch.setattr(stages, "_predict", killed_before_the_upper_blocks)
+            patch.setattr(backbone_outputs, "_predict", killed_before_the_upper_blocks)
         patch.setattr(np, "save", killed_in_the_middle)
         with pytest.raises(Killed):
             fitted(features, recipe, callbacks=[Kill()])
