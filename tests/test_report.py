@@ -211,6 +211,7 @@ print({"tensorflow", "keras", "torch", "av", "soundfile", "librosa"} & set(sys.m
 
 
 def test_document_is_what_was_added(tmp_path):
+    plt.close("all")
     report = Report("A *title*", tmp_path / "reports" / "x")
     report.section("Part")
     report.text("Some `code`.")

@@ -240,7 +240,7 @@ def test_an_interrupted_run_continues_to_the_same_result(
         return predict_held_out(model, load, segments)
 
     predict_held_out = stages.predict_held_out
-    monkeypatch.setattr(stages, "_predict_held_out", keep_state)
+    monkeypatch.setattr(stages, "predict_held_out", keep_state)
     again = fitted(features, recipe)
     assert kept == [left]  # finished outputs are not computed again
     np.testing.assert_allclose(again.probabilities, reference[recipe], atol=1e-5)
