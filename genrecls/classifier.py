@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from genrecls import models
 from genrecls._utils.parallel import map_parallel
 from genrecls.audio.decode import warn_problems
 from genrecls.config import MIN_CONFIDENCE, FrontEnd
-from genrecls.errors import AudioError, ModelError
+from genrecls.errors import AudioError
 from genrecls.evaluation.calibration import probability_columns, scale
 from genrecls.evaluation.runs import CARD, Run
 from genrecls.features.extraction import extract_log_mels
@@ -101,7 +101,7 @@ class GenreClassifier(Run):
     """
 
     @classmethod
-    def load(cls, folder: str | os.PathLike) -> GenreClassifier:
+    def load(cls, folder: str | os.PathLike) -> Self:
         """Load a saved run without executing any code in its files.
 
         Parameters
@@ -116,15 +116,7 @@ class GenreClassifier(Run):
         """
         run = cls.read(folder)
         check_model_file(run.folder / MODEL)
-        return cls(run.folder, run.card)
-
-    @staticmethod
-    def read_uid(folder: Path) -> str | None:
-        """Return the hash that identifies the run in a folder, or None."""
-        try:
-            return GenreClassifier.load(folder).card["uid"]
-        except ModelError:
-            return None
+        return run
 
     def save(self, folder: str | os.PathLike) -> GenreClassifier:
         """Save this run in another folder, where it replaces any other, and return it.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -74,7 +74,7 @@ class Run:
     card: dict[str, Any]
 
     @classmethod
-    def read(cls, folder: str | os.PathLike) -> Run:
+    def read(cls, folder: str | os.PathLike) -> Self:
         """Read the card of a run; the file of the model may be missing.
 
         Parameters
@@ -146,8 +146,7 @@ class Run:
         """Whether all music of the corpus is synthetic, according to the card or its sources."""
         if "synthetic" in self.card:
             return bool(self.card["synthetic"])
-        source = self.segments.get("source", pd.Series([""]))
-        return bool(source.str.contains("synthetic", case=False, na=False).all())
+        return is_synthetic(self.segments)
 
     @property
     def first_layer(self) -> tuple[dict[str, Any], np.ndarray]:
@@ -155,6 +154,12 @@ class Run:
         with np.load(self.folder / "first_layer.npz", allow_pickle=False) as saved:
             segment = {"path": str(saved["path"]), "segment": int(saved["segment"])}
             return segment | {"log_mel": saved["log_mel"]}, saved["maps"]
+
+
+def is_synthetic(segments: pd.DataFrame) -> bool:
+    """Return whether all music in a table is synthetic, according to its column ``source``."""
+    source = segments.get("source", pd.Series([""]))
+    return bool(source.str.contains("synthetic", case=False, na=False).all())
 
 
 def read_runs(corpus_name: str) -> list[Run]:

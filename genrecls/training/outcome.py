@@ -17,6 +17,7 @@ from genrecls.config import Recipe
 from genrecls.corpus.splits import split_hash
 from genrecls.corpus.tracks import Corpus
 from genrecls.evaluation.calibration import add_predictions, fit_group_temperature
+from genrecls.evaluation.runs import is_synthetic
 from genrecls.evaluation.scores import accuracy, aggregate_tracks, f1_scores
 from genrecls.features.stored import Features
 from genrecls.inspection.saliency import first_layer_activations
@@ -50,7 +51,6 @@ def make_card(
 ) -> dict[str, Any]:
     """Return the card's entries on data, model, training and predictions."""
     model, history = fitted.model, fitted.history
-    synthetic = "source" in segments and segments["source"].str.contains("synthetic", case=False)
     test = features.log_mels(segments[segments["split"] == "test"].head(16))
     return {
         "corpus": corpus.name,
@@ -60,7 +60,7 @@ def make_card(
         "temperature": float(predictions["temperature"].iloc[0]),
         "track_temperature": float(predictions["track_temperature"].iloc[0]),
         "corpus_hash": split_hash(corpus.tracks),
-        "synthetic": bool(np.all(synthetic)),
+        "synthetic": is_synthetic(segments),
         "left_out": features.failures.to_dict("records"),
         "notes": features.notes.to_dict("records"),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},

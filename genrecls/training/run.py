@@ -16,6 +16,7 @@ from genrecls.config import FrontEnd, Recipe, choose, hash_json, run_name
 from genrecls.config.recipe import Model
 from genrecls.corpus.splits import assign_splits, split_hash
 from genrecls.corpus.tracks import Corpus
+from genrecls.errors import ModelError
 from genrecls.evaluation.runs import FORMAT
 from genrecls.features.prepare import prepare
 from genrecls.models.own import builder_uid
@@ -141,10 +142,13 @@ def _hash_run(
 
 def _find_run(folder: Path, uid: str) -> GenreClassifier | None:
     """Load the run in a folder if it is up to date."""
-    if GenreClassifier.read_uid(folder) != uid:
+    try:
+        run = GenreClassifier.load(folder)
+    except ModelError:
+        return None
+    if run.card["uid"] != uid:
         return None
     log.info("%s is up to date", folder)
-    run = GenreClassifier.load(folder)
     if not (folder / MODEL_CARD_FILE).exists():
         write_model_card(run)
     return run
