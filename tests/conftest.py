@@ -39,6 +39,17 @@ def beat(rng: np.random.Generator, seconds: float) -> np.ndarray:
     return pulse * (0.2 * rng.standard_normal(len(t)) + 0.3 * np.sin(2 * np.pi * 60 * t))
 
 
+def coloured(rng, seconds, *, slope_db=-4.5, cut_hz=None, rate=44100):
+    """Generate noise with a slope in dB per octave, cut off within 500 Hz, above a floor."""
+    n = round(seconds * 10) * rate // 10  # A prime number would take seconds.
+    f = np.fft.rfftfreq(n, 1 / rate)
+    spectrum = np.fft.rfft(rng.standard_normal(n)) * (np.maximum(f, 50) / 50) ** (slope_db / 6.02)
+    if cut_hz:
+        spectrum *= 10 ** (-80 / 20 * np.clip((f - cut_hz) / 500, 0, 1))
+    y = np.fft.irfft(spectrum, n)
+    return 0.3 * y / np.abs(y).max() + 1e-5 * rng.standard_normal(n)
+
+
 SOUNDS = {"classique": chord, "rap": beat}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from conftest import coloured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,17 +31,6 @@ from genrecls.report.audit_pages import write_audit
 
 RATE = 44100
 STRANGE = "Имя с пробелами 🎹 & 'quotes', <b>comma.wav"
-
-
-def coloured(rng, seconds, *, slope_db=-4.5, cut_hz=None, rate=RATE):
-    """Noise that falls by so many dB an octave, cut off over 500 Hz, above a floor of -100 dB."""
-    n = round(seconds * 10) * rate // 10  # not a prime number: those take seconds
-    f = np.fft.rfftfreq(n, 1 / rate)
-    spectrum = np.fft.rfft(rng.standard_normal(n)) * (np.maximum(f, 50) / 50) ** (slope_db / 6.02)
-    if cut_hz:
-        spectrum *= 10 ** (-80 / 20 * np.clip((f - cut_hz) / 500, 0, 1))
-    y = np.fft.irfft(spectrum, n)
-    return 0.3 * y / np.abs(y).max() + 1e-5 * rng.standard_normal(n)
 
 
 def write_tracks(folder, tracks, rate=RATE):

@@ -5,6 +5,7 @@ import pytest
 import soundfile
 import torch
 import torchaudio
+from conftest import coloured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,17 +14,6 @@ from genrecls.audio.quality import _bandwidth_edge, _clipped_share, loudness, me
 from genrecls.errors import AudioError
 
 RATE = 44100
-
-
-def coloured(rng, seconds, *, slope_db=-4.5, cut_hz=None, rate=RATE):
-    """Generate noise with a slope in dB per octave, cut off within 500 Hz, above a floor."""
-    n = round(seconds * 10) * rate // 10  # A prime number would take seconds.
-    f = np.fft.rfftfreq(n, 1 / rate)
-    spectrum = np.fft.rfft(rng.standard_normal(n)) * (np.maximum(f, 50) / 50) ** (slope_db / 6.02)
-    if cut_hz:
-        spectrum *= 10 ** (-80 / 20 * np.clip((f - cut_hz) / 500, 0, 1))
-    y = np.fft.irfft(spectrum, n)
-    return 0.3 * y / np.abs(y).max() + 1e-5 * rng.standard_normal(n)
 
 
 @pytest.mark.parametrize("cut", [4000, 8000, 11000, 16000, 19000])
