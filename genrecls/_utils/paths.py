@@ -1,4 +1,4 @@
-"""Folders of a project, and of the user where there is no project."""
+"""Folders of a project, and of the user outside a project."""
 
 from __future__ import annotations
 
