@@ -405,7 +405,7 @@ def part_training() -> pd.DataFrame:
     import keras
 
     from genrecls import build_cnn
-    from genrecls.training.callbacks import learning_rate
+    from genrecls.training.loop import learning_rate
     from genrecls.training.stages import fit
 
     IPython.display.display = lambda *_, **__: Display()

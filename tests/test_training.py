@@ -32,9 +32,9 @@ from genrecls.evaluation.runs import FORMAT
 from genrecls.evaluation.scores import aggregate_tracks
 from genrecls.models import Image
 from genrecls.report.model_card import model_card
-from genrecls.training import callbacks, data
-from genrecls.training.callbacks import learning_rate
+from genrecls.training import data, loop
 from genrecls.training.data import Batches
+from genrecls.training.loop import learning_rate
 from genrecls.training.stages import fit
 
 SMALL = FrontEnd(n_mels=80, hop_length=4096)
@@ -285,10 +285,10 @@ def test_live_plot_takes_a_twentieth_of_the_time_and_shows_the_last_epoch(monkey
         now[0] += 0.2
         drawn.append(len(history))
 
-    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr("genrecls.plots.results.history", draw)
     monkeypatch.setattr("IPython.display.display", Mock())
-    plot = callbacks.live_plot()
+    plot = loop.live_plot()
     for epoch in range(100):
         now[0] += 0.3
         plot.on_epoch_end(epoch, {"loss": 1.0})

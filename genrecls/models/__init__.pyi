@@ -1,7 +1,5 @@
 from .backbone import backbone_end as backbone_end
-from .backbone import calibrate_batch_norm as calibrate_batch_norm
 from .backbone import split_at as split_at
-from .backbone import unfreeze as unfreeze
 from .building import BUILDERS as BUILDERS
 from .cnn import build_cnn as build_cnn
 from .compact_cnn import build_compact_cnn as build_compact_cnn

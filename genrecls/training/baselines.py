@@ -19,7 +19,7 @@ from genrecls.corpus.audit import audit
 from genrecls.corpus.confounds import one_number_classifier
 from genrecls.corpus.tracks import Corpus
 from genrecls.features.stored import Features
-from genrecls.models.own import builder_uid
+from genrecls.models.building import builder_uid
 from genrecls.models.weights import recipe_settings
 from genrecls.training.stages import fit
 
@@ -109,15 +109,8 @@ def best_number(
 def mfcc_svm(front_end: FrontEnd) -> Candidate:
     """Make a candidate of a support vector machine on statistics of MFCCs.
 
-    Parameters
-    ----------
-    front_end : FrontEnd
-        Settings of the log-mels that the MFCCs are computed from.
-
-    References
-    ----------
-    G. Tzanetakis, P. Cook, "Musical genre classification of audio signals", IEEE Transactions on
-    Speech and Audio Processing 10(5), 2002, doi:10.1109/TSA.2002.800560.
+    After Tzanetakis and Cook, IEEE Transactions on Speech and Audio Processing 10(5), 2002,
+    DOI 10.1109/TSA.2002.800560.
     """
 
     def fit_predict(features: Features, segments: pd.DataFrame, _: int) -> np.ndarray:
@@ -136,9 +129,9 @@ def mfcc_svm(front_end: FrontEnd) -> Candidate:
     return Candidate("mfcc_svm", front_end, fit_predict, {"model": "mfcc_svm", "n_mfcc": _N_MFCC})
 
 
-def network_candidates() -> dict[str, Candidate]:
-    """Make the candidates of all networks that are compared, by name."""
-    candidates = {}
+def named_candidates(front_end: FrontEnd) -> dict[str, Candidate]:
+    """Make the candidates that need no audit of the corpus, the simplest first."""
+    candidates = [majority(front_end), mfcc_svm(front_end)]
     for preset, model, changes in (
         ("original", "cnn", {}),
         ("default", "cnn", {}),
@@ -149,15 +142,14 @@ def network_candidates() -> dict[str, Candidate]:
     ):
         recipe = Recipe.preset(preset, model, **changes)
         name = run_name(preset, recipe)
-        candidates[name] = network_candidate(name, recipe, FrontEnd.preset(preset))
-    return candidates
+        candidates.append(network_candidate(name, recipe, FrontEnd.preset(preset)))
+    return {candidate.name: candidate for candidate in candidates}
 
 
 def comparison_candidates(
     corpus: Corpus, *, jobs: int | None = None, progress: bool = True
 ) -> dict[str, Candidate]:
-    """Make all candidates that ``genrecls crossval`` compares, the simplest first."""
+    """Make all candidates that ``genrecls crossval`` compares, by name."""
     front_end = FrontEnd.preset("default")
     number = best_number(corpus, front_end, jobs=jobs, progress=progress)
-    simple = [majority(front_end), number, mfcc_svm(front_end)]
-    return {c.name: c for c in simple if c is not None} | network_candidates()
+    return ({number.name: number} if number else {}) | named_candidates(front_end)

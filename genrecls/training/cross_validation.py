@@ -31,10 +31,8 @@ from genrecls.features.stored import Features
 from genrecls.training.baselines import (
     Candidate,
     best_number,
-    majority,
-    mfcc_svm,
+    named_candidates,
     network_candidate,
-    network_candidates,
 )
 
 _KIND = "cross_validation"
@@ -127,18 +125,17 @@ def _find_candidate(
     """Turn what a user names into a candidate."""
     if isinstance(model, Candidate):
         return model
-    if isinstance(model, str) and model not in MODELS:
-        front_end = FrontEnd.preset(preset)
-        known = {"majority": majority(front_end), "mfcc_svm": mfcc_svm(front_end)}
-        known |= network_candidates()
-        if model == "one_number" and (number := best_number(corpus, front_end, **options)):
-            return number
-        if model not in known:
-            choices = ", ".join(["one_number", *MODELS, *known])
-            raise ValueError(f"there is no model {model!r} for this corpus; choose from {choices}")
-        return known[model]
-    recipe, front_end, builder = choose(model, preset)
-    return network_candidate(run_name(preset, recipe), recipe, front_end, builder)
+    if not isinstance(model, str) or model in MODELS:
+        recipe, front_end, builder = choose(model, preset)
+        return network_candidate(run_name(preset, recipe), recipe, front_end, builder)
+    front_end = FrontEnd.preset(preset)
+    if model == "one_number" and (number := best_number(corpus, front_end, **options)):
+        return number
+    known = named_candidates(front_end)
+    if model not in known:
+        choices = ", ".join(["one_number", *MODELS, *known])
+        raise ValueError(f"there is no model {model!r} for this corpus; choose from {choices}")
+    return known[model]
 
 
 def _validate(

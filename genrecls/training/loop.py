@@ -1,25 +1,25 @@
-"""Training of one Keras model in one stage."""
+"""Training of one Keras model in one stage, its learning rate and its live plot."""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from tqdm.auto import tqdm
+from matplotlib import pyplot as plt
 
 from genrecls._utils.backend import keras
 from genrecls.config import Recipe
 from genrecls.features.stored import SegmentLoader
+from genrecls.plots import results
 from genrecls.training.augmentation import add_augmentation
-from genrecls.training.callbacks import learning_rate
 from genrecls.training.data import make_fit_data, precompute_images
 
 # Up to this size, a step takes hardly longer than its call from Python. All steps of an epoch are
 # then one call.
 _SMALL_PARAMETERS = 2_000_000
-
-_OPTIMIZERS = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
 
 
 def fit_model(
@@ -43,32 +43,74 @@ def fit_model(
     data = make_fit_data(load, segments, recipe)
     small = model.count_params() < _SMALL_PARAMETERS
     model.compile(
-        optimizer=_OPTIMIZERS[recipe.optimizer](learning_rate=recipe.learning_rate),
+        optimizer=recipe.optimizer,
         loss="categorical_crossentropy",
         metrics=["accuracy"],
         steps_per_execution=data.get("steps_per_epoch", 1) if small else 1,
     )
-    callbacks = [
-        *callbacks,
-        keras.callbacks.LearningRateScheduler(lambda epoch, _: learning_rate(recipe, epoch)),
-    ]
+    schedule = keras.callbacks.LearningRateScheduler(lambda epoch, _: learning_rate(recipe, epoch))
+    callbacks = [*callbacks, schedule]
     if recipe.patience and data["validation_data"] is not None:
         stop = keras.callbacks.EarlyStopping
         callbacks.append(stop("val_loss", patience=recipe.patience, restore_best_weights=True))
     if progress:
-        callbacks.append(_progress_bar(recipe.epochs))
+        # This module loads Keras, whose messages genrecls._utils.backend has to silence before.
+        from tqdm.keras import TqdmCallback
+
+        callbacks.append(TqdmCallback(verbose=0, desc="training"))
     history = model.fit(**data, epochs=recipe.epochs, callbacks=callbacks)
     return pd.DataFrame(history.history).rename_axis("epoch").reset_index()
 
 
-def _progress_bar(epochs: int) -> Any:
-    bar = tqdm(total=epochs, desc="training", unit="epoch")
+def learning_rate(recipe: Recipe, epoch: int) -> float:
+    """Compute the learning rate of an epoch; :class:`genrecls.Recipe` describes the schedules."""
+    if recipe.halve_every:
+        return recipe.learning_rate * 0.5 ** (epoch // recipe.halve_every + 1)
+    if not recipe.warm_up:
+        return recipe.learning_rate
+    if epoch < recipe.warm_up:
+        return recipe.learning_rate * (epoch + 1) / recipe.warm_up
+    fall = max(recipe.epochs - recipe.warm_up, 1)
+    return recipe.learning_rate * (1 + math.cos(math.pi * (epoch - recipe.warm_up) / fall)) / 2
+
+
+def live_plot() -> Any:
+    """Return a callback that plots loss and accuracy in a notebook during training.
+
+    The plot is redrawn so rarely that drawing takes at most a twentieth of the time.
+
+    Returns
+    -------
+    keras.callbacks.Callback
+        An item for the parameter ``callbacks`` of :func:`genrecls.train`.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> callbacks = [genrecls.live_plot()]
+    """
+    from IPython.display import display
+
+    rows: list[dict[str, float]] = []
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
+    plt.close(figure)  # or the notebook shows it a second time at the end of the cell
+    handle: Any = None
+    next_draw = 0.0
+
+    def draw(*_: Any) -> None:
+        nonlocal handle, next_draw
+        start = time.perf_counter()
+        for ax in axes:
+            ax.clear()
+        results.history(pd.DataFrame(rows).rename_axis("epoch").reset_index(), axes=axes)
+        handle = handle or display(figure, display_id=True)
+        handle.update(figure)
+        end = time.perf_counter()
+        next_draw = end + 19 * (end - start)
 
     def on_epoch_end(_: int, logs: dict[str, float]) -> None:
-        shown = [name for name in ("loss", "val_accuracy") if name in logs]
-        bar.set_postfix_str(", ".join(f"{name} {logs[name]:.3f}" for name in shown))
-        bar.update()
+        rows.append(logs)
+        if time.perf_counter() >= next_draw:
+            draw()
 
-    return keras.callbacks.LambdaCallback(
-        on_epoch_end=on_epoch_end, on_train_end=lambda _: bar.close()
-    )
+    return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end, on_train_end=draw)

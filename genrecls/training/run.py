@@ -19,7 +19,7 @@ from genrecls.corpus.tracks import Corpus
 from genrecls.errors import ModelError
 from genrecls.evaluation.runs import FORMAT
 from genrecls.features.prepare import prepare
-from genrecls.models.own import builder_uid
+from genrecls.models.building import builder_uid
 from genrecls.models.weights import recipe_settings
 from genrecls.report.model_card import MODEL_CARD_FILE, write_model_card
 from genrecls.training.outcome import compute_first_layer, make_card, make_predictions

@@ -23,7 +23,7 @@ from genrecls._utils.backend import keras, make_deterministic
 from genrecls.config import Recipe
 from genrecls.corpus.splits import check_no_leak
 from genrecls.features.stored import Features, SegmentLoader
-from genrecls.models import backbone_end, split_at, unfreeze
+from genrecls.models.backbone import backbone_end, split_at, unfreeze
 from genrecls.models.building import build_model
 from genrecls.training.backbone_outputs import (
     KIND,
