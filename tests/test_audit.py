@@ -27,7 +27,7 @@ from genrecls.corpus.confounds import (
 )
 from genrecls.corpus.tracks import Corpus
 from genrecls.errors import CorpusError
-from genrecls.report.audit_pages import write_audit
+from genrecls.report.write import write_audit
 
 RATE = 44100
 STRANGE = "Имя с пробелами 🎹 & 'quotes', <b>comma.wav"

@@ -9,8 +9,6 @@ import pytest
 from matplotlib import pyplot as plt
 
 from genrecls.report.document import Report
-from genrecls.report.html import page
-from genrecls.report.markdown import escape, markdown
 
 
 @pytest.fixture
@@ -65,8 +63,9 @@ def test_page_prints_wide_tables_in_smaller_type(text):
     "name", ["<b>", "a|b", "![x](y.png)", "[x](http://y)", "`c`", "&amp;", "# x", "{{ 1 + 1 }}"]
 )
 def test_page_shows_the_text_of_a_cell_as_it_is(name, tmp_path):
-    table = markdown(pd.DataFrame({"name": [name], "n": [1]}))
-    text = page(f"# {escape(name)}\n\n{table}", tmp_path)
+    report = Report(name, tmp_path)
+    report.table("table", pd.DataFrame({"name": [name], "n": [1]}))
+    text = report.save().read_text(encoding="utf-8")
     cell = re.search(r"<td>(.*?)</td>", text, re.DOTALL)[1]
     assert "<a " not in cell
     assert "<img" not in cell

@@ -8,8 +8,7 @@ from genrecls.corpus.audit import audit
 from genrecls.evaluation.runs import read_runs
 from genrecls.features.prepare import prepare
 from genrecls.inspection import robustness
-from genrecls.report.audit_pages import write_audit
-from genrecls.report.write import write_report
+from genrecls.report.write import write_audit, write_report
 from genrecls.training.baselines import one_number
 from genrecls.training.cross_validation import cross_validate, network_candidate
 

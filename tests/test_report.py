@@ -16,12 +16,11 @@ from matplotlib import pyplot as plt
 from genrecls import FrontEnd, Recipe
 from genrecls.evaluation.runs import FORMAT, Run
 from genrecls.features.excerpts import EXCERPT_MELS, N_MELS, excerpt_front_end
-from genrecls.report import sections, sound_figures
-from genrecls.report.audit_pages import write_audit
+from genrecls.report import sections
 from genrecls.report.document import Report
 from genrecls.report.markdown import markdown
 from genrecls.report.model_card import model_card, write_model_card
-from genrecls.report.write import write_report
+from genrecls.report.write import write_audit, write_report
 
 GENRES = ("classique", "jazz", "rap")
 HOSTILE_NAME = 'genre/<script>alert(1)</script> & "Имя" 🎹|x.mp3'
@@ -112,15 +111,14 @@ def project(tmp_path_factory):
     home = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENRECLS_HOME", str(home))
-        patch.setattr(sound_figures, "load_excerpts", make_excerpts)
-        patch.setattr(sound_figures, "stored_log_mels", make_log_mels)
+        patch.setattr(sections, "load_excerpts", make_excerpts)
+        patch.setattr(sections, "stored_log_mels", make_log_mels)
         save_run(home, "compact_cnn-original", split_by="segment")
         save_run(home, "compact_cnn-default", seed=1)
         (home / "reports" / "hand").mkdir(parents=True)
         genres = markdown(pd.DataFrame({"genre": GENRES}))
         (home / "reports" / "hand" / "audit_genres.md").write_text(genres)
-        problems = markdown(pd.DataFrame({"path": []}))
-        (home / "reports" / "hand" / "audit_problems.md").write_text(problems)
+        (home / "reports" / "hand" / "audit_problems.md").write_text("None.\n")
         write_report("hand")
         yield home
 
@@ -156,9 +154,9 @@ def test_report_has_the_sections_that_there_are_results_for(project):
 
 
 def test_report_leaves_out_excerpts_that_are_not_stored(home, tmp_path, monkeypatch):
-    monkeypatch.setattr(sound_figures, "load_excerpts", lambda corpus_name: None)
+    monkeypatch.setattr(sections, "load_excerpts", lambda corpus_name: None)
     report = Report("x", tmp_path / "x")
-    sound_figures.add_excerpts(report, [save_run(home, "compact_cnn-default")])
+    sections.add_excerpts(report, [save_run(home, "compact_cnn-default")])
     assert "##" not in report.save().with_suffix(".md").read_text()
 
 
@@ -196,9 +194,9 @@ def test_report_loads_neither_tensorflow_nor_an_audio_decoder(home):
     code = """
 import sys
 import numpy as np
-from genrecls.report import sound_figures
+from genrecls.report import sections
 from genrecls.report.write import write_report
-sound_figures.stored_log_mels = lambda front_end, sha256: np.zeros((3, *front_end.shape))
+sections.stored_log_mels = lambda front_end, sha256: np.zeros((3, *front_end.shape))
 print(write_report("hand"))
 print({"tensorflow", "keras", "torch", "av", "soundfile", "librosa"} & set(sys.modules))
 """
@@ -265,8 +263,8 @@ def test_audit_page_shows_names_as_they_are_and_gaps_as_dashes(tmp_path):
     assert "<script>" not in text
     assert "<li>&lt;b&gt;Loud&lt;/b&gt;</li>" in text
     assert "corpus &lt;i&gt;</title>" in text
-    assert "<h2>Problems</h2>\n<p>None.</p>" in text
-    assert "<th>rate</th>" in text
+    assert '<h2 id="problems">Problems</h2>\n<p>None.</p>' in text
+    assert ">rate</th>" in text
     saved = (page.parent / "audit_duplicates.md").read_text(encoding="utf-8")
     assert saved.splitlines()[-1] == "| – | – |"
     assert "| 0.25 |" in saved

@@ -1,33 +1,39 @@
-"""A report as a document that is filled section by section, then saved."""
+"""A report as a document that is filled section by section, then saved as Markdown and HTML."""
 
 from __future__ import annotations
 
 import os
 import re
+from base64 import b64encode
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
+from markdown_it.token import Token
+from markupsafe import Markup
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from genrecls._utils.io import write_atomically
-from genrecls.report.html import page
-from genrecls.report.markdown import escape, markdown
+from genrecls.report.markdown import escape, markdown, render
 
 _DPI = 120  # dots per inch of the figures
+
+# A table with more columns than this gets the class, and is printed in a small font.
+_WIDE = ((16, "widest"), (12, "wider"), (7, "wide"))
+
+_LONG = 45  # The text of a cell with more characters may be broken into lines.
 
 
 class Report:
     """A report and the folder with its tables and figures.
 
-    Parameters
-    ----------
-    title : str
-        Title, which may contain any characters.
-    folder : path-like
-        Folder for the files, created if it does not exist.
+    Titles, captions and cells may contain any characters; they are shown as they are.
 
     Examples
     --------
@@ -40,67 +46,41 @@ class Report:
     'report.html'
     """
 
-    def __init__(self, title: str, folder: str | os.PathLike):
+    def __init__(self, title: str, folder: str | os.PathLike, name: str = "report"):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._parts = [f"# {escape(title)}\n"]
+        self._title, self._page = title, self.folder / f"{name}.html"
+        self._markdown: list[str] = []
+        self._html: list[str] = []
+        self._contents: list[tuple[str, str]] = []
+        self.text(f"# {escape(title)}")
 
     def section(self, title: str, level: int = 2) -> None:
-        """Begin a section.
-
-        Parameters
-        ----------
-        title : str
-            Title, which may contain any characters.
-        level : int
-            Level of the heading; 2 is shown in the table of contents.
-        """
-        self._parts.append(f"{'#' * level} {escape(title)}\n")
+        """Begin a section; those of level 2 are in the table of contents."""
+        heading, anchor, link = escape(title), "", ""
+        if level == 2:
+            anchor = re.sub(r"\W+", "-", title).strip("-").lower()
+            link = f' id="{anchor}"'
+            self._contents.append((anchor, title))
+        html = f"<h{level}{link}>{_READER.renderInline(heading)}</h{level}>\n"
+        self._add(f"{'#' * level} {heading}\n", html)
 
     def text(self, markdown: str) -> None:
-        """Add text.
-
-        Parameters
-        ----------
-        markdown : str
-            CommonMark with tables. HTML in it is shown as text.
-        """
-        self._parts.append(markdown.rstrip("\n") + "\n")
+        """Add text in CommonMark with tables; HTML in it is shown as text."""
+        self._add(markdown.rstrip("\n") + "\n", _READER.render(markdown))
 
     def table(
         self, name: str, table: pd.DataFrame, title: str | None = None, *, shown: bool = True
     ) -> None:
-        """Save a table as CSV and Markdown, and show it.
-
-        Parameters
-        ----------
-        name : str
-            Name of the files.
-        table : pd.DataFrame
-            The table; its index is left out.
-        title : str, optional
-            Markdown above the table.
-        shown : bool
-            False only saves the files.
-        """
-        file, text = self._file(name), markdown(table)
+        """Save a table as CSV and Markdown, and show it below a title in Markdown."""
+        file, text = self._file(name), markdown(table) if len(table) else "None.\n"
         table.to_csv(f"{file}.csv", index=False, encoding="utf-8")
         Path(f"{file}.md").write_text(text, encoding="utf-8")
         if shown:
-            self._parts += [f"{title}\n", text] if title else [text]
+            self.text(f"{title}\n\n{text}" if title else text)
 
     def figure(self, name: str, figure: Figure, caption: str) -> None:
-        """Save a figure as PNG and SVG, show it, and close it.
-
-        Parameters
-        ----------
-        name : str
-            Name of the files.
-        figure : matplotlib.figure.Figure
-            The figure.
-        caption : str
-            Text below the figure.
-        """
+        """Save a figure as PNG and SVG, show it with a caption, and close it."""
         file, text = self._file(name), escape(caption)
         figure.set_dpi(_DPI)
         # savefig would draw it once more beforehand: a fifth of the time of the whole report.
@@ -109,23 +89,55 @@ class Report:
         with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "genrecls"}):
             FigureCanvasSVG(figure).print_svg(f"{file}.svg", metadata={"Date": None})
         plt.close(figure)
-        self._parts.append(f"![{text}]({file.name}.png)\n\n*{text}*\n")
+        html = Markup(
+            '<figure><img src="data:image/png;base64,{}" alt="{}" style="--width: {:.2f}" />'
+            "<figcaption>{}</figcaption></figure>\n"
+        )
+        data = b64encode(Path(f"{file}.png").read_bytes()).decode()
+        shown = Markup(_READER.renderInline(text))
+        html = html.format(data, caption, figure.get_figwidth(), shown)
+        self._add(f"![{text}]({file.name}.png)\n\n*{text}*\n", html)
 
     def save(self) -> Path:
-        """Write ``report.md`` and ``report.html``, which contains its figures.
+        """Write a Markdown file and an HTML page that contains its figures; return its path."""
+        body, text = Markup("".join(self._html)), "\n".join(self._markdown)
+        html = render("page.html", title=self._title, contents=self._contents, body=body)
+        write_atomically(self._page.with_suffix(".md"), lambda file: file.write(text.encode()))
+        write_atomically(self._page, lambda file: file.write(html.encode()))
+        return self._page
 
-        Returns
-        -------
-        Path
-            Path of ``report.html``. The folder above gets a copy.
-        """
-        text = "\n".join(self._parts)
-        html = page(text, self.folder).encode()
-        write_atomically(self.folder / "report.md", lambda file: file.write(text.encode()))
-        for folder in (self.folder.parent, self.folder):
-            write_atomically(folder / "report.html", lambda file: file.write(html))
-        return self.folder / "report.html"
+    def _add(self, markdown: str, html: str) -> None:
+        self._markdown.append(markdown)
+        self._html.append(html)
 
     def _file(self, name: str) -> Path:
         """Return the path of a table or figure, without the ending."""
         return self.folder / re.sub(r"[^\w.-]+", "_", name)
+
+
+def _render_text(tokens: Sequence[Token], i: int, *_: Any) -> str:
+    """Allow line breaks between the words of a name, and none within an interval."""
+    text = re.sub(r"[_/:](?=[^\W\d_]{2})", r"\g<0><wbr>", escapeHtml(tokens[i].content))
+    return re.sub(r"[(+-]*[\d.]+–[\d.]+\)?", r"<span>\g<0></span>", text)
+
+
+def _open_table(tokens: Sequence[Token], i: int, *_: Any) -> str:
+    types = [token.type for token in tokens[i:]]
+    columns = types[: types.index("thead_close")].count("th_open")
+    name = next((f"table {name}" for limit, name in _WIDE if columns > limit), "table")
+    return f'<div class="{name}"><table>\n'
+
+
+def _open_cell(tokens: Sequence[Token], i: int, *options: Any) -> str:
+    if len(tokens[i + 1].content) > _LONG:
+        tokens[i].attrs["class"] = "long"
+    return _READER.renderer.renderToken(tokens, i, *options)  # pyright: ignore
+
+
+_READER = MarkdownIt("commonmark", {"html": False}).enable("table")
+_READER.renderer.rules |= {  # pyright: ignore[reportAttributeAccessIssue]
+    "text": _render_text,
+    "table_open": _open_table,
+    "table_close": lambda *_: "</table></div>\n",
+    "td_open": _open_cell,
+}

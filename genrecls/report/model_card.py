@@ -1,4 +1,7 @@
-"""The model card of a trained run: its purpose, its data, its scores and its limits."""
+"""The model card of a trained run: its purpose, its data, its scores and its limits.
+
+After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019, DOI 10.1145/3287560.3287596.
+"""
 
 from __future__ import annotations
 
@@ -18,33 +21,13 @@ MODEL_CARD_FILE = "README.md"
 
 
 def write_model_card(run: Run) -> None:
-    """Write the model card of a run to its folder, as ``README.md``.
-
-    Parameters
-    ----------
-    run : Run
-        Saved run. Neither its model nor audio is needed.
-
-    References
-    ----------
-    Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
-    https://doi.org/10.1145/3287560.3287596
-    """
+    """Write the model card of a run to its folder, as ``README.md``; no model is needed."""
     text = model_card(run)
     write_atomically(run.folder / MODEL_CARD_FILE, lambda file: file.write(text.encode()))
 
 
 def model_card(run: Run) -> str:
-    """Return the model card of a run in Markdown.
-
-    Examples
-    --------
-    >>> import genrecls
-    >>> from genrecls.report.model_card import model_card
-    >>> run = genrecls.GenreClassifier.load("models/music/compact_cnn-default")
-    >>> model_card(run).splitlines()[0]
-    '# compact_cnn-default'
-    """
+    """Return the model card of a run in Markdown."""
     segments, test = run.segments, run.predictions.query("split == 'test'")
     groups = segments.groupby(segments["split"] == "test")["group"].unique()
     tracks = aggregate_tracks(test, run.genres)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from genrecls import plots
+from genrecls.config import FrontEnd
 from genrecls.evaluation import tables
 from genrecls.evaluation.calibration import calibrated, reliability
 from genrecls.evaluation.examples import example_track_ids, segment_table
@@ -15,10 +19,13 @@ from genrecls.evaluation.intervals import RANDOM_SEED, RESAMPLES
 from genrecls.evaluation.robustness import ALL_GENRES, ROBUSTNESS_FILE, flip_rates, flip_table
 from genrecls.evaluation.runs import Run, has_predictions, read_predictions
 from genrecls.evaluation.scores import aggregate_tracks, confusion_matrix
+from genrecls.features.excerpts import EXCERPT_MELS, N_MELS, excerpt_front_end, load_excerpts
+from genrecls.features.image import to_image
+from genrecls.features.stored import stored_log_mels
+from genrecls.plots.sound import track
 from genrecls.report.document import Report
 from genrecls.report.markdown import escape, join_header, render
 from genrecls.report.model_card import count_tracks
-from genrecls.report.sound_figures import add_excerpts, first_layer_figure, taggram_figure
 
 # Tables of the audit that the report shows.
 _AUDIT_TABLES = ("confounds", "genres", "duplicates", "problems")
@@ -28,6 +35,18 @@ _RANDOM = "-weights-random"
 
 # The run that the others are compared with, if it has been cross-validated.
 _REFERENCE = "compact_cnn-default"
+
+# Largest number of channels to show: as many as the original's CNN has.
+_CHANNELS = 10
+
+
+def _panels(n: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Make a figure with n axes in rows of a height in inches."""
+    rows = -(-n // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height * rows), squeeze=False)
+    for ax in axes.flat[n:]:
+        ax.remove()
+    return figure, list(axes.flat[:n])
 
 
 def _group_by_split(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -149,11 +168,8 @@ def add_calibration(report: Report, runs: Sequence[Run]) -> None:
     report.section("Calibration")
     report.text(render("calibration.md"))
     report.table("calibration", tables.calibration_table(predictions, genres))
-    rows = -(-len(runs) // 3)
-    figure, axes = plt.subplots(rows, 3, figsize=(10, 2.9 * rows), squeeze=False)
-    for ax in axes.flat[len(runs) :]:
-        ax.remove()
-    for ax, run in zip(axes.flat, runs, strict=False):
+    figure, axes = _panels(len(runs), 3, 10, 2.9)
+    for ax, run in zip(axes, runs, strict=True):
         test = run.predictions.query("split == 'test'")
         after = f"after (T = {run.temperature:.2f})"
         levels = {"before": test, after: calibrated(test, genres)}
@@ -183,10 +199,43 @@ def add_audit(report: Report, runs: Sequence[Run]) -> None:
     if files:
         report.section("Audit")
     for file in files:
-        table = file.read_text(encoding="utf-8")
-        empty = len(table.splitlines()) == 2  # header and rule
         report.section(file.stem.removeprefix("audit_").capitalize(), level=3)
-        report.text("None." if empty else table)
+        report.text(file.read_text(encoding="utf-8"))
+
+
+def add_excerpts(report: Report, runs: Sequence[Run]) -> None:
+    """Add spectrograms and waveforms of one track per genre."""
+    excerpts = load_excerpts(runs[0].folder.parent.name)
+    if excerpts is None:
+        return
+    report.section("Looking at the sound")
+    names = [(str(g), str(excerpts[f"path_{i}"])) for i, g in enumerate(excerpts["genres"])]
+    figure, axes = _panels(len(names), 2, 12, 3.2)
+    for i, (genre, path) in enumerate(names):
+        levels = excerpts[f"segment_{i}"].astype(float)
+        last_in_row = i % 2 == 1 or i == len(names) - 1
+        plots.log_mel(levels, FrontEnd.preset("default"), ax=axes[i], colorbar=last_in_row)
+        axes[i].set_title(f"{genre}: {Path(path).stem}")
+    report.figure("images", figure, "Log-mel spectrogram of 15 s of each genre")
+
+    figure, axes = _panels(len(names), 1, 10, 2)
+    for i, (genre, path) in enumerate(names):
+        envelope, duration_s = excerpts[f"envelope_{i}"], float(excerpts[f"duration_s_{i}"])
+        plots.waveform(envelope, duration_s, ax=axes[i]).set_title(f"{genre}: {path}")
+    report.figure("waveforms", figure, "Waveforms of the first minute; the red line marks 30 s")
+
+    figure, [ax] = _panels(1, 1, 10, 3.6)
+    levels = excerpts[f"mels_{EXCERPT_MELS}"].astype(float)
+    plots.log_mel(levels, excerpt_front_end(), ax=ax, vmin=-60)
+    ax.set_title(f"{names[0][1]}, {EXCERPT_MELS} mel bands")
+    report.figure("log_mel", figure, "Log-mel spectrogram of 30 s")
+
+    figure, axes = _panels(len(N_MELS), len(N_MELS), 12, 3.4)
+    for n_mels, ax in zip(N_MELS, axes, strict=True):
+        levels = excerpts[f"mels_{n_mels}"].astype(float)
+        plots.log_mel(levels, excerpt_front_end(n_mels), ax=ax, vmin=-60, colorbar=False)
+        ax.set_title(f"n_mels = {n_mels}")
+    report.figure("n_mels", figure, "The same 30 s with fewer and with more mel bands")
 
 
 def add_models(report: Report, runs: Sequence[Run]) -> None:
@@ -205,7 +254,18 @@ def add_models(report: Report, runs: Sequence[Run]) -> None:
         plots.confusion(matrix, ax=ax)
         figure.suptitle(run.name, fontsize=10, wrap=True)
         report.figure(f"confusion_{run.name}", figure, "Confusion matrix of test segments")
-        report.figure(f"first_layer_{run.name}", *first_layer_figure(run))
+        add_first_layer(report, run)
+
+
+def add_first_layer(report: Report, run: Run) -> None:
+    """Add a segment and the outputs of the first convolution."""
+    segment, maps = run.first_layer
+    image = to_image(segment["log_mel"], run.front_end)
+    figure = plots.first_layer(image, maps[:_CHANNELS], run.front_end, columns=5)
+    figure.axes[0].set_title(f"{run.name}: {segment['path']}, segment {segment['segment']}")
+    shown = f"the first {_CHANNELS} of {len(maps)}" if len(maps) > _CHANNELS else len(maps)
+    caption = f"A segment, and the outputs of the first convolution: {shown} channels"
+    report.figure(f"first_layer_{run.name}", figure, caption)
 
 
 def add_examples(report: Report, runs: Sequence[Run]) -> None:
@@ -218,7 +278,19 @@ def add_examples(report: Report, runs: Sequence[Run]) -> None:
             name = f"{i}_{kind}_by_{split_by}"
             report.section(f"{kind.capitalize()} ({names})", level=3)
             report.table(f"example_{name}", segment_table(group, track_id))
-            report.figure(f"taggram_{name}", *taggram_figure(group[0], track_id))
+            add_taggram(report, name, group[0], track_id)
+
+
+def add_taggram(report: Report, name: str, run: Run, track_id: str) -> None:
+    """Add the probabilities of a test track over time."""
+    rows = run.predictions.query("split == 'test' and track_id == @track_id")
+    segments = calibrated(rows, run.genres).sort_values("segment")
+    path, genre, sha256 = segments.iloc[0][["path", "genre", "sha256"]]
+    log_mels = stored_log_mels(run.front_end, sha256)
+    title = f"{Path(path).name}, {genre}: {run.name}"
+    figure = track(segments, log_mels, run.front_end, title=title)
+    caption = f"Calibrated probability of each genre, above the mel spectrogram: {run.name}"
+    report.figure(f"taggram_{name}", figure, caption)
 
 
 def add_details(report: Report, runs: Sequence[Run]) -> None:

@@ -1,17 +1,24 @@
-"""The report on the trained models of a corpus."""
+"""The report on the trained models of a corpus, and the results of an audit, as files."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matplotlib import pyplot as plt
 from tqdm.auto import tqdm
 
 from genrecls import plots
+from genrecls._utils.io import write_atomically
 from genrecls._utils.paths import reports_dir
 from genrecls.evaluation.runs import read_runs
 from genrecls.report.document import Report
+from genrecls.report.markdown import escape
 from genrecls.report.sections import SECTIONS
+
+if TYPE_CHECKING:  # An audit needs an audio decoder, and a report does not.
+    from genrecls.corpus.audit import Audit
 
 
 def write_report(corpus_name: str) -> Path:
@@ -51,4 +58,38 @@ def write_report(corpus_name: str) -> Path:
         plots.style()
         for add_section in tqdm(SECTIONS, desc="report", unit="section"):
             add_section(report, runs)
-    return report.save()
+    page = report.save()
+    write_atomically(reports_dir() / page.name, lambda file: file.write(page.read_bytes()))
+    return page
+
+
+def write_audit(found: Audit, folder: str | os.PathLike) -> Path:
+    """Write ``audit.json``, ``audit.html`` and every table as CSV and Markdown.
+
+    Parameters
+    ----------
+    found : Audit
+        Result of :func:`genrecls.audit`.
+    folder : path-like
+        Folder for the files, created if it does not exist.
+
+    Returns
+    -------
+    Path
+        Path of ``audit.html``.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> found = genrecls.audit(genrecls.Corpus.read("music"), progress=False)
+    >>> genrecls.write_audit(found, "reports/music").name
+    'audit.html'
+    """
+    report = Report(f"Audit of the corpus {found.corpus}", folder, "audit")
+    report.text("\n".join(f"- {escape(warning)}" for warning in found.warnings))
+    for name, table in found.tables.items():
+        report.section(name.capitalize())
+        report.table(f"audit_{name}", table)
+    page = report.save()
+    page.with_suffix(".json").write_text(found.to_json(), encoding="utf-8")
+    return page
