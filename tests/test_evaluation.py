@@ -10,11 +10,16 @@ import pytest
 from genrecls import FrontEnd, Recipe
 from genrecls.errors import ModelError
 from genrecls.evaluation.calibration import probability_columns
-from genrecls.evaluation.examples import example_track_ids, segment_table
 from genrecls.evaluation.intervals import format_interval
 from genrecls.evaluation.runs import CARD, FORMAT, Run, find_best_run, read_runs
 from genrecls.evaluation.scores import accuracy, aggregate_tracks, confusion_matrix, f1_scores
-from genrecls.evaluation.tables import comparison_table, score_table, split_table
+from genrecls.evaluation.tables import (
+    comparison_table,
+    example_track_ids,
+    score_table,
+    segment_table,
+    split_table,
+)
 
 GENRES = ["classique", "rap"]
 

@@ -15,6 +15,9 @@ from scipy.special import log_softmax, softmax
 # A softmax output in single precision cannot be closer to 0 or 1 than this.
 _MIN_PROBABILITY = 1e-7
 
+#: Number of equal intervals of confidence, from 0 to 1, in which accuracies are measured.
+BINS = 10
+
 
 def probability_columns(genres: Sequence[str]) -> list[str]:
     """Return the names of the columns with the probability of each genre."""
@@ -66,47 +69,22 @@ def add_predictions(segments: pd.DataFrame, probabilities: np.ndarray) -> pd.Dat
 
 
 def calibrated(table: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
-    """Scale the probabilities of every row by its ``temperature``.
-
-    Parameters
-    ----------
-    table : pd.DataFrame
-        Predictions on segments or tracks. The probabilities of a track are averaged first and
-        scaled afterwards, so that scaling changes no prediction.
-    genres : sequence of str
-        Genres in the order of the model's outputs.
-    """
+    """Scale the probabilities of every segment or track by its ``temperature``."""
+    # Those of a track have been averaged before, so that scaling changes no prediction.
     columns = probability_columns(genres)
     scaled = scale(table[columns].to_numpy(), table["temperature"].to_numpy())
     return table.assign(**dict(zip(columns, scaled.T, strict=True)))
 
 
-def reliability(table: pd.DataFrame, genres: Sequence[str], *, bins: int = 10) -> pd.DataFrame:
-    """Compare how often a model is right with how confident it is.
-
-    Parameters
-    ----------
-    table, genres
-        See :func:`calibrated`; the probabilities may also be uncalibrated.
-    bins : int > 0
-        Number of equal intervals of confidence from 0 to 1.
-
-    Returns
-    -------
-    pd.DataFrame
-        One row per non-empty bin: ``low``, ``high``, ``confidence`` (mean probability of the
-        predicted genre), ``accuracy``, ``n``.
-    """
+def reliability(table: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
+    """Compute the ``accuracy``, the mean ``confidence`` and the size ``n`` of each bin."""
     confidence = table[probability_columns(genres)].max(axis=1)
     right = table["predicted"] == table["genre"]
     rows = pd.DataFrame({"confidence": confidence, "accuracy": right})
-    by_bin = rows.groupby(confidence_bins(confidence, bins))
-    summary = by_bin.mean().assign(n=by_bin.size())
-    summary.insert(0, "low", summary.index / bins)
-    summary.insert(1, "high", (summary.index + 1) / bins)
-    return summary.reset_index(drop=True)
+    by_bin = rows.groupby(confidence_bins(confidence))
+    return by_bin.mean().assign(n=by_bin.size())
 
 
-def confidence_bins(confidence: Sequence[float] | pd.Series | np.ndarray, bins: int) -> np.ndarray:
-    """Return the index of the bin that each confidence falls into."""
-    return np.minimum((np.asarray(confidence) * bins).astype(int), bins - 1)
+def confidence_bins(confidence: Sequence[float] | pd.Series | np.ndarray) -> np.ndarray:
+    """Return which of the :data:`BINS` each confidence falls into."""
+    return np.minimum((np.asarray(confidence) * BINS).astype(int), BINS - 1)

@@ -56,30 +56,14 @@ def score_intervals(
 ) -> pd.DataFrame:
     """Compute scores, or their differences, with 95 % bootstrap intervals over groups.
 
-    Parameters
-    ----------
-    table : pd.DataFrame
-        Predictions on segments or tracks, with ``group``; from several folds or repeats, with
-        ``fold`` and ``repeat``; for calibrated losses, with ``temperature``.
-    genres : sequence of str
-        Genres in the order of the model's outputs.
-    minus : pd.DataFrame, optional
-        Predictions whose scores are subtracted. They may have other rows than ``table``; every
-        resample has the same groups in both.
-    resamples : int > 0
-        Number of bootstrap resamples.
-    random_seed : int >= 0
-        Seed of the resamples.
-    auc : bool
-        Compute the AUC, which takes half of the time.
+    The rows of ``table``, and of the table that is subtracted, are predictions on segments or
+    tracks with ``group``; from several folds or repeats, with ``fold`` and ``repeat``; for
+    calibrated losses, with ``temperature``. Every resample has the same groups in both tables.
 
-    Returns
-    -------
-    pd.DataFrame
-        Columns: ``value``, ``low``, ``high``. Index: ``balanced accuracy`` (mean of the recalls),
-        ``macro F1``, ``AUC`` (one against all, within folds), ``accuracy``, ``recall <genre>``,
-        ``NLL``, ``Brier`` (sum over genres) and ``ECE`` (10 equal bins). Repeats are averaged. NaN
-        if a resample lacks a genre that is needed.
+    The result has ``value``, ``low`` and ``high`` of ``balanced accuracy`` (mean of the recalls),
+    ``macro F1``, ``AUC`` (one against all, within folds; half of the time), ``accuracy``,
+    ``recall <genre>``, ``NLL``, ``Brier`` (sum over genres) and ``ECE``. Repeats are averaged. NaN
+    if a resample lacks a genre that is needed.
     """
     tables = [table] if minus is None else [table, minus]
     rows = pd.concat(tables)
@@ -88,8 +72,7 @@ def score_intervals(
     drawn = [_resample_scores(part, genres, weights, auc) for part in tables]
     if minus is not None:
         values, drawn = [values[0] - values[1]], [drawn[0] - drawn[1]]
-    tail = (1 - 0.95) / 2
-    low, high = drawn[0].quantile(tail), drawn[0].quantile(1 - tail)
+    low, high = drawn[0].quantile(0.025), drawn[0].quantile(0.975)
     return pd.DataFrame({"value": values[0].loc[0], "low": low, "high": high}).rename_axis("score")
 
 

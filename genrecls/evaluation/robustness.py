@@ -18,18 +18,10 @@ ALL_GENRES = "all genres"
 def read_robustness(run: Run) -> pd.DataFrame:
     """Read the saved robustness test of a run.
 
-    Parameters
-    ----------
-    run : Run
-        A run that has been tested, or a ModelError is raised.
-
-    Returns
-    -------
-    pd.DataFrame
-        One row per test track and ``transformation``: the predicted genres ``before`` and
-        ``after``, ``flipped``, ``prob_before`` and ``prob_after`` (of the genre ``before``, not
-        calibrated), ``image_change_db`` (mean absolute change of the levels that the model
-        receives; NaN if time is shifted). Its ``attrs`` hold the settings.
+    There is one row per test track and ``transformation``: the predicted genres ``before`` and
+    ``after``, ``flipped``, ``prob_before`` and ``prob_after`` (of the genre ``before``, not
+    calibrated), ``image_change_db`` (mean absolute change of the levels that the model receives;
+    NaN if time is shifted). The ``attrs`` of the table hold the settings.
     """
     try:
         table = pd.read_parquet(run.folder / ROBUSTNESS_FILE)

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from genrecls.evaluation.calibration import calibrated, confidence_bins, probability_columns
+from genrecls.evaluation.calibration import BINS, calibrated, confidence_bins, probability_columns
 
 #: Scores for which a lower value is better.
 LOSSES = ("NLL", "Brier", "ECE")
 
-_ECE_BINS = 10
 _MIN_PROBABILITY = 1e-12
 
 
@@ -87,7 +86,7 @@ def _losses(
     brier = ((probabilities - np.eye(probabilities.shape[1])[truth]) ** 2).sum(axis=1)
     confidence = probabilities.max(axis=1)
     surplus = confidence - (probabilities.argmax(axis=1) == truth)
-    in_bin = np.eye(_ECE_BINS)[confidence_bins(confidence, _ECE_BINS)]
+    in_bin = np.eye(BINS)[confidence_bins(confidence)]
     ece = np.abs(weights @ (in_bin * surplus[:, None])).sum(axis=1)
     return {"NLL": weights @ nll / total, "Brier": weights @ brier / total, "ECE": ece / total}
 
@@ -122,13 +121,7 @@ def aggregate_tracks(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.Dat
 
 
 def accuracy(table: pd.DataFrame) -> float:
-    """Return the share of rows whose ``predicted`` equals their ``genre``.
-
-    Parameters
-    ----------
-    table : pd.DataFrame
-        Predictions on segments or tracks.
-    """
+    """Return the share of rows whose ``predicted`` equals their ``genre``."""
     return float((table["predicted"] == table["genre"]).mean())
 
 

@@ -1,4 +1,4 @@
-"""Tables of scores, from saved predictions."""
+"""Tables of scores and of example tracks, from saved predictions."""
 
 from __future__ import annotations
 
@@ -209,18 +209,8 @@ def summary_table(scores: pd.DataFrame, level: str) -> pd.DataFrame:
 def paired_table(predictions: pd.DataFrame, genres: Sequence[str], against: str) -> pd.DataFrame:
     """Compare one cross-validated run with each of the others on the same tracks.
 
-    Parameters
-    ----------
-    predictions, genres
-        See :func:`cross_validated_scores`.
-    against : str
-        The run from whose scores those of the others are subtracted.
-
-    Returns
-    -------
-    pd.DataFrame
-        One row per other run: differences with 95 % intervals of the paired bootstrap, number of
-        tracks that only one of the two runs predicts correctly, and the exact McNemar p.
+    There is one row per other run: its scores subtracted from those of ``against``, with 95 %
+    intervals of the paired bootstrap, and the tracks that only one of the two predicts correctly.
     """
     runs = _test_segments(predictions)
     ours = _levels(runs.pop(against), genres)
@@ -241,15 +231,7 @@ def paired_table(predictions: pd.DataFrame, genres: Sequence[str], against: str)
 
 
 def calibration_table(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
-    """Compare the losses before and after temperature scaling, per run and level.
-
-    Parameters
-    ----------
-    predictions : pd.DataFrame
-        Predictions of one or more runs (``run``) on segments; only the test is used.
-    genres : sequence of str
-        Genres in the order of the model's outputs.
-    """
+    """Compare the losses on the test before and after temperature scaling, per run and level."""
     rows = []
     for run, segments in _test_segments(predictions).items():
         for level, table in _levels(segments, genres).items():
@@ -340,3 +322,53 @@ def leak_intervals(table: pd.DataFrame) -> pd.DataFrame:
         rows[["value", "low", "high"]] = table[[part, f"{part} low", f"{part} high"]]
         parts.append(rows)
     return pd.concat(parts, ignore_index=True)
+
+
+def example_track_ids(run: Run) -> dict[str, str]:
+    """Choose test tracks that are easy and hard for a run.
+
+    Parameters
+    ----------
+    run : Run
+        The run whose probabilities of the true genre decide.
+
+    Returns
+    -------
+    dict of str to str
+        ``track_id`` of ``easy <genre>``, ``hard`` and ``hardest``, as far as there are tracks.
+    """
+    tracks = aggregate_tracks(run.predictions.query("split == 'test'"), run.genres)
+    tracks["true_prob"] = [row[f"prob_{row['genre']}"] for row in tracks.to_dict("records")]
+    tracks = tracks.sort_values("true_prob", kind="stable")
+    easy = tracks[2:].groupby("genre")["track_id"].last().to_dict()
+    hard = list(zip(("hardest", "hard"), tracks["track_id"], strict=False))
+    return {f"easy {genre}": track_id for genre, track_id in easy.items()} | dict(hard[::-1])
+
+
+def segment_table(runs: Sequence[Run], track_id: str) -> pd.DataFrame:
+    """Tabulate the predictions of several runs on every segment of a test track.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Only the first gives probabilities, as in the original.
+    track_id : str
+        A test track, such as one of :func:`example_track_ids`.
+
+    Returns
+    -------
+    pd.DataFrame
+        The original's columns: ``songname`` (``<file name>_<part>``), ``genre``, ``y_test`` (index
+        of the genre), ``part``, ``y_<run>`` (predicted index) and ``<genre>_prob``.
+    """
+    chosen = f"split == 'test' and track_id == {track_id!r}"
+    tables = [run.predictions.query(chosen).set_index("segment").sort_index() for run in runs]
+    first, genres = tables[0], runs[0].genres
+    table = first[["genre"]].assign(y_test=first["genre"].map(genres.index), part=first.index)
+    names = first["path"].str.rsplit("/", n=1).str[-1]
+    table.insert(0, "songname", names + "_" + first.index.astype(str))
+    for run, other in zip(runs, tables, strict=True):
+        table[f"y_{run.name}"] = other["predicted"].map(run.genres.index)
+    for genre in genres:
+        table[f"{genre}_prob"] = first[f"prob_{genre}"].round(2)
+    return table.reset_index(drop=True)

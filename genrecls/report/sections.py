@@ -14,7 +14,6 @@ from genrecls import plots
 from genrecls.config import FrontEnd
 from genrecls.evaluation import tables
 from genrecls.evaluation.calibration import calibrated, reliability
-from genrecls.evaluation.examples import example_track_ids, segment_table
 from genrecls.evaluation.intervals import RANDOM_SEED, RESAMPLES
 from genrecls.evaluation.robustness import ALL_GENRES, ROBUSTNESS_FILE, flip_rates, flip_table
 from genrecls.evaluation.runs import Run, has_predictions, read_predictions
@@ -273,11 +272,11 @@ def add_examples(report: Report, runs: Sequence[Run]) -> None:
     report.section("Example tracks")
     for split_by, group in _group_by_split(runs).items():
         names = ", ".join(run.name for run in group)
-        examples = example_track_ids(group[0]).items()
+        examples = tables.example_track_ids(group[0]).items()
         for i, (kind, track_id) in enumerate(examples, start=1):
             name = f"{i}_{kind}_by_{split_by}"
             report.section(f"{kind.capitalize()} ({names})", level=3)
-            report.table(f"example_{name}", segment_table(group, track_id))
+            report.table(f"example_{name}", tables.segment_table(group, track_id))
             add_taggram(report, name, group[0], track_id)
 
 
