@@ -49,7 +49,6 @@ def test_package_works_from_files_to_report_for_any_number_of_genres(
         [GenreClassifier.load(run.folder) for run in read_runs("many")],
         corpus,
         n_tracks=1,
-        n_segments=1,
         progress=False,
     )
 

@@ -233,10 +233,13 @@ def measure(runs, corpus, **options):
     robustness.measure_robustness(runs, corpus, **{"jobs": 1, "progress": False} | options)
 
 
-def test_flips_reveal_a_model_of_the_bandwidth_and_spare_a_constant_one(corpus, classifier):
+def test_flips_reveal_a_model_of_the_bandwidth_and_spare_a_constant_one(
+    corpus, classifier, monkeypatch
+):
     flipping = classifier("flipping", ORIGINAL, bandwidth(ORIGINAL))
     constant = classifier("constant", DEFAULT, lambda log_mel: 0.3)
-    measure([flipping, constant], corpus, n_segments=1)
+    monkeypatch.setattr(robustness, "_N_SEGMENTS", 1)
+    measure([flipping, constant], corpus)
     table = flip_table([flipping, constant])
     assert table.index.tolist() == list(robustness.TRANSFORMATIONS)
     for name in ("low-pass 8 kHz", "low-pass 11 kHz", "file at 22.05 kHz"):
@@ -294,20 +297,21 @@ def test_untouched_log_mels_are_those_of_the_classifier(corpus):
     path = corpus.file(corpus.tracks["path"].iloc[0])
     for front_end in (ORIGINAL, DEFAULT):
         whole, _ = track_log_mels(path, front_end)
-        computed = robustness._compute_log_mels(path, "0" * 64, {front_end: [1, 2]}, (), 0)
+        computed = robustness._compute_log_mels(path, "0" * 64, {front_end: [1, 2]}, ())
         untouched = computed[front_end].astype(float)
         assert untouched.shape == (1, 2, *front_end.shape)
         # Resampling an excerpt instead of the whole track differs by rounding.
         assert np.abs(untouched[0] - whole).mean() < 0.02
 
 
-def test_segments_come_from_the_middle_of_the_test_segments(corpus, classifier):
+def test_segments_come_from_the_middle_of_the_test_segments(corpus, classifier, monkeypatch):
     run = classifier("p", DEFAULT, loudness)
     many = run.segments.drop_duplicates("track_id")
     # Segment 4 is silent and therefore not in the table.
     run.segments = pd.concat([many.assign(segment=n) for n in (6, 5, 3, 2, 1)])
     for n, middle in ((1, [3]), (2, [2, 3]), (3, [2, 3, 5]), (9, [1, 2, 3, 5, 6])):
-        tracks = robustness._test_tracks(run, None, n, 0)
+        monkeypatch.setattr(robustness, "_N_SEGMENTS", n)
+        tracks = robustness._test_tracks(run, None)
         assert [track["segments"] for track in tracks] == [middle] * 2
 
 
@@ -329,7 +333,8 @@ def test_log_mels_of_several_runs_are_computed_once(
         robustness, "_log_mel", lambda y, *rest: computed.append(rest) or original(y, *rest)
     )
     runs = [classifier("p", DEFAULT, loudness), classifier("q", DEFAULT, loudness, "ab")]
-    measure(runs, corpus, n_segments=1)
+    monkeypatch.setattr(robustness, "_N_SEGMENTS", 1)
+    measure(runs, corpus)
     assert len(computed) == 4 * 4  # four tracks, untouched and transformed in three ways
     assert [read_robustness(run)["path"].nunique() for run in runs] == [2, 4]
     assert (read_robustness(runs[0])["segments"] == 1).all()
@@ -354,7 +359,7 @@ def test_measurement_is_repeated_only_for_another_model_or_setting(
     measure([run], corpus)
     assert os.stat(run.folder / ROBUSTNESS_FILE).st_mtime_ns == before
     with pytest.raises(TypeError):
-        measure([run], corpus, random_seed=1)
+        measure([run], corpus, n_tracks=1)
     run.card = {"uid": "2"}
     with pytest.raises(ModelError, match="genrecls robustness"):
         flip_table([run])
@@ -364,14 +369,13 @@ def test_measurement_is_repeated_only_for_another_model_or_setting(
     assert [f.name for f in run.folder.iterdir()] == [ROBUSTNESS_FILE]
 
 
-def test_noise_depends_on_the_seed_but_not_on_processes(quick_transformations, corpus, classifier):
+def test_noise_does_not_depend_on_processes(quick_transformations, corpus, classifier):
     tables = []
-    for name, seed, jobs in (("p", 0, 1), ("q", 0, 2), ("r", 1, 1)):
+    for name, jobs in (("p", 1), ("q", 2)):
         run = classifier(name, ORIGINAL, lambda log_mel: (log_mel.mean() + 100) / 200, "ab")
-        measure([run], corpus, random_seed=seed, jobs=jobs)
+        measure([run], corpus, jobs=jobs)
         tables.append(read_robustness(run)["prob_after"])
     assert (tables[0] == tables[1]).all()
-    assert (tables[0] != tables[2]).any()
 
 
 def test_missing_damaged_and_foreign_results_raise_model_errors(corpus, classifier):
@@ -384,12 +388,3 @@ def test_missing_damaged_and_foreign_results_raise_model_errors(corpus, classifi
     run.segments["sha256"] = "f" * 64
     with pytest.raises(ModelError, match="is not in the corpus"):
         measure([run], corpus)
-
-
-def test_perturbed_images_show_a_low_pass_only_in_preset_original(tmp_path, rng):
-    noise = 0.1 * rng.standard_normal(16 * 44100)
-    soundfile.write(tmp_path / "noise.wav", noise, 44100)
-    pairs = robustness.perturbed_images(tmp_path / "noise.wav", "low-pass 11 kHz")
-    changes = {name: np.abs(np.subtract(*pair.values())).max() for name, pair in pairs.items()}
-    assert set(changes) == {"original", "default"}
-    assert changes["default"] < 0.02 < 0.5 < changes["original"]

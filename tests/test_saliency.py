@@ -50,7 +50,7 @@ def test_maps_of_every_model_are_finite_and_depend_on_its_weights(name, segment)
     for method in (saliency.grad_cam, coarse):
         maps, randomized = (
             np.stack([method(m, segment, genre) for genre in genres])
-            for m in (model, saliency.randomize_weights(model))
+            for m in (model, saliency._randomize_weights(model, 0))
         )
         assert maps.ndim == 3
         assert np.isfinite(maps).all()
@@ -70,7 +70,7 @@ def test_sanity_check_of_a_trained_model_finds_no_high_correlation(run, segment)
 
 def test_randomize_weights_shuffles_a_copy(run):
     before = run.model.get_weights()
-    shuffled = saliency.randomize_weights(run.model).get_weights()
+    shuffled = saliency._randomize_weights(run.model, 0).get_weights()
     for weights, unchanged, other in zip(run.model.get_weights(), before, shuffled, strict=True):
         np.testing.assert_array_equal(weights, unchanged)
         np.testing.assert_array_equal(np.sort(weights, axis=None), np.sort(other, axis=None))

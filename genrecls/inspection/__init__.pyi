@@ -1,11 +1,8 @@
 from .perturbations import TRANSFORMATIONS as TRANSFORMATIONS
 from .robustness import measure_robustness as measure_robustness
-from .robustness import perturbed_images as perturbed_images
 from .saliency import SALIENCY_METHODS as SALIENCY_METHODS
 from .saliency import channel_segments as channel_segments
 from .saliency import first_layer_activations as first_layer_activations
 from .saliency import grad_cam as grad_cam
 from .saliency import occlusion as occlusion
-from .saliency import randomize_weights as randomize_weights
 from .saliency import sanity_check as sanity_check
-from .saliency import track_activations as track_activations

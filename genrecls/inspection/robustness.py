@@ -7,7 +7,7 @@ DOI 10.1109/TMM.2014.2330697. The predictions of a model that uses the loudness 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,19 @@ from genrecls._utils.parallel import map_parallel
 from genrecls.audio.decode import decode
 from genrecls.audio.resample import resample
 from genrecls.classifier import GenreClassifier
-from genrecls.config import PRESETS, FrontEnd
+from genrecls.config import FrontEnd
 from genrecls.corpus.tracks import Corpus
 from genrecls.errors import ModelError
 from genrecls.evaluation.robustness import ROBUSTNESS_FILE, read_robustness
 from genrecls.features.extraction import DTYPE
-from genrecls.features.image import to_image
 from genrecls.features.spectrogram import mel_spectrogram
 from genrecls.inspection.perturbations import TRANSFORMATIONS, Transformation
 
 # Sound before and after a segment, relative to its length. A tempo 6 % higher uses 3 % on each
 # side, and the ends of a filter or encoder fall outside the segment.
 _MARGIN = 0.05
+_N_SEGMENTS = 2  # of a track, at most
+_RANDOM_SEED = 0  # of the choice of tracks and of the noise
 _MAX_PENDING = 64  # tracks that wait for the models
 _SHIFTS_TIME = ("tempo −6 %", "tempo +6 %")  # their frames cannot be compared
 
@@ -41,17 +42,15 @@ def measure_robustness(
     corpus: Corpus,
     *,
     n_tracks: int | None = None,
-    n_segments: int = 2,
-    random_seed: int = 0,
     jobs: int | None = None,
     progress: bool = True,
 ) -> None:
     """Predict the test tracks before and after every transformation.
 
-    The middle segments of a track are transformed at the rate and with the channels of the file,
-    with a margin (mirrored at the ends of the track), and predicted together. The results are saved
-    in the folder of each classifier, for :func:`genrecls.evaluation.read_robustness`. A classifier
-    that has been tested with the same settings is left out.
+    The two middle segments of a track are transformed at the rate and with the channels of the
+    file, with a margin (mirrored at the ends of the track), and predicted together. The results
+    are saved in the folder of each classifier, for :func:`genrecls.evaluation.flip_table`. A
+    classifier that has been tested with the same settings is left out.
 
     Parameters
     ----------
@@ -61,10 +60,6 @@ def measure_robustness(
         Corpus with the test tracks. A ModelError is raised if one is missing.
     n_tracks : int > 0, optional
         Largest number of test tracks per genre, chosen at random; by default all.
-    n_segments : int > 0
-        Largest number of segments per track.
-    random_seed : int >= 0
-        Seed of the choice of tracks and of the noise.
     jobs : int > 0, optional
         Number of processes, of up to 1 GB each; by default one per core, at most 8.
     progress : bool
@@ -76,17 +71,17 @@ def measure_robustness(
     >>> from genrecls import evaluation
     >>> run = genrecls.GenreClassifier.load("models/music/compact_cnn-default")
     >>> corpus = genrecls.Corpus.read("music")
-    >>> genrecls.measure_robustness([run], corpus, n_tracks=1, n_segments=1, progress=False)
+    >>> genrecls.measure_robustness([run], corpus, n_tracks=1, progress=False)
     >>> len(evaluation.flip_table([run]))  # one row per transformation
     19
     """
-    settings: dict[Hashable | None, Any] = {"n_tracks": n_tracks, "n_segments": n_segments}
-    settings |= {"random_seed": random_seed, "transformations": list(TRANSFORMATIONS)}
+    settings: dict[Any, Any] = {"n_tracks": n_tracks, "n_segments": _N_SEGMENTS}
+    settings["transformations"] = list(TRANSFORMATIONS)
     todo = [c for c in classifiers if not _is_measured(c, settings)]
     paths = dict(zip(corpus.tracks["sha256"], corpus.tracks["path"], strict=True))
     users: dict[str, list[tuple[GenreClassifier, dict[Any, Any]]]] = {}
     for classifier in todo:
-        for track in _test_tracks(classifier, n_tracks, n_segments, random_seed):
+        for track in _test_tracks(classifier, n_tracks):
             if track["sha256"] not in paths:
                 raise ModelError(
                     f"the test track {track['path']!r} of {str(classifier.folder)!r} is not in the "
@@ -97,8 +92,8 @@ def measure_robustness(
     for sha256, pairs in users.items():
         numbers = {classifier.front_end: track["segments"] for classifier, track in pairs}
         # A new process would not know transformations that were added to the table meanwhile.
-        same = list(TRANSFORMATIONS.values()), random_seed
-        calls.append((corpus.file(paths[sha256]), sha256, numbers, *same))
+        transformations = list(TRANSFORMATIONS.values())
+        calls.append((corpus.file(paths[sha256]), sha256, numbers, transformations))
     options: dict[str, Any] = {"jobs": jobs, "progress": progress, "max_pending": _MAX_PENDING}
     results = map_parallel(_compute_log_mels, calls, desc="robustness", **options)
     rows: dict[Path, list[dict[str, Any]]] = {classifier.folder: [] for classifier in todo}
@@ -112,52 +107,21 @@ def measure_robustness(
         write_atomically(classifier.folder / ROBUSTNESS_FILE, table.to_parquet)
 
 
-def _is_measured(classifier: GenreClassifier, settings: dict[Hashable | None, Any]) -> bool:
+def _is_measured(classifier: GenreClassifier, settings: dict[Any, Any]) -> bool:
     try:
         return settings.items() <= read_robustness(classifier).attrs.items()
     except ModelError:
         return False
 
 
-def perturbed_images(
-    path: str | PathLike, transformation: str, *, segment: int = 1
-) -> dict[str, dict[str, np.ndarray]]:
-    """Compute the images of a segment before and after a transformation.
-
-    Parameters
-    ----------
-    path : path-like
-        Sound file.
-    transformation : str
-        Name in :data:`TRANSFORMATIONS`.
-    segment : int > 0
-        Number of the segment, from 1.
-
-    Returns
-    -------
-    dict of str to dict of str to np.ndarray [shape=(n_mels, frames, 3)], in [0, 1]
-        Images by preset, and by ``'as it is'`` and the name of the transformation.
-    """
-    presets = {name: FrontEnd.preset(name) for name in PRESETS}
-    numbers = {front_end: [segment] for front_end in presets.values()}
-    log_mels = _compute_log_mels(path, "0" * 8, numbers, [TRANSFORMATIONS[transformation]], 0)
-    images = {}
-    for name, front_end in presets.items():
-        before, after = (to_image(log_mel, front_end) for log_mel in log_mels[front_end][:, 0])
-        images[name] = {"as it is": before, transformation: after}
-    return images
-
-
-def _test_tracks(
-    classifier: GenreClassifier, n_tracks: int | None, n_segments: int, random_seed: int
-) -> list[dict[Any, Any]]:
+def _test_tracks(classifier: GenreClassifier, n_tracks: int | None) -> list[dict[Any, Any]]:
     """Choose test tracks and their middle segments, equal for all models."""
     test = classifier.segments.query("split == 'test'").sort_values(["track_id", "segment"])
     middle = {}
     for track_id, numbers in test.groupby("track_id")["segment"]:
-        first = max(len(numbers) - n_segments, 0) // 2
-        middle[track_id] = numbers.tolist()[first : first + n_segments]
-    chosen = test.drop_duplicates("track_id").sample(frac=1, random_state=random_seed)
+        first = max(len(numbers) - _N_SEGMENTS, 0) // 2
+        middle[track_id] = numbers.tolist()[first : first + _N_SEGMENTS]
+    chosen = test.drop_duplicates("track_id").sample(frac=1, random_state=_RANDOM_SEED)
     chosen["segments"] = chosen["track_id"].map(middle)
     return chosen.groupby("genre").head(n_tracks or len(chosen)).to_dict("records")
 
@@ -167,7 +131,6 @@ def _compute_log_mels(
     sha256: str,
     numbers: dict[FrontEnd, list[int]],
     transformations: Sequence[Transformation],
-    random_seed: int,
 ) -> dict[FrontEnd, np.ndarray]:
     """Return log-mels [shape=(1 + transformations, segments, ...)]."""
     decoded = decode(path)
@@ -179,7 +142,7 @@ def _compute_log_mels(
         sounds = [(excerpt, rate)]
         for transform in transformations:
             # The noise depends neither on its level nor on the order of the tracks.
-            rng = np.random.default_rng((random_seed, int(sha256[:8], 16), number))
+            rng = np.random.default_rng((_RANDOM_SEED, int(sha256[:8], 16), number))
             sounds.append(transform(excerpt, rate, rng))
         for front_end in numbers:
             if front_end.segment_s == segment_s and number in numbers[front_end]:

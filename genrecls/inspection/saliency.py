@@ -5,7 +5,6 @@ A map may show the image alone, whatever the model has learnt; :func:`sanity_che
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,6 @@ from scipy.stats import spearmanr
 
 from genrecls._utils.backend import gradient, keras
 from genrecls.classifier import GenreClassifier
-from genrecls.features.extraction import track_log_mels
-from genrecls.features.image import to_image
 from genrecls.features.stored import Features
 
 _BATCH = 32  # segments
@@ -66,31 +63,6 @@ def _to_input(model: Any, segment: np.ndarray) -> np.ndarray:
     return segment
 
 
-def track_activations(
-    run: GenreClassifier, path: str | os.PathLike, *, segment: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the image of a segment, and the output of the first convolution of a saved run.
-
-    Parameters
-    ----------
-    run : GenreClassifier
-        Saved run.
-    path : path-like
-        Sound file.
-    segment : int >= 0
-        Position of the segment in the track.
-
-    Returns
-    -------
-    image : np.ndarray [shape=(n_mels, frames, 3)], in [0, 1]
-        Image of the segment.
-    maps : np.ndarray [shape=(channels, height', width')]
-        See :func:`first_layer_activations`.
-    """
-    log_mel = track_log_mels(path, run.front_end)[0][segment]
-    return to_image(log_mel, run.front_end), first_layer_activations(run.model, log_mel)
-
-
 def grad_cam(model: Any, segment: np.ndarray, genre: int | None = None) -> np.ndarray:
     """Map where the last feature maps of a model support a genre (Grad-CAM).
 
@@ -123,10 +95,10 @@ def grad_cam(model: Any, segment: np.ndarray, genre: int | None = None) -> np.nd
         raise ValueError(f"model {model.name!r} has no layer with height and width")
     head = _head(model)
     lower, upper = keras.Model(model.inputs[0], outputs[-1]), keras.Model(outputs[-1], head.input)
-    kernel, bias = head.kernel[:, genre], head.bias[genre]
+    kernel = head.kernel[:, genre]
 
     def logit(maps: Any) -> Any:
-        return keras.ops.sum(upper(maps, training=False)[0] * kernel) + bias
+        return keras.ops.sum(upper(maps, training=False)[0] * kernel)
 
     maps: Any = keras.ops.convert_to_numpy(lower(x, training=False))
     slopes: Any = gradient(logit, maps)
@@ -190,14 +162,8 @@ def _head(model: Any) -> Any:
 SALIENCY_METHODS = {"Grad-CAM": grad_cam, "occlusion": occlusion}
 
 
-def randomize_weights(model: Any, *, random_seed: int = 0) -> Any:
-    """Copy a model, and shuffle the values of each weight of the copy.
-
-    Parameters
-    ----------
-    model, random_seed
-        See :func:`sanity_check`.
-    """
+def _randomize_weights(model: Any, random_seed: int) -> Any:
+    """Copy a model, and shuffle the values of each weight of the copy."""
     copy, rng = keras.models.clone_model(model), np.random.default_rng(random_seed)
     copy.set_weights([rng.permuted(w.ravel()).reshape(w.shape) for w in model.get_weights()])
     return copy
@@ -225,7 +191,7 @@ def sanity_check(model: Any, segment: np.ndarray, *, random_seed: int = 0) -> pd
     Adebayo et al., "Sanity checks for saliency maps", NeurIPS 2018, arXiv 1810.03292.
     """
     genre = _choose_genre(model, _to_input(model, segment)[None], None)
-    randomized = randomize_weights(model, random_seed=random_seed)
+    randomized = _randomize_weights(model, random_seed)
     rows = []
     for name, method in SALIENCY_METHODS.items():
         a, b = (method(m, segment, genre).ravel() for m in (model, randomized))

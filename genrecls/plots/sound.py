@@ -94,20 +94,19 @@ def spectrogram_image(
     return _show(image, front_end.shape[1], front_end, ax or plt.gca(), **options)
 
 
-def taggram(result, *, ax: Axes | None = None) -> Axes:
+def taggram(segments: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw the probability of each genre over the time of a track.
 
     A stronger colour means a higher probability. Only the middles of overlapping segments count.
 
     Parameters
     ----------
-    result : Prediction or pd.DataFrame
-        Prediction of one track, or its segments in the order of time; silent ones are hatched.
+    segments : pd.DataFrame
+        Segments of a prediction in the order of time; silent ones are hatched.
     ax : Axes, optional
         Axes to draw on.
     """
     ax = ax or plt.gca()
-    segments = result if isinstance(result, pd.DataFrame) else result.segments
     genres = _genres(segments)
     start, end = segments["start_s"].to_numpy(), segments["end_s"].to_numpy()
     half = np.diff(start).min() / 2 if len(start) > 1 else (end[0] - start[0]) / 2
