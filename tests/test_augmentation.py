@@ -7,64 +7,88 @@ import pytest
 
 from genrecls import FrontEnd, Recipe, build_cnn, build_compact_cnn
 from genrecls.models import Image
-from genrecls.training.augmentation import Mixup, RandomCrop, add_augmentation
+from genrecls.training.augmentation import AugmentedModel, _draw, mixup, random_crop
 from genrecls.training.loop import fit_model
 
 AUGMENTED = dict(crop=40, mixup=0.5, warm_up=None)
 RECIPE = Recipe.preset("default", "compact_cnn", **AUGMENTED)
-LAYERS = {
-    "crop": lambda **seed: RandomCrop(20, **seed),
-    "mixup": lambda **seed: Mixup(0.5, **seed),
-}
-EVERY_LAYER = pytest.mark.parametrize("name", LAYERS)
 
 
 def log_mels(rng, segments=12, bands=8, frames=50):
     return rng.uniform(-80, 0, (segments, bands, frames, 1)).astype(np.float32)
 
 
-def augment(layer, *inputs, training=True):
-    """Return the outputs of a layer for log-mels (and targets), as a list of arrays."""
-    out = layer(list(inputs) if isinstance(layer, Mixup) else inputs[0], training=training)
-    return [keras.ops.convert_to_numpy(o) for o in (out if isinstance(out, list) else [out])]
+def seeded(seed=0):
+    return keras.random.SeedGenerator(seed)
 
 
-@EVERY_LAYER
-def test_layers_change_nothing_outside_training(name, rng):
+def arrays(values):
+    return [keras.ops.convert_to_numpy(value) for value in values]
+
+
+class Inner(keras.Model):
+    """Return the log-mels that it gets, as the inner model of an augmented one."""
+
+    def call(self, log_mels):
+        return log_mels
+
+
+def augment(changes, inputs, seed=0, training=True, calls=1):
+    """Return the log-mels and targets of some calls of an augmented model."""
+    recipe = Recipe.preset("default", "compact_cnn", **CHANGES | changes, random_seed=seed)
+    model = AugmentedModel(Inner(), recipe)
+    return [arrays(model(list(inputs), training=training)) for _ in range(calls)]
+
+
+CHANGES = {"crop": None, "mixup": 0.0}
+EVERY_CHANGE = pytest.mark.parametrize("change", [{"crop": 20}, {"mixup": 0.5}], ids=str)
+
+
+@EVERY_CHANGE
+def test_augmented_model_changes_nothing_outside_training(change, rng):
     inputs = log_mels(rng), np.eye(12, dtype=np.float32)
     for training in (False, None):
-        same = augment(LAYERS[name](random_seed=0), *inputs, training=training)
-        for before, after in zip(inputs, same, strict=False):
+        [same] = augment(change, inputs, training=training)
+        for before, after in zip(inputs, same, strict=True):
             np.testing.assert_array_equal(after, before)
 
 
-@EVERY_LAYER
-def test_layers_draw_by_their_seed_and_differ_from_call_to_call(name, rng):
+@EVERY_CHANGE
+def test_augmented_model_draws_by_its_seed_and_differs_from_call_to_call(change, rng):
     inputs = log_mels(rng), np.eye(12, dtype=np.float32)
-    first, second = LAYERS[name](random_seed=3), LAYERS[name](random_seed=3)
-    drawn = augment(first, *inputs)[0]
-    np.testing.assert_array_equal(augment(second, *inputs)[0], drawn)
-    assert not np.array_equal(augment(first, *inputs)[0], drawn)
-    assert not np.array_equal(augment(LAYERS[name](random_seed=4), *inputs)[0], drawn)
+    (drawn, _), (other, _) = augment(change, inputs, seed=3, calls=2)
+    np.testing.assert_array_equal(augment(change, inputs, seed=3)[0][0], drawn)
+    assert not np.array_equal(other, drawn)
+    assert not np.array_equal(augment(change, inputs, seed=4)[0][0], drawn)
+
+
+def test_augmented_model_gives_each_change_its_own_draws():
+    model = AugmentedModel(Inner(), RECIPE)
+    numbers = [
+        float(keras.ops.convert_to_numpy(_draw(1, 1.0, seed)).item())
+        for seed in model.seeds
+        for _ in range(20)
+    ]
+    assert len(set(numbers)) == 2 * 20
 
 
 def test_random_crop_cuts_the_same_stretch_of_every_segment(rng):
     segments = log_mels(rng)
     starts = set()
-    layer = RandomCrop(48, random_seed=0)
+    seed = seeded()
     for _ in range(30):
-        (part,) = augment(layer, segments)
+        part = keras.ops.convert_to_numpy(random_crop(segments, 48, seed))
         found = [s for s in range(3) if np.array_equal(part, segments[:, :, s : s + 48])]
         assert len(found) == 1
         starts.update(found)
     assert starts == {0, 1, 2}
-    np.testing.assert_array_equal(augment(RandomCrop(99), segments)[0], segments)
+    np.testing.assert_array_equal(random_crop(segments, 99, seed), segments)
 
 
 def test_mixup_mixes_power_and_targets_in_the_same_shares(rng):
     segments = log_mels(rng)
     # With one genre per segment, the targets show which segments were mixed in which shares.
-    mixed, shares = augment(Mixup(0.8, random_seed=0), segments, np.eye(12, dtype=np.float32))
+    mixed, shares = arrays(mixup(segments, np.eye(12, dtype=np.float32), 0.8, seeded()))
     np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-6)
     assert (np.diag(shares) >= 0.2 - 1e-6).all()
     assert np.diag(shares).min() < 0.5
@@ -77,7 +101,8 @@ def test_mixup_mixes_power_and_targets_in_the_same_shares(rng):
 
 def test_mixup_of_sound_and_silence_is_finite():
     levels = np.repeat([-160.0, 60.0], 50).astype(np.float32)
-    mixed, _ = augment(Mixup(1.0, random_seed=0), levels[:, None, None, None], np.eye(100))
+    targets = np.eye(100, dtype=np.float32)
+    mixed, _ = arrays(mixup(levels[:, None, None, None], targets, 1.0, seeded()))
     assert np.isfinite(mixed).all()
     assert mixed.min() >= -160.01
     assert mixed.max() <= 60.01
@@ -91,38 +116,6 @@ def build(recipe=RECIPE, shape=(32, 64, 1), genres=3):
     return builders[recipe.model](shape, genres, image=Image.from_front_end(FrontEnd()))
 
 
-def augmentation_layers(model):
-    return [layer for layer in model.layers if type(layer).__module__ == Mixup.__module__]
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({}, ["RandomCrop", "Mixup"]),
-        ({"mixup": 0.0}, ["RandomCrop"]),
-        ({"crop": None}, ["Mixup"]),
-    ],
-)
-def test_add_augmentation_uses_the_layers_of_the_recipe(changes, expected):
-    recipe = Recipe.preset("default", "compact_cnn", **AUGMENTED | changes)
-    layers = augmentation_layers(add_augmentation(build(recipe), recipe))
-    assert [type(layer).__name__ for layer in layers] == expected
-    if recipe.crop:
-        assert layers[0].frames == 40
-    if recipe.mixup:
-        assert layers[-1].max_share == 0.5
-
-
-def test_add_augmentation_gives_every_layer_its_own_draws():
-    layers = augmentation_layers(add_augmentation(build(), RECIPE))
-    numbers = [
-        float(keras.ops.convert_to_numpy(layer._draw(1, 1.0)).item())
-        for layer in layers
-        for _ in range(20)
-    ]
-    assert len(set(numbers)) == 2 * 20
-
-
 def test_augmented_model_compares_with_the_mixed_targets_and_weights_the_segments(rng):
     x, y = log_mels(rng), np.eye(3, dtype=np.float32)[rng.integers(3, size=12)]
     weights = rng.uniform(0, 3, 12).astype(np.float32)
@@ -130,7 +123,7 @@ def test_augmented_model_compares_with_the_mixed_targets_and_weights_the_segment
     flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 80)(inputs))
     model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(flat))
     recipe = Recipe.preset("default", "cnn", mixup=1.0)
-    twin, augmented = (add_augmentation(model, recipe) for _ in range(2))
+    twin, augmented = (AugmentedModel(model, recipe) for _ in range(2))
     augmented.compile("sgd", "categorical_crossentropy", metrics=["accuracy"])
     p, mixed = (keras.ops.convert_to_numpy(out) for out in twin([x, y], training=True))
     found = augmented.train_on_batch([x, y], y, sample_weight=weights, return_dict=True)
@@ -167,7 +160,7 @@ def test_fit_model_validates_and_saves_without_augmentation(name, rng, tmp_path)
     }
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
-    assert not augmentation_layers(again)
+    assert [layer.name for layer in again.layers] == [layer.name for layer in model.layers]
     np.testing.assert_array_equal(again.predict_on_batch(x), model.predict_on_batch(x))
     last = history[["val_loss", "val_accuracy"]].iloc[-1]
     assert loss_and_accuracy(model, x, labels) == pytest.approx(list(last), rel=1e-4)

@@ -14,7 +14,7 @@ from genrecls._utils.backend import keras
 from genrecls.config import Recipe
 from genrecls.features.stored import SegmentLoader
 from genrecls.plots import results
-from genrecls.training.augmentation import add_augmentation
+from genrecls.training.augmentation import AugmentedModel
 from genrecls.training.data import make_fit_data, precompute_images
 
 # Up to this size, a step takes hardly longer than its call from Python. All steps of an epoch are
@@ -36,12 +36,12 @@ def fit_model(
     The model turns the arrays that ``load`` returns for a sound file's hash into probabilities.
     """
     segments = segments[segments["split"].isin(("train", "validation"))]
+    small = model.count_params() < _SMALL_PARAMETERS
     if recipe.augmented:
-        model = add_augmentation(model, recipe)
+        model = AugmentedModel(model, recipe)
     else:
         model, load = precompute_images(model, load, segments)
     data = make_fit_data(load, segments, recipe)
-    small = model.count_params() < _SMALL_PARAMETERS
     model.compile(
         optimizer=recipe.optimizer,
         loss="categorical_crossentropy",
