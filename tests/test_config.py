@@ -32,9 +32,9 @@ def test_recipe_original_presets_are_those_of_the_lab():
 
 
 @pytest.mark.parametrize("config", [FrontEnd.preset("original"), Recipe.preset("default")])
-def test_config_survives_json_with_its_uid(config):
+def test_config_survives_json(config):
     again = type(config).from_dict(json.loads(json.dumps(config.to_dict())))
-    assert again == config and again.uid() == config.uid()
+    assert again == config
 
 
 def test_config_refuses_unknown_keys_and_values():
@@ -82,7 +82,7 @@ def test_recipe_choices_leave_out_what_is_off():
 def test_front_end_log_mel_uid_ignores_colours():
     usual = FrontEnd()
     drawn = FrontEnd(colormap="viridis", image_db=(-60.0, 0.0))
-    assert drawn.log_mel_uid == usual.log_mel_uid and drawn.uid() != usual.uid()
+    assert drawn.log_mel_uid == usual.log_mel_uid and drawn != usual
     assert FrontEnd(n_mels=64).log_mel_uid != usual.log_mel_uid
 
 

@@ -28,10 +28,6 @@ class Config:
         """Return the fields as plain, JSON-ready values."""
         return dataclasses.asdict(self)  # type: ignore[call-overload]
 
-    def uid(self) -> str:
-        """Return eight hexadecimal digits that identify these values."""
-        return hash_json(self.to_dict())[:8]
-
     def _check(self, *positive: str) -> None:
         """Check the fields with a few choices, and those that are whole numbers above 0."""
         for name, hint in get_type_hints(type(self)).items():

@@ -50,10 +50,9 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
     -------
     pd.DataFrame
         The first row always predicts the commonest genre of the training segments. ``test F1`` is
-        the macro F1 over segments, ``F1 interval`` its 95 % bootstrap interval over groups, and
-        ``share interval`` the 95 % Wilson interval of ``test tracks right``. ``validation split``
-        is leaky if tracks or artists are in training and validation. ``inference (ms/segment)`` is
-        the median time for one segment, on the machine that trained the run.
+        the macro F1 over segments, with a 95 % bootstrap interval over groups; the interval of
+        ``test tracks right`` is Wilson's. ``validation split`` is leaky if tracks or artists are
+        in training and validation. The inference is timed on the machine of the training.
 
     Examples
     --------

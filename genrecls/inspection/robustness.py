@@ -96,12 +96,12 @@ def measure_robustness(
         calls.append((corpus.file(paths[sha256]), sha256, numbers, transformations))
     options: dict[str, Any] = {"jobs": jobs, "progress": progress, "max_pending": _MAX_PENDING}
     results = map_parallel(_compute_log_mels, calls, desc="robustness", **options)
-    rows: dict[Path, list[dict[str, Any]]] = {classifier.folder: [] for classifier in todo}
+    tables: dict[Path, list[pd.DataFrame]] = {classifier.folder: [] for classifier in todo}
     for pairs, log_mels in zip(users.values(), results, strict=True):
         for run, track in pairs:
-            rows[run.folder] += _predict_track(run, track, log_mels[run.front_end])
+            tables[run.folder].append(_predict_track(run, track, log_mels[run.front_end]))
     for classifier in todo:
-        table = pd.DataFrame(rows[classifier.folder])
+        table = pd.concat(tables[classifier.folder])
         table = table.sort_values("path", kind="stable", ignore_index=True)
         table.attrs = settings | {"uid": classifier.card["uid"]}
         write_atomically(classifier.folder / ROBUSTNESS_FILE, table.to_parquet)
@@ -170,26 +170,23 @@ def _log_mel(y: np.ndarray, rate: int, front_end: FrontEnd) -> np.ndarray:
 
 def _predict_track(
     classifier: GenreClassifier, track: dict[Any, Any], log_mels: np.ndarray
-) -> list[dict[str, Any]]:
+) -> pd.DataFrame:
     """Return one row per transformation of a track."""
     states, segments, *shape = log_mels.shape
     probabilities = classifier.predict_log_mels(log_mels.reshape(-1, *shape))
-    probabilities = probabilities.reshape(states, segments, -1).mean(axis=1)
-    before, *predicted = probabilities.argmax(axis=1)
-    levels = np.clip(log_mels.astype(np.float32), *classifier.front_end.image_db)
+    probabilities = probabilities.reshape(states, segments, -1).mean(axis=1).astype(float)
+    genres, predicted = np.array(classifier.genres), probabilities.argmax(axis=1)
+    before, *levels = np.clip(log_mels.astype(np.float32), *classifier.front_end.image_db)
+    change = [float(np.abs(level - before).mean()) for level in levels]
     common = {column: track[column] for column in ("track_id", "path", "genre", "group")}
-    rows = []
-    for i, (name, after) in enumerate(zip(TRANSFORMATIONS, predicted, strict=True), start=1):
-        change = np.nan if name in _SHIFTS_TIME else np.abs(levels[i] - levels[0]).mean()
-        row = {
-            "transformation": name,
-            "before": classifier.genres[before],
-            "after": classifier.genres[after],
-            "flipped": bool(after != before),
-            "prob_before": float(probabilities[0, before]),
-            "prob_after": float(probabilities[i, before]),
-            "image_change_db": float(change),
-            "segments": segments,
-        }
-        rows.append(common | row)
-    return rows
+    table = {
+        "transformation": list(TRANSFORMATIONS),
+        "before": genres[predicted[0]],
+        "after": genres[predicted[1:]],
+        "flipped": predicted[1:] != predicted[0],
+        "prob_before": probabilities[0, predicted[0]],
+        "prob_after": probabilities[1:, predicted[0]],
+        "image_change_db": np.where(np.isin(list(TRANSFORMATIONS), _SHIFTS_TIME), np.nan, change),
+        "segments": segments,
+    }
+    return pd.DataFrame(common | table)

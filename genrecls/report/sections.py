@@ -133,18 +133,6 @@ def add_transfer(report: Report, predictions: pd.DataFrame, genres: Sequence[str
         report.table("transfer", table, title)
 
 
-def add_fine_tuning(report: Report, runs: Sequence[Run]) -> None:
-    """Add the results that ``benchmarks/fine_tuning.py`` has written to the report's folder."""
-    table = report.folder / "fine_tuning.md"
-    if not table.is_file():
-        return
-    report.section("Training in stages")
-    report.text(table.read_text(encoding="utf-8"))
-    figure, ax = plt.subplots(figsize=(9, 3.8))
-    plots.fine_tuning(pd.read_csv(report.folder / "fine_tuning_curves.csv"), ax=ax)
-    report.figure("fine_tuning", figure, "Test F1 over training time")
-
-
 def add_leak(report: Report, runs: Sequence[Run]) -> None:
     """Add the difference between validation and test for each way to hold out validation."""
     table = tables.leak_table(*_read_cross_validation(runs))
@@ -315,7 +303,6 @@ def add_details(report: Report, runs: Sequence[Run]) -> None:
 SECTIONS = (
     add_overview,
     add_cross_validation,
-    add_fine_tuning,
     add_leak,
     add_calibration,
     add_robustness,

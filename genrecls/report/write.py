@@ -42,8 +42,6 @@ def write_report(corpus_name: str) -> Path:
     ------
     ModelError
         If the corpus has no trained models.
-    CorpusError
-        If the log-mels of an example track are not stored.
 
     Examples
     --------

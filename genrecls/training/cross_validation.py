@@ -52,6 +52,9 @@ def cross_validate(
 ) -> pd.DataFrame:
     """Predict every segment by models that were not trained on its artist.
 
+    The results are kept in ``models/<corpus>/cross_validation/<run>/`` and read again if nothing
+    has changed; an interrupted run continues after its last finished fold.
+
     Parameters
     ----------
     corpus : Corpus or path-like
@@ -69,7 +72,8 @@ def cross_validate(
         Number of repetitions, with other folds and another random seed.
     split_by : {'artist', 'track', 'segment'}, optional
         Also hold out a fifth of the training side in this way, to show how much a leaky validation
-        promises. By default, the models are trained on the whole training side.
+        promises. By default, the models are trained on the whole training side, and the
+        ``patience`` of a recipe has no effect.
     jobs : int > 0, optional
         Number of processes that prepare the features.
     progress : bool
@@ -89,14 +93,6 @@ def cross_validate(
         If there is no such model, or two models have the same name.
     CorpusError
         If the corpus cannot be read, or a genre has a single artist.
-
-    Notes
-    -----
-    Without ``split_by`` there is no validation, so that the ``patience`` of a recipe has no effect:
-    all epochs of all stages are trained.
-
-    The results are kept in ``models/<corpus>/cross_validation/<run>/`` and read again if nothing
-    has changed. Finished folds are kept as well until then, so that an interrupted run continues.
 
     Examples
     --------

@@ -67,27 +67,9 @@ def fit(
     progress: bool = True,
     callbacks: Sequence = (),
 ) -> Fitted:
-    """Train a model on the training segments and predict all others.
+    """Train a model on the training segments and predict all others; see :func:`genrecls.train`.
 
-    Parameters
-    ----------
-    features : Features
-        Log-mels and front end.
-    segments : pd.DataFrame
-        The segments table, with ``split``: ``'train'``, ``'test'`` and perhaps ``'validation'``.
-    recipe : Recipe
-        The model and how it is trained.
-    builder : callable, optional
-        The user's own builder, ``(input_shape, n_classes) -> keras.Model``.
-    progress : bool
-        Show progress bars.
-    callbacks : sequence of keras.callbacks.Callback
-        Further callbacks.
-
-    Raises
-    ------
-    LeakError
-        If a group, a recording or a file is both in the test and in another part.
+    A LeakError is raised if a group, a recording or a file is both in the test and elsewhere.
     """
     # Only the caller knows whether the validation may share tracks or artists with the training.
     check_no_leak(segments, leaky_validation=True)
