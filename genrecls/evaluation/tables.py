@@ -246,7 +246,7 @@ def calibration_table(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.Da
 
 
 def leak_table(predictions: pd.DataFrame, cards: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """Compare the scores of validation with those of test artists.
+    """Compare the accuracy over validation segments with that over segments of test artists.
 
     Parameters
     ----------
@@ -256,47 +256,37 @@ def leak_table(predictions: pd.DataFrame, cards: dict[str, dict[str, Any]]) -> p
     Returns
     -------
     pd.DataFrame
-        One row per model, ``validation by``, level and score (accuracy, macro F1): ``validation``,
-        ``test`` and ``optimism``, their difference, with 95 % intervals in ``... low`` and
-        ``... high``. Empty if no run has a validation.
+        One row per model and ``validation by``: ``validation``, ``test`` and ``optimism``, their
+        difference, with 95 % intervals in ``... low`` and ``... high``. Empty if no run has a
+        validation.
     """
     rows = []
     for name, card in cards.items():
         if not card["split_by"]:
             continue
         segments, genres = predictions[predictions["run"] == name], card["genres"]
-        splits = {split: _levels(part, genres) for split, part in segments.groupby("split")}
-        for level in ("segment", "track"):
-            validation, test = splits["validation"][level], splits["test"][level]
-            parts = {
-                "validation": score_intervals(validation, genres, auc=False),
-                "test": score_intervals(test, genres, auc=False),
-                "optimism": score_intervals(validation, genres, minus=test, auc=False),
-            }
-            for score in ("accuracy", "macro F1"):
-                row = {"model": card["name"], "validation by": card["split_by"], "level": level}
-                row |= {"score": score, **_sizes(segments), "repeats": card["repeats"]}
-                for part, table in parts.items():
-                    row[part], row[f"{part} low"], row[f"{part} high"] = table.loc[score]
-                rows.append(row)
+        row = {"model": card["name"], "validation by": card["split_by"]}
+        row |= {**_sizes(segments), "repeats": card["repeats"]}
+        validation, test = (segments[segments["split"] == s] for s in ("validation", "test"))
+        pairs = {"validation": (validation, None), "test": (test, None)}
+        pairs["optimism"] = (validation, test)
+        for part, (table, minus) in pairs.items():
+            interval = score_intervals(table, genres, minus=minus, auc=False).loc["accuracy"]
+            row[part], row[f"{part} low"], row[f"{part} high"] = interval
+        rows.append(row)
     # The most leaky way to split comes first.
-    keys = ("model", "level", "score")
-    rows.sort(key=lambda row: (*map(row.get, keys), SPLIT_BY.index(row["validation by"])))
+    rows.sort(key=lambda row: (row["model"], SPLIT_BY.index(row["validation by"])))
     return pd.DataFrame(rows)
 
 
-_ACCURACY_OF_SEGMENTS = "level == 'segment' and score == 'accuracy'"
-
-
 def leak_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Format the accuracy over segments in a leak table.
+    """Format a leak table.
 
     Parameters
     ----------
     table : pd.DataFrame
         Table of :func:`leak_table`.
     """
-    table = table.query(_ACCURACY_OF_SEGMENTS).reset_index(drop=True)
     summary = table[["model", "validation by"]].copy()
     for part in ("validation", "test", "optimism"):
         column = part if part == "optimism" else f"{part} accuracy"
@@ -306,14 +296,13 @@ def leak_summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def leak_intervals(table: pd.DataFrame) -> pd.DataFrame:
-    """Reshape the accuracy over segments in a leak table for :func:`genrecls.plots.intervals`.
+    """Reshape a leak table for :func:`genrecls.plots.intervals`.
 
     Parameters
     ----------
     table : pd.DataFrame
         Table of :func:`leak_table`.
     """
-    table = table.query(_ACCURACY_OF_SEGMENTS)
     label = table["model"] + ", validation by " + table["validation by"]
     parts = []
     for part in ("validation", "test"):
