@@ -34,16 +34,6 @@ class Report:
     """A report and the folder with its tables and figures.
 
     Titles, captions and cells may contain any characters; they are shown as they are.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from genrecls.report import Report
-    >>> report = Report("Instruments", "reports/instruments")
-    >>> report.section("Strings")
-    >>> report.table("strings", pd.DataFrame({"name": ["violin"], "strings": [4]}))
-    >>> report.save().name
-    'report.html'
     """
 
     def __init__(self, title: str, folder: str | os.PathLike, name: str = "report"):
@@ -57,11 +47,11 @@ class Report:
 
     def section(self, title: str, level: int = 2) -> None:
         """Begin a section; those of level 2 are in the table of contents."""
-        heading, anchor, link = escape(title), "", ""
+        heading, link = escape(title), ""
         if level == 2:
             anchor = re.sub(r"\W+", "-", title).strip("-").lower()
-            link = f' id="{anchor}"'
             self._contents.append((anchor, title))
+            link = f' id="{anchor}"'
         html = f"<h{level}{link}>{_READER.renderInline(heading)}</h{level}>\n"
         self._add(f"{'#' * level} {heading}\n", html)
 
