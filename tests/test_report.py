@@ -256,7 +256,7 @@ def test_audit_page_shows_names_as_they_are_and_gaps_as_dashes(tmp_path):
     warnings = ("<b>Loud</b>",)
     found = SimpleNamespace(corpus="<i>", warnings=warnings, tables=tables, to_json=lambda: "{}")
     page = write_audit(found, tmp_path / "reports" / "x")
-    text = page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8").replace("<wbr>", "")
     assert page.name == "audit.html"
     assert (page.parent / "audit.json").read_text() == "{}"
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; " in text
