@@ -190,6 +190,7 @@ def reference(small_corpus, tmp_path_factory):
         return {r: fitted(features, r).probabilities for r in (PRETRAINED, RANDOM)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "recipe"),
     [
@@ -280,6 +281,7 @@ def test_a_killed_process_continues_to_the_same_result(small_corpus, tmp_path):
     pd.testing.assert_frame_equal(whole, killed, atol=1e-5, check_exact=False)
 
 
+@pytest.mark.slow
 def test_ten_genres_in_two_stages(tmp_path, home):
     genres = tuple("abcdefghij")
     corpus = Corpus.read(write_corpus(tmp_path / "ten", genres=genres, seconds=16.0))
