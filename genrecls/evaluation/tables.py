@@ -268,11 +268,13 @@ def leak_table(predictions: pd.DataFrame, cards: dict[str, dict[str, Any]]) -> p
         row = {"model": card["name"], "validation by": card["split_by"]}
         row |= {**_sizes(segments), "repeats": card["repeats"]}
         validation, test = (segments[segments["split"] == s] for s in ("validation", "test"))
-        pairs = {"validation": (validation, None), "test": (test, None)}
-        pairs["optimism"] = (validation, test)
-        for part, (table, minus) in pairs.items():
-            interval = score_intervals(table, genres, minus=minus, auc=False).loc["accuracy"]
-            row[part], row[f"{part} low"], row[f"{part} high"] = interval
+        parts = {
+            "validation": score_intervals(validation, genres, auc=False),
+            "test": score_intervals(test, genres, auc=False),
+            "optimism": score_intervals(validation, genres, minus=test, auc=False),
+        }
+        for part, intervals in parts.items():
+            row[part], row[f"{part} low"], row[f"{part} high"] = intervals.loc["accuracy"]
         rows.append(row)
     # The most leaky way to split comes first.
     rows.sort(key=lambda row: (row["model"], SPLIT_BY.index(row["validation by"])))

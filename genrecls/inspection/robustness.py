@@ -7,7 +7,7 @@ DOI 10.1109/TMM.2014.2330697. The predictions of a model that uses the loudness 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def measure_robustness(
     >>> len(evaluation.flip_table([run]))  # one row per transformation
     19
     """
-    settings: dict[Any, Any] = {"n_tracks": n_tracks, "n_segments": _N_SEGMENTS}
+    settings: dict[Hashable | None, Any] = {"n_tracks": n_tracks, "n_segments": _N_SEGMENTS}
     settings["transformations"] = list(TRANSFORMATIONS)
     todo = [c for c in classifiers if not _is_measured(c, settings)]
     paths = dict(zip(corpus.tracks["sha256"], corpus.tracks["path"], strict=True))
@@ -107,7 +107,7 @@ def measure_robustness(
         write_atomically(classifier.folder / ROBUSTNESS_FILE, table.to_parquet)
 
 
-def _is_measured(classifier: GenreClassifier, settings: dict[Any, Any]) -> bool:
+def _is_measured(classifier: GenreClassifier, settings: dict[Hashable | None, Any]) -> bool:
     try:
         return settings.items() <= read_robustness(classifier).attrs.items()
     except ModelError:
