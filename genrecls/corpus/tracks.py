@@ -28,7 +28,7 @@ _OPTIONAL = ["artist", "album", "title", "split"]
 _COLUMNS = "track_id path genre artist album title group grouped_by split sha256".split()
 # Columns that later stages add to the table.
 _RESERVED = set(
-    "track_id group grouped_by sha256 recording segment start_s end_s silent "
+    "track_id group grouped_by sha256 recording segment start_s end_s sounding "
     "run repeat fold predicted temperature track_temperature".split()
 )
 

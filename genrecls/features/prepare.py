@@ -129,12 +129,12 @@ def _store_track(
             computed = compute_log_mels(stream, front_end, fingerprinter=fingerprinter)
             table = _write_log_mels(folder / "log_mels.npy", computed, front_end.shape)
             problems = stream.problems.copy()
-            if front_end.skip_silence and table["silent"].any():
-                silent = table["silent"].sum()
-                if silent == len(table):
-                    raise AudioError(file, {"sound": "all of it is silent"}, "Remove the file.")
-                problems.append(f"{silent} of {len(table)} segments are silent and left out")
-                table = table[~table["silent"]]
+            silent = table["sounding"] == 0
+            if silent.all():
+                raise AudioError(file, {"sound": "all of it is silent"}, "Remove the file.")
+            if silent.any():
+                problems.append(f"{silent.sum()} of {len(table)} segments are silent and left out")
+                table = table[~silent]
             if bits and fingerprinter:
                 fingerprint.save_fingerprint(bits, fingerprinter.finish())
             meta["segments"] = table.to_dict("list")
