@@ -48,7 +48,7 @@ def corpus(tmp_path):
 
 
 def prepared(path, front_end=DEFAULT, **options):
-    return prepare(Corpus.read(path), front_end, **{"jobs": 1, "progress": False, **options})
+    return prepare(path, front_end, **{"jobs": 1, "progress": False, **options})
 
 
 def hash_of(features, path):

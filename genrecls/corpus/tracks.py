@@ -85,6 +85,17 @@ class Corpus:
         return path.parent.name + ("" if path.name == "tracks.csv" else f"-{path.stem}")
 
     @classmethod
+    def of(cls, corpus: Corpus | str | os.PathLike) -> Corpus:
+        """Return a corpus, or read the one in a path; see :meth:`read`.
+
+        Parameters
+        ----------
+        corpus : Corpus or path-like
+            A corpus, or the path of one.
+        """
+        return corpus if isinstance(corpus, Corpus) else cls.read(Path(corpus))
+
+    @classmethod
     def read(cls, path: str | Path) -> Corpus:
         """Read a corpus from a table or from genre folders.
 

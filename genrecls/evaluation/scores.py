@@ -92,7 +92,7 @@ def _losses(
 
 
 def aggregate_tracks(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
-    """Predict each track from the mean probabilities of its segments, weighted by their sound.
+    """Predict each track from the weighted mean of its segments.
 
     Parameters
     ----------
@@ -112,11 +112,9 @@ def aggregate_tracks(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.Dat
     columns = probability_columns(genres)
     keys = "track_id path title artist genre group repeat fold track_temperature".split()
     weight = predictions.get("sounding", pd.Series(1.0, predictions.index))
-    rows = predictions.assign(
-        wrong=predictions["predicted"] != predictions["genre"],
-        weight=weight,
-        **predictions[columns].mul(weight, axis=0),
-    )
+    wrong = predictions["predicted"] != predictions["genre"]
+    rows = predictions.assign(wrong=wrong, weight=weight)
+    rows[columns] = rows[columns].mul(weight, axis=0)
     by_track = rows.groupby([key for key in keys if key in rows], sort=False)
     table = by_track[columns].sum().div(by_track["weight"].sum(), axis=0)
     table.insert(0, "segments", by_track.size())

@@ -39,7 +39,7 @@ _SHIFTS_TIME = ("tempo −6 %", "tempo +6 %")  # their frames cannot be compared
 
 def measure_robustness(
     classifiers: Sequence[GenreClassifier],
-    corpus: Corpus,
+    corpus: Corpus | str | PathLike,
     *,
     n_tracks: int | None = None,
     jobs: int | None = None,
@@ -56,8 +56,8 @@ def measure_robustness(
     ----------
     classifiers : sequence of GenreClassifier
         Models of the corpus. Log-mels that several of them need are computed once.
-    corpus : Corpus
-        Corpus with the test tracks. A ModelError is raised if one is missing.
+    corpus : Corpus or path-like
+        Corpus with the test tracks, or its path. A ModelError is raised if one is missing.
     n_tracks : int > 0, optional
         Largest number of test tracks per genre, chosen at random; by default all.
     jobs : int > 0, optional
@@ -70,11 +70,11 @@ def measure_robustness(
     >>> import genrecls
     >>> from genrecls import evaluation
     >>> run = genrecls.GenreClassifier.load("models/music/compact_cnn-default")
-    >>> corpus = genrecls.Corpus.read("music")
-    >>> genrecls.measure_robustness([run], corpus, n_tracks=1, progress=False)
+    >>> genrecls.measure_robustness([run], "music", n_tracks=1, progress=False)
     >>> len(evaluation.flip_table([run]))  # one row per transformation
     19
     """
+    corpus = Corpus.of(corpus)
     settings: dict[Any, Any] = {"n_tracks": n_tracks, "n_segments": _N_SEGMENTS}
     settings["transformations"] = list(TRANSFORMATIONS)
     todo = [c for c in classifiers if not _is_measured(c, settings)]

@@ -95,7 +95,7 @@ def train(
     >>> run.genres
     ['classique', 'jazz', 'rap']
     """
-    corpus = corpus if isinstance(corpus, Corpus) else Corpus.read(Path(corpus))
+    corpus = Corpus.of(corpus)
     recipe, front_end, builder = choose(model, preset, front_end, **changes)
     name = name or run_name(preset, recipe)
     folder = Path(folder or models_dir() / corpus.name / name)
