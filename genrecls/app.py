@@ -173,7 +173,7 @@ def _list_segments(prediction: Prediction) -> tuple[list[tuple[str, int]], int]:
     segments = prediction.segments[non_overlapping(prediction.segments, prediction.front_end)]
     bounds = zip(segments["start_s"], segments["end_s"], strict=True)
     times = [(f"{start:.0f} to {end:.0f} s", i) for i, (start, end) in enumerate(bounds)]
-    best = int(np.argmax(segments[f"prob_{prediction.genre}"]))
+    best = int(np.argmax(segments[f"prob_{prediction.genre}"] * segments["sounding"]))
     return times, best
 
 

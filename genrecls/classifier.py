@@ -45,11 +45,12 @@ class Prediction:
     genre : str
         Genre with the highest probability.
     probabilities : dict of str to float
-        Calibrated probability of each genre: the mean over the segments that do not overlap. If
-        the front end skips silence, silent segments are left out.
+        Calibrated probability of each genre: the mean over the segments that do not overlap,
+        weighted by ``sounding``.
     segments : pd.DataFrame
-        One row per segment: ``segment, start_s, end_s, silent, prob_<genre>...`` (calibrated),
-        ``predicted``. The segments overlap if a shorter step was given.
+        One row per segment: ``segment, start_s, end_s, sounding`` (the share that is not silent;
+        1 if the front end keeps silence), ``prob_<genre>...`` (calibrated), ``predicted``. The
+        segments overlap if a shorter step was given.
     front_end : FrontEnd
         Front end of the model.
     log_mels : np.ndarray [shape=(segments, n_mels, frames), dtype=float16] (in dB), or None
@@ -258,11 +259,12 @@ class GenreClassifier(Run):
         segments[probability_columns(self.genres)] = scale(probabilities, self.temperature)
         segments["predicted"] = np.array(self.genres)[probabilities.argmax(axis=1)]
         apart = non_overlapping(segments, self.front_end)
-        counted = apart & ~(segments["silent"] & self.front_end.skip_silence)
-        if not counted.any():
+        weights = segments["sounding"].to_numpy() * apart
+        if not weights.any():
             raise AudioError(path, {"sound": "all of it is silent"}, "Choose another file.")
         # The temperature is applied after the mean: in this order it never changes the genre.
-        mean = scale(probabilities[counted].mean(axis=0), self.track_temperature)
+        mean = np.average(probabilities, axis=0, weights=weights)
+        mean = scale(mean, self.track_temperature)
         return Prediction(
             str(path),
             self.genres[int(mean.argmax())],

@@ -16,6 +16,7 @@ from conftest import GENRES, RATE
 
 from genrecls import AudioError, AudioWarning, FrontEnd, GenreClassifier, load_audio
 from genrecls.errors import ModelError
+from genrecls.evaluation.calibration import scale
 from genrecls.evaluation.runs import FORMAT
 from genrecls.features.segments import non_overlapping
 from genrecls.models import build_cnn
@@ -117,6 +118,25 @@ def test_predict_refuses_longer_tracks_than_allowed(classifier, song):
 
 
 # Predictions
+
+
+def test_predict_weights_segments_by_their_sound(classifier, song, monkeypatch):
+    """Fifteen seconds of music count more than one second at the end of silence."""
+    y, sr = load_audio(song)
+    y = np.concatenate([y[: 15 * sr], np.zeros(14 * sr), y[-sr:]])
+    raw = np.array([[0.55, 0.2, 0.25], [0.0, 0.0, 1.0]], np.float32)
+    monkeypatch.setattr(GenreClassifier, "predict_log_mels", lambda *_: raw)
+    prediction = classifier.predict(y, sr)
+    sounding = prediction.segments["sounding"]
+    assert sounding.tolist() == [1, pytest.approx(1 / 15, abs=0.01)]
+    assert prediction.segments["predicted"].tolist() == ["classique", "rap"]
+    assert prediction.genre == "classique"
+    mean = (sounding.to_numpy() @ raw) / sounding.sum()
+    expected = scale(mean, classifier.track_temperature)
+    np.testing.assert_allclose(probabilities(prediction), expected, rtol=1e-5)
+    keeps = {**classifier.card["front_end"], "skip_silence": False}
+    original = GenreClassifier(classifier.folder, {**classifier.card, "front_end": keeps})
+    assert original.predict(y, sr).genre == "rap"  # the original counts all segments equally
 
 
 def test_predict_with_a_step_overlaps_segments_and_keeps_the_prediction(classifier, song):

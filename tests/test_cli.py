@@ -275,7 +275,7 @@ def test_predict_prints_segments_and_the_prediction(project, run, file):
     assert len(row["segments"]) == 2
     assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)
     csv = invoke("predict", file, file, "--run", run, "--csv", "--jobs", 1).stdout
-    assert csv.splitlines()[0].startswith("path,segment,start_s,end_s,silent,prob_")
+    assert csv.splitlines()[0].startswith("path,segment,start_s,end_s,sounding,prob_")
     assert len(csv.splitlines()) == 5
 
 

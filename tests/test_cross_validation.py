@@ -343,6 +343,26 @@ def test_majority_predicts_the_most_frequent_genre(corpus):
         assert shares[rows["predicted"]].min() == shares.max()
 
 
+def test_baselines_weight_segments_by_their_sound(rng):
+    """Each of two sounds also has the other genre, in more segments, which are nearly silent."""
+    rows = [("a", "classique", 1.0)] * 5 + [("a", "rap", 0.01)] * 20
+    rows += [("b", "rap", 1.0)] * 4 + [("b", "classique", 0.01)] * 20
+    table = pd.DataFrame(rows, columns=["track_id", "genre", "sounding"]).assign(split="train")
+    test = pd.DataFrame({"track_id": ["a", "b"], "genre": "rap", "sounding": 1.0, "split": "test"})
+    table = pd.concat([table, test], ignore_index=True)
+    log_mels = rng.normal(-40, 1, (len(table), 40, 30, 1))
+    log_mels[table["track_id"] == "b"] += np.linspace(0, 20, 40)[:, None, None]
+    features = Mock(log_mels=lambda segments: log_mels[segments.index])
+    number = pd.Series({"a": 0.0, "b": 1.0})
+    for model in (baselines.mfcc_svm(SMALL), baselines.one_number("n", number, SMALL)):
+        by_sound = model.fit_predict(features, table, 0).argmax(axis=1)
+        by_count = model.fit_predict(features, table.assign(sounding=1.0), 0).argmax(axis=1)
+        assert by_sound.tolist() == [0, 1]
+        assert by_count.tolist() == [1, 0]
+    shares = baselines.majority(SMALL).fit_predict(features, table, 0)
+    np.testing.assert_allclose(shares, [[5.2 / 9.4, 4.2 / 9.4]] * 2)
+
+
 @pytest.mark.parametrize("kind", ["telling", "constant", "names"])
 def test_one_number_separates_tracks_by_their_number_alone(corpus, kind):
     tracks = corpus.tracks.set_index("track_id")

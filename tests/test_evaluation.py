@@ -51,6 +51,20 @@ def test_aggregate_tracks_averages_the_probabilities_of_segments(predictions):
     assert by_track["wrong_segments"].tolist() == [2, 1]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_aggregate_tracks_weights_segments_by_their_sound(predictions, dtype):
+    columns = probability_columns(GENRES)
+    predictions[columns] = predictions[columns].astype(dtype)
+    by_track = aggregate_tracks(predictions.assign(sounding=[1, 1, 1, 0.2, 1]), GENRES)
+    assert by_track["prob_rap"].tolist() == pytest.approx([1.84 / 3, (0.2 * 0.1 + 0.6) / 1.2])
+    assert by_track["predicted"].tolist() == ["rap", "rap"]
+    assert by_track["segments"].tolist() == [3, 2]
+    mean = predictions.astype(dict.fromkeys(columns, float)).groupby("track_id", sort=False)
+    for table in (predictions, predictions.assign(sounding=1.0)):
+        found = aggregate_tracks(table, GENRES).set_index("track_id")[columns]
+        pd.testing.assert_frame_equal(found, mean[columns].mean(), check_exact=True)
+
+
 def test_scores_equal_those_counted_by_hand(predictions):
     # rap: 1 right, 1 false alarm, 2 missed; classique: 1 right, 2 false alarms, 1 missed
     assert accuracy(predictions) == pytest.approx(2 / 5)

@@ -48,7 +48,7 @@ def corpus(tmp_path):
 
 
 def prepared(path, front_end=DEFAULT, **options):
-    return prepare(Corpus.read(path), front_end, **{"jobs": 1, "progress": False, **options})
+    return prepare(path, front_end, **{"jobs": 1, "progress": False, **options})
 
 
 def hash_of(features, path):
@@ -188,6 +188,17 @@ def test_silent_segments_are_left_out_unless_the_front_end_keeps_them(corpus):
     assert "1 of 2 segments are silent" in note
     both = prepared(corpus, dataclasses.replace(DEFAULT, skip_silence=False))
     assert (both.segments["path"] == FIRST).sum() == 2
+    assert (both.segments["sounding"] == 1).all()
+
+
+def test_prepare_states_the_share_of_a_segment_that_sounds(corpus):
+    y, rate = soundfile.read(corpus / FIRST)
+    y = np.concatenate([y[: 15 * rate], np.zeros(14 * rate), y[15 * rate : 16 * rate]])
+    soundfile.write(corpus / FIRST, y, rate)
+    segments = prepared(corpus).segments
+    of_first = segments["path"] == FIRST
+    assert segments.loc[of_first, "sounding"].tolist() == [1, pytest.approx(1 / 15, abs=0.01)]
+    assert (segments.loc[~of_first, "sounding"] == 1).all()
 
 
 def test_a_silent_track_cannot_be_used(corpus):
@@ -197,7 +208,7 @@ def test_a_silent_track_cannot_be_used(corpus):
     assert "all of it is silent" in features.failures["reason"].item()
     log_mels, table = track_log_mels(corpus / "rap" / "MC - Nothing.wav", DEFAULT)
     assert np.isfinite(log_mels).all()
-    assert table["silent"].all()
+    assert (table["sounding"] == 0).all()
 
 
 # Recordings
@@ -259,13 +270,14 @@ def test_channel_is_the_first_one_or_the_mix(tmp_path):
     np.testing.assert_allclose(*mixes, atol=1e-3)
 
 
-def test_a_short_file_can_be_padded(tmp_path):
-    soundfile.write(tmp_path / "short.wav", np.full(10 * RATE, 0.1), RATE)
+def test_a_short_file_can_be_padded(tmp_path, rng):
+    soundfile.write(tmp_path / "short.wav", rng.normal(0, 0.1, 10 * RATE), RATE)
     with pytest.raises(AudioError, match="10 s of sound is shorter than one segment of 15 s"):
         track_log_mels(tmp_path / "short.wav", DEFAULT)
     levels, table, _ = extract_log_mels(tmp_path / "short.wav", DEFAULT, pad=True)
     assert levels.shape == (1, *DEFAULT.shape)
     assert table["end_s"].tolist() == [10.0]
+    assert table["sounding"].tolist() == [pytest.approx(10 / 15, abs=0.01)]
 
 
 @pytest.mark.parametrize(("step_s", "pad"), [(None, False), (None, True), (5, False), (5, True)])
@@ -276,7 +288,7 @@ def test_extraction_in_blocks_equals_the_whole_track(tmp_path, rng, step_s, pad)
     segments, expected = split_segments(mix, sample_rate=rate, step_s=step_s, pad=pad)
     levels, table, _ = extract_log_mels(tmp_path / "noise.wav", DEFAULT, step_s=step_s, pad=pad)
     np.testing.assert_allclose(levels, mel_spectrogram(segments, DEFAULT), atol=0.05)
-    pd.testing.assert_frame_equal(table.drop(columns="silent"), expected)
+    pd.testing.assert_frame_equal(table.drop(columns="sounding"), expected)
 
 
 @pytest.mark.parametrize("step_s", [None, 5.0])

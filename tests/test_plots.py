@@ -149,7 +149,7 @@ def test_taggram_has_a_row_per_genre_and_a_cell_per_segment(ax):
         {
             "start_s": [0, 3, 6.0],
             "end_s": [15, 18, 21.0],
-            "silent": [False, False, True],
+            "sounding": [1.0, 0.5, 0.0],
             "prob_a": [1, 0.5, 0],
             "prob_b": [0, 0.5, 1],
             "prob_c": [0, 0.0, 0],
@@ -164,9 +164,9 @@ def test_taggram_has_a_row_per_genre_and_a_cell_per_segment(ax):
     assert len(rows) == 3
     strongest = {tuple(row.get_facecolors()[i]) for i, row in enumerate(rows) if i != 1}
     assert len(strongest) == 2
-    np.testing.assert_allclose(
-        rows[0].get_facecolors()[2], 1, atol=0.01
-    )  # An improbable genre is white.
+    colors = rows[0].get_facecolors()
+    np.testing.assert_allclose(colors[2, :3], 1, atol=0.01)  # An improbable genre is white.
+    assert colors[:, 3].tolist() == [1, 0.5, 0]  # Colours fade with the sound.
     ends = [path.vertices[:, 0] for path in rows[0].get_paths()]
     np.testing.assert_allclose([[e.min(), e.max()] for e in ends], [[0, 9], [9, 12], [12, 21]])
     assert [patch.get_hatch() for patch in ax.patches] == ["///"]

@@ -37,7 +37,7 @@ def save_run(home, name, *, split_by="artist", seed=0):
             path = HOSTILE_NAME if (genre, artist) == ("rap", 3) else f"{genre}/{artist} - x.mp3"
             track = {"track_id": f"{genre}{artist}", "path": path, "title": path, "genre": genre}
             track |= {"artist": f"{genre} {artist}", "group": f"{genre} {artist}", "split": split}
-            track |= {"sha256": f"{genre}{artist}", "silent": False}
+            track |= {"sha256": f"{genre}{artist}", "sounding": 1.0}
             rows += [
                 {**track, "segment": i + 1, "start_s": 15.0 * i, "end_s": 15.0 * i + 15}
                 for i in range(3)

@@ -213,7 +213,7 @@ def classifier(corpus, tmp_path):
     def make(name, front_end, probability, artists="a"):
         folder = tmp_path / name
         folder.mkdir()
-        segments = pd.concat([corpus.tracks.assign(segment=i) for i in (1, 2)])
+        segments = pd.concat([corpus.tracks.assign(segment=i, sounding=1.0) for i in (1, 2)])
         test = segments["artist"].isin(list(artists))
         segments["split"] = np.where(test, "test", "train")
         return StubClassifier(folder, front_end, segments, probability)
@@ -308,11 +308,21 @@ def test_segments_come_from_the_middle_of_the_test_segments(corpus, classifier, 
     run = classifier("p", DEFAULT, loudness)
     many = run.segments.drop_duplicates("track_id")
     # Segment 4 is silent and therefore not in the table.
-    run.segments = pd.concat([many.assign(segment=n) for n in (6, 5, 3, 2, 1)])
+    run.segments = pd.concat([many.assign(segment=n, sounding=n / 6) for n in (6, 5, 3, 2, 1)])
     for n, middle in ((1, [3]), (2, [2, 3]), (3, [2, 3, 5]), (9, [1, 2, 3, 5, 6])):
         monkeypatch.setattr(robustness, "_N_SEGMENTS", n)
         tracks = robustness._test_tracks(run, None)
-        assert [track["segments"] for track in tracks] == [middle] * 2
+        assert [track["segment"] for track in tracks] == [middle] * 2
+        assert [track["sounding"] for track in tracks] == [[m / 6 for m in middle]] * 2
+
+
+def test_robustness_weights_segments_by_their_sound_as_predict_does(corpus, classifier):
+    run = classifier("p", DEFAULT, lambda log_mel: -log_mel.mean() / 80)
+    [track, _] = robustness._test_tracks(run, None)
+    states = 1 + len(robustness.TRANSFORMATIONS)
+    log_mels = np.broadcast_to([[[[-72.0]], [[-48.0]]]], (states, 2, *DEFAULT.shape))
+    table = robustness._predict_track(run, track | {"sounding": [1.0, 0.25]}, log_mels)
+    np.testing.assert_allclose(table["prob_after"], (0.9 + 0.6 / 4) / 1.25)
 
 
 def test_excerpt_at_the_end_of_a_track_has_a_mirrored_margin():

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from genrecls import FrontEnd, load_audio, mel_spectrogram, split_segments, to_image
 from genrecls._utils.colors import color_table
 from genrecls.features.segments import non_overlapping, step_samples
-from genrecls.features.spectrogram import hz_to_mel, mel_frequencies, mel_power, mel_to_hz
+from genrecls.features.spectrogram import (
+    hz_to_mel,
+    mel_db,
+    mel_frequencies,
+    mel_power,
+    mel_to_hz,
+    sounding_share,
+)
 
 ORIGINAL, DEFAULT = FrontEnd.preset("original"), FrontEnd.preset("default")
 PRESETS = pytest.mark.parametrize("front_end", [ORIGINAL, DEFAULT], ids=["original", "default"])
@@ -200,6 +207,35 @@ def test_levels_are_finite_and_not_below_the_floor(front_end, level):
 def test_silence_is_dark_with_a_peak_reference():
     silence = np.zeros(DEFAULT.segment_samples)
     assert to_image(mel_spectrogram(silence, DEFAULT), DEFAULT).max() == 0
+
+
+@pytest.mark.parametrize(
+    ("sounds", "share"),
+    [
+        ([], 0),
+        ([(0, 15)], 1),
+        ([(14, 15)], 1 / 15),
+        ([(3, 4), (10, 12)], 3 / 15),
+        ([(0.8 * i, 0.8 * i + 0.1) for i in range(19)], 1),  # a beat with rests between
+        ([(1.5, 6), (7.8, 13.2)], 1),  # rests of up to 2 s, even at the ends
+        ([(2.5, 15)], 12.5 / 15),
+    ],
+)
+@pytest.mark.parametrize("peak", [0.5, 0.001])  # the second is a soft passage at -60 dBFS
+def test_sounding_share_is_the_share_without_silence_of_2_s(sounds, share, peak):
+    t = np.arange(DEFAULT.segment_samples) / DEFAULT.sample_rate
+    y = peak * np.sin(2 * np.pi * 440 * t) * sum(((a <= t) & (t < b) for a, b in sounds), 0 * t)
+    db = mel_db(y, DEFAULT)
+    # A window is 0.09 s long, so that it reaches over each end of a sound.
+    assert sounding_share(db, DEFAULT) == pytest.approx(share, abs=0.02)
+    assert (sounding_share(db, DEFAULT) == share) or 0 < share < 1
+    assert sounding_share(db, dataclasses.replace(DEFAULT, skip_silence=False)) == 1
+    assert sounding_share(mel_db(y, ORIGINAL), ORIGINAL) == 1
+
+
+def test_sounding_share_of_a_segment_shorter_than_a_rest_is_0_if_it_is_silent():
+    front_end = dataclasses.replace(DEFAULT, segment_s=1.0)
+    assert sounding_share(mel_db(np.zeros(22050), front_end), front_end) == 0
 
 
 @settings(deadline=None, max_examples=20)

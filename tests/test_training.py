@@ -34,7 +34,7 @@ from genrecls.models import Image
 from genrecls.report.model_card import model_card
 from genrecls.training import data, loop
 from genrecls.training.data import Batches
-from genrecls.training.loop import learning_rate
+from genrecls.training.loop import fit_model, learning_rate
 from genrecls.training.stages import fit
 
 SMALL = FrontEnd(n_mels=80, hop_length=4096)
@@ -232,6 +232,41 @@ def test_batches_have_every_segment_once_and_shuffle_every_epoch():
         orders.append(tuple(x[:, 0]))
         shuffled.on_epoch_end()
     assert len(set(orders)) == 4
+
+
+def softmax_of_flat(shape, n_classes):
+    layers = [keras.Input(shape), keras.layers.Flatten()]
+    return keras.Sequential([*layers, keras.layers.Dense(n_classes, activation="softmax")])
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_fit_model_weights_segments_by_their_sound(held, monkeypatch):
+    """The same sound has two genres; a nearly silent segment hardly counts, a full one does."""
+    if not held:
+        monkeypatch.setattr(data, "_MAX_HELD_BYTES", 0)
+    table = pd.DataFrame({"sha256": "a", "segment": 1, "genre": ["classique", "rap"] * 2})
+    table["split"] = ["train"] * 2 + ["validation"] * 2
+    sound = np.ones((1, 2, 3, 1), np.float32)
+    options = {"class_weights": False, "crop": None, "mixup": 0.0, "patience": None}
+    recipe = Recipe.preset("default", "cnn", epochs=100, learning_rate=0.1, **options)
+    for sounding, share in ([1, 1 / 15], 15 / 16), ([1, 1], 1 / 2):
+        keras.utils.set_random_seed(0)
+        model = softmax_of_flat((2, 3, 1), 2)
+        weighted = table.assign(sounding=[*sounding, 1, 1 / 15])
+        history = fit_model(model, {"a": sound}.get, weighted, recipe, progress=False)
+        p = model.predict(sound, verbose=0)[0]
+        assert p[0] == pytest.approx(share, abs=0.02)
+        loss = -(np.log(p[0]) + np.log(p[1]) / 15) / 2
+        assert history["val_loss"].iloc[-1] == pytest.approx(loss, rel=1e-3)
+
+
+def test_balanced_weights_give_genres_the_same_sum_and_keep_the_total():
+    segments = pd.DataFrame({"genre": list("aaaab"), "sounding": [1, 1, 0.5, 0.1, 0.4]})
+    weights = data.balanced_weights(segments)
+    np.testing.assert_allclose(weights[:4], segments["sounding"][:4] * (3 / (2 * 2.6)))
+    assert weights[:4].sum() == pytest.approx(1.5) == weights[4]
+    full = data.balanced_weights(segments.assign(sounding=1.0))
+    assert full.tolist() == [5 / (2 * 4)] * 4 + [5 / 2]
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a dataset of TensorFlow")

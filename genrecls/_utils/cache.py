@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 VERSIONS = {
     "backbone_outputs": 3,
     "corpora": 4,
-    "cross_validation": 3,
+    "cross_validation": 4,
     "excerpts": 1,
     "file_hashes": 1,
     "fingerprints": 7,
-    "log_mels": 4,
+    "log_mels": 5,
     "quality": 3,
     "tags": 1,
 }

@@ -36,7 +36,8 @@ class FrontEnd(Config):
     floor_db : float (in dB)
         Smallest value that is kept, relative to the reference.
     skip_silence : bool
-        Leave silent segments out of training, tests and predictions.
+        Leave silent segments out of training, tests and predictions, and weight the others by the
+        share that is not silent.
     image_db : tuple of two floats (in dB)
         Levels that get the darkest and the brightest colour of the image.
     colormap : {'viridis', 'gray'}

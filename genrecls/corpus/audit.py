@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -79,7 +80,7 @@ class Audit:
 
 
 def audit(
-    corpus: Corpus,
+    corpus: Corpus | str | os.PathLike,
     *,
     front_ends: Mapping[str, FrontEnd] | None = None,
     jobs: int | None = None,
@@ -89,8 +90,8 @@ def audit(
 
     Parameters
     ----------
-    corpus : Corpus
-        The corpus.
+    corpus : Corpus or path-like
+        A corpus, or the path of one; see :meth:`genrecls.Corpus.read`.
     front_ends : mapping of str to FrontEnd, optional
         Front ends whose visible confounds are reported; by default all presets.
     jobs : int > 0, optional
@@ -105,10 +106,11 @@ def audit(
     Examples
     --------
     >>> import genrecls
-    >>> found = genrecls.audit(genrecls.Corpus.read("music"), progress=False)
+    >>> found = genrecls.audit("music", progress=False)
     >>> found.genres["tracks"].tolist()
     [5, 5, 5]
     """
+    corpus = Corpus.of(corpus)
     front_ends = front_ends or {name: FrontEnd.preset(name) for name in PRESETS}
     measures = _measure_files(corpus, jobs, progress)
     listed = corpus.tracks[["path", "genre", "artist", "group", "split", "sha256"]]

@@ -50,7 +50,7 @@ def assign_splits(segments: pd.DataFrame, *, split_by: str, random_seed: int = 0
     Examples
     --------
     >>> import genrecls
-    >>> features = genrecls.prepare(genrecls.Corpus.read("music"), progress=False)
+    >>> features = genrecls.prepare("music", progress=False)
     >>> segments = genrecls.assign_splits(features.segments, split_by="artist")
     >>> sorted(segments["split"].unique())
     ['test', 'train', 'validation']

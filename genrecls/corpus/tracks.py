@@ -28,7 +28,7 @@ _OPTIONAL = ["artist", "album", "title", "split"]
 _COLUMNS = "track_id path genre artist album title group grouped_by split sha256".split()
 # Columns that later stages add to the table.
 _RESERVED = set(
-    "track_id group grouped_by sha256 recording segment start_s end_s silent "
+    "track_id group grouped_by sha256 recording segment start_s end_s sounding "
     "run repeat fold predicted temperature track_temperature".split()
 )
 
@@ -83,6 +83,17 @@ class Corpus:
         if not path.is_file():
             return path.name
         return path.parent.name + ("" if path.name == "tracks.csv" else f"-{path.stem}")
+
+    @classmethod
+    def of(cls, corpus: Corpus | str | os.PathLike) -> Corpus:
+        """Return a corpus, or read the one in a path; see :meth:`read`.
+
+        Parameters
+        ----------
+        corpus : Corpus or path-like
+            A corpus, or the path of one.
+        """
+        return corpus if isinstance(corpus, Corpus) else cls.read(Path(corpus))
 
     @classmethod
     def read(cls, path: str | Path) -> Corpus:

@@ -24,7 +24,7 @@ from genrecls.evaluation.scores import aggregate_tracks, scores
 log = logging.getLogger(__name__)
 
 #: Version of the files of a run.
-FORMAT = 4
+FORMAT = 5
 CARD = "card.json"
 #: Folder of the cross-validations of a corpus.
 FOLDER = "cross_validation"

@@ -92,12 +92,13 @@ def _losses(
 
 
 def aggregate_tracks(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
-    """Predict each track from the mean probabilities of its segments.
+    """Predict each track from the weighted mean of its segments.
 
     Parameters
     ----------
     predictions : pd.DataFrame
-        Predictions of one model on segments; those of a cross-validation have ``repeat``.
+        Predictions of one model on segments; those of a cross-validation have ``repeat``. Each
+        counts by its ``sounding``, the share that is not silent; without this column by 1.
     genres : sequence of str
         Genres in the order of the model's outputs.
 
@@ -110,10 +111,12 @@ def aggregate_tracks(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.Dat
     """
     columns = probability_columns(genres)
     keys = "track_id path title artist genre group repeat fold track_temperature".split()
-    by_track = predictions.assign(wrong=predictions["predicted"] != predictions["genre"]).groupby(
-        [key for key in keys if key in predictions], sort=False
-    )
-    table = by_track[columns].mean()
+    weight = predictions.get("sounding", pd.Series(1.0, predictions.index))
+    wrong = predictions["predicted"] != predictions["genre"]
+    rows = predictions.assign(wrong=wrong, weight=weight)
+    rows[columns] = rows[columns].mul(weight, axis=0)
+    by_track = rows.groupby([key for key in keys if key in rows], sort=False)
+    table = by_track[columns].sum().div(by_track["weight"].sum(), axis=0)
     table.insert(0, "segments", by_track.size())
     table.insert(1, "wrong_segments", by_track["wrong"].sum())
     table["predicted"] = np.array(genres)[table[columns].to_numpy().argmax(axis=1)]

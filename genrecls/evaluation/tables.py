@@ -25,7 +25,7 @@ def split_table(segments: pd.DataFrame) -> pd.DataFrame:
     Examples
     --------
     >>> import genrecls
-    >>> features = genrecls.prepare(genrecls.Corpus.read("music"), progress=False)
+    >>> features = genrecls.prepare("music", progress=False)
     >>> table = genrecls.split_table(genrecls.assign_splits(features.segments, split_by="artist"))
     >>> table.loc["test", ("rap", "artists")].item()
     2

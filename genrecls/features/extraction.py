@@ -16,7 +16,7 @@ from genrecls.audio.resample import Resampler, to_mono
 from genrecls.config import FrontEnd
 from genrecls.errors import AudioError
 from genrecls.features.segments import step_samples
-from genrecls.features.spectrogram import is_silent, mel_spectrogram
+from genrecls.features.spectrogram import apply_reference, mel_db, sounding_share
 
 #: Type of stored levels: half precision is exact to 0.03 dB at -80 dB and to 0.001 dB at 0 dB.
 DTYPE = np.float16
@@ -74,7 +74,9 @@ def extract_log_mels(
         Levels in the precision of the stored ones.
     table : pd.DataFrame
         One row per segment: ``segment``, ``start_s``, ``end_s`` as in
-        :func:`genrecls.split_segments`, and ``silent``.
+        :func:`genrecls.split_segments`, and ``sounding``: the share of the segment that is not
+        silent, from 0 to 1, which is its weight in training and in the prediction of the track.
+        Rests of less than 2 s are not silence. Always 1 if the front end keeps silence.
     problems : list of str
         Problems of a file that can be used nevertheless.
 
@@ -122,10 +124,11 @@ def compute_log_mels(
             if not pad or n <= (length - step if count else 0):
                 break
             y = np.pad(y, (0, length - n))
-        log_mel = mel_spectrogram(y, front_end)
+        db = mel_db(y, front_end)
         count += 1
         row = {"segment": count, "start_s": start / rate, "end_s": (start + n) / rate}
-        yield row | {"silent": bool(is_silent(log_mel, front_end))}, log_mel.astype(DTYPE)
+        row["sounding"] = sounding_share(db, front_end)
+        yield row, apply_reference(db, front_end).astype(DTYPE)
     if not count:
         short = f"{n / rate:.7g} s of sound is shorter than one segment of {length / rate:g} s"
         advice = "Export it again." if stream.problems else "Use a longer recording."

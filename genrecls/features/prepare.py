@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ _TABLES = ("segments", "failures", "notes")
 
 
 def prepare(
-    corpus: Corpus,
+    corpus: Corpus | str | os.PathLike,
     front_end: FrontEnd | None = None,
     *,
     jobs: int | None = None,
@@ -45,8 +46,8 @@ def prepare(
 
     Parameters
     ----------
-    corpus : Corpus
-        Tracks to prepare.
+    corpus : Corpus or path-like
+        Tracks to prepare, or the path of their corpus; see :meth:`genrecls.Corpus.read`.
     front_end : FrontEnd, optional
         Settings of the log-mels; by default ``FrontEnd.preset("default")``.
     jobs : int > 0, optional
@@ -70,11 +71,11 @@ def prepare(
     Examples
     --------
     >>> import genrecls
-    >>> features = genrecls.prepare(genrecls.Corpus.read("music"), progress=False)
+    >>> features = genrecls.prepare("music", progress=False)
     >>> features.log_mels(features.segments.head(4)).shape
     (4, 128, 323, 1)
     """
-    front_end = front_end or FrontEnd.preset("default")
+    corpus, front_end = Corpus.of(corpus), front_end or FrontEnd.preset("default")
     hashes = corpus.tracks["sha256"].unique()
     stored: dict[str, Any] = {s: cache.load(log_mels_entry(front_end, s)) for s in hashes}
     path = _tables_entry(corpus, front_end)
@@ -129,12 +130,12 @@ def _store_track(
             computed = compute_log_mels(stream, front_end, fingerprinter=fingerprinter)
             table = _write_log_mels(folder / "log_mels.npy", computed, front_end.shape)
             problems = stream.problems.copy()
-            if front_end.skip_silence and table["silent"].any():
-                silent = table["silent"].sum()
-                if silent == len(table):
-                    raise AudioError(file, {"sound": "all of it is silent"}, "Remove the file.")
-                problems.append(f"{silent} of {len(table)} segments are silent and left out")
-                table = table[~table["silent"]]
+            silent = table["sounding"] == 0
+            if silent.all():
+                raise AudioError(file, {"sound": "all of it is silent"}, "Remove the file.")
+            if silent.any():
+                problems.append(f"{silent.sum()} of {len(table)} segments are silent and left out")
+                table = table[~silent]
             if bits and fingerprinter:
                 fingerprint.save_fingerprint(bits, fingerprinter.finish())
             meta["segments"] = table.to_dict("list")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.ndimage import binary_opening
 from scipy.signal.windows import hann
 from scipy.sparse import csr_array
 
@@ -18,10 +20,15 @@ _MIN_POWER = 1e-10  # so that digital silence has -100 dB instead of minus infin
 # saves 13 % of the time of prepare() (12 tracks of 4 minutes, default front end, one process).
 _FRAMES = 28
 
-# A segment whose highest level is below -20 dB counts as silent. It stays dark: divided by its
-# own peak, its noise would look like music. For the default front end, this level is about 75 dB
-# below a sine at full scale.
+# A frame whose highest level is below -20 dB is silent. A segment of silent frames stays dark:
+# divided by its own peak, its noise would look like music. For the default front end, this level is
+# about 75 dB below a sine at full scale. The audit's -60 dBFS RMS measures the file as it sounds;
+# a tone that is 17 dB softer is still visible in an image.
 _SILENCE_DB = -20.0
+
+# Shorter silence is a rest, which is music. The longest rest in 61 tracks takes 1.5 s, and the
+# shortest silence after the end of one takes 6 s; soft passages are above the level.
+_REST_S = 2.0
 
 
 def mel_spectrogram(y: np.ndarray, front_end: FrontEnd | None = None) -> np.ndarray:
@@ -63,17 +70,28 @@ def mel_spectrogram(y: np.ndarray, front_end: FrontEnd | None = None) -> np.ndar
     (128, 323)
     """
     front_end = front_end or FrontEnd.preset("default")
-    db = 10 * np.log10(np.maximum(mel_power(y, front_end), _MIN_POWER))
+    return apply_reference(mel_db(y, front_end), front_end)
+
+
+def mel_db(y: np.ndarray, front_end: FrontEnd) -> np.ndarray:
+    """Compute the mel spectrogram of samples in decibels, where 0 dB is a power of 1."""
+    return 10 * np.log10(np.maximum(mel_power(y, front_end), _MIN_POWER))
+
+
+def apply_reference(db: np.ndarray, front_end: FrontEnd) -> np.ndarray:
+    """Return levels relative to the reference of the front end, not below its floor."""
     if front_end.reference == "peak":
-        db -= np.maximum(db.max(axis=(-2, -1), keepdims=True), _SILENCE_DB)
+        db = db - np.maximum(db.max(axis=(-2, -1), keepdims=True), _SILENCE_DB)
     return np.maximum(db, front_end.floor_db)
 
 
-def is_silent(log_mel: np.ndarray, front_end: FrontEnd) -> np.ndarray:
-    """Return whether each log-mel is too quiet to be music."""
-    # Relative to its peak, every segment that is not silent reaches 0 dB.
-    limit = 0 if front_end.reference == "peak" else _SILENCE_DB
-    return np.max(log_mel, axis=(-2, -1)) < limit
+def sounding_share(db: np.ndarray, front_end: FrontEnd) -> float:
+    """Return the share of a segment that is not silent, which is its weight."""
+    if not front_end.skip_silence:  # all segments count equally
+        return 1.0
+    rest = math.ceil(_REST_S * front_end.sample_rate / front_end.hop_length)
+    silent = binary_opening(db.max(axis=0) < _SILENCE_DB, np.ones(min(rest, db.shape[1])))
+    return 1 - float(silent.mean())
 
 
 def mel_power(y: np.ndarray, front_end: FrontEnd) -> np.ndarray:

@@ -33,6 +33,7 @@ class Features:
         One row per segment: ``track_id, path, genre, artist, segment, start_s, end_s, split``, the
         other columns of the tracks table, and ``recording``, which is equal for tracks that share
         5 s or more of a recording, such as a copy in another format. Their ``group`` is equal, too.
+        ``sounding`` is the weight of a segment: the share that is not silent, above 0 and up to 1.
     failures : pd.DataFrame
         One row per track that cannot be used: ``path, reason``.
     notes : pd.DataFrame

@@ -39,7 +39,7 @@ _SHIFTS_TIME = ("tempo −6 %", "tempo +6 %")  # their frames cannot be compared
 
 def measure_robustness(
     classifiers: Sequence[GenreClassifier],
-    corpus: Corpus,
+    corpus: Corpus | str | PathLike,
     *,
     n_tracks: int | None = None,
     jobs: int | None = None,
@@ -56,8 +56,8 @@ def measure_robustness(
     ----------
     classifiers : sequence of GenreClassifier
         Models of the corpus. Log-mels that several of them need are computed once.
-    corpus : Corpus
-        Corpus with the test tracks. A ModelError is raised if one is missing.
+    corpus : Corpus or path-like
+        Corpus with the test tracks, or its path. A ModelError is raised if one is missing.
     n_tracks : int > 0, optional
         Largest number of test tracks per genre, chosen at random; by default all.
     jobs : int > 0, optional
@@ -70,12 +70,12 @@ def measure_robustness(
     >>> import genrecls
     >>> from genrecls import evaluation
     >>> run = genrecls.GenreClassifier.load("models/music/compact_cnn-default")
-    >>> corpus = genrecls.Corpus.read("music")
-    >>> genrecls.measure_robustness([run], corpus, n_tracks=1, progress=False)
+    >>> genrecls.measure_robustness([run], "music", n_tracks=1, progress=False)
     >>> len(evaluation.flip_table([run]))  # one row per transformation
     19
     """
-    settings: dict[Hashable | None, Any] = {"n_tracks": n_tracks, "n_segments": _N_SEGMENTS}
+    corpus = Corpus.of(corpus)
+    settings: dict[Any, Any] = {"n_tracks": n_tracks, "n_segments": _N_SEGMENTS}
     settings["transformations"] = list(TRANSFORMATIONS)
     todo = [c for c in classifiers if not _is_measured(c, settings)]
     paths = dict(zip(corpus.tracks["sha256"], corpus.tracks["path"], strict=True))
@@ -90,7 +90,7 @@ def measure_robustness(
             users.setdefault(track["sha256"], []).append((classifier, track))
     calls = []
     for sha256, pairs in users.items():
-        numbers = {classifier.front_end: track["segments"] for classifier, track in pairs}
+        numbers = {classifier.front_end: track["segment"] for classifier, track in pairs}
         # A new process would not know transformations that were added to the table meanwhile.
         transformations = list(TRANSFORMATIONS.values())
         calls.append((corpus.file(paths[sha256]), sha256, numbers, transformations))
@@ -117,12 +117,13 @@ def _is_measured(classifier: GenreClassifier, settings: dict[Hashable | None, An
 def _test_tracks(classifier: GenreClassifier, n_tracks: int | None) -> list[dict[Any, Any]]:
     """Choose test tracks and their middle segments, equal for all models."""
     test = classifier.segments.query("split == 'test'").sort_values(["track_id", "segment"])
-    middle = {}
-    for track_id, numbers in test.groupby("track_id")["segment"]:
-        first = max(len(numbers) - _N_SEGMENTS, 0) // 2
-        middle[track_id] = numbers.tolist()[first : first + _N_SEGMENTS]
+    by_track = test.groupby("track_id")
+    position = by_track.cumcount()
+    first = (by_track["segment"].transform("size") - _N_SEGMENTS).clip(lower=0) // 2
+    middle = test[(position >= first) & (position < first + _N_SEGMENTS)]
+    lists = middle.groupby("track_id")[["segment", "sounding"]].agg(list)
     chosen = test.drop_duplicates("track_id").sample(frac=1, random_state=_RANDOM_SEED)
-    chosen["segments"] = chosen["track_id"].map(middle)
+    chosen = chosen.drop(columns=lists.columns).join(lists, on="track_id")
     return chosen.groupby("genre").head(n_tracks or len(chosen)).to_dict("records")
 
 
@@ -174,7 +175,8 @@ def _predict_track(
     """Return one row per transformation of a track."""
     states, segments, *shape = log_mels.shape
     probabilities = classifier.predict_log_mels(log_mels.reshape(-1, *shape))
-    probabilities = probabilities.reshape(states, segments, -1).mean(axis=1).astype(float)
+    probabilities = probabilities.reshape(states, segments, -1)
+    probabilities = np.average(probabilities, axis=1, weights=track["sounding"])
     genres, predicted = np.array(classifier.genres), probabilities.argmax(axis=1)
     before, *levels = np.clip(log_mels.astype(np.float32), *classifier.front_end.image_db)
     change = [float(np.abs(level - before).mean()) for level in levels]

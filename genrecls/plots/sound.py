@@ -97,7 +97,8 @@ def spectrogram_image(
 def taggram(segments: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw the probability of each genre over the time of a track.
 
-    A stronger colour means a higher probability. Only the middles of overlapping segments count.
+    A stronger colour means a higher probability; colours fade where a part of the segment is
+    silent. Only the middles of overlapping segments are drawn.
 
     Parameters
     ----------
@@ -113,13 +114,14 @@ def taggram(segments: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     left, right = (start + end) / 2 - half, (start + end) / 2 + half
     left[0], right[-1] = start[0], end[-1]
     spans = list(zip(left, right - left, strict=True))
+    sounding = segments.get("sounding", pd.Series(1.0, segments.index)).to_numpy()
     for row, genre in enumerate(genres):
         cmap = LinearSegmentedColormap.from_list(genre, ["white", COLORS[row % len(COLORS)]])
         colors = cmap(segments[f"prob_{genre}"].to_numpy())
+        colors[:, 3] = sounding
         ax.broken_barh(spans, (row - 0.45, 0.9), facecolors=colors, lw=0, antialiased=False)
-    if "silent" in segments:
-        for i in np.flatnonzero(segments["silent"]):
-            ax.axvspan(left[i], right[i], fill=False, hatch="///", edgecolor="0.6", lw=0)
+    for i in np.flatnonzero(sounding == 0):
+        ax.axvspan(left[i], right[i], fill=False, hatch="///", edgecolor="0.6", lw=0)
     ax.set_yticks(range(len(genres)), genres)
     ax.set(xlim=(0, right[-1]), ylim=(len(genres) - 0.5, -0.5), xlabel="Time (s)")
     ax.spines[:].set_visible(False)

@@ -21,6 +21,7 @@ from genrecls.corpus.tracks import Corpus
 from genrecls.features.stored import Features
 from genrecls.models.building import builder_uid
 from genrecls.models.weights import recipe_settings
+from genrecls.training.data import balanced_weights
 from genrecls.training.stages import fit
 
 _N_MFCC = 20
@@ -71,8 +72,8 @@ def majority(front_end: FrontEnd) -> Candidate:
 
     def fit_predict(features: Features, segments: pd.DataFrame, _: int) -> np.ndarray:
         train = segments["split"] == "train"
-        shares = segments.loc[train, "genre"].value_counts(normalize=True).sort_index()
-        return np.tile(shares.to_numpy(), (int((~train).sum()), 1))
+        sounding = segments[train].groupby("genre")["sounding"].sum()
+        return np.tile((sounding / sounding.sum()).to_numpy(), (int((~train).sum()), 1))
 
     return Candidate("majority", front_end, fit_predict, {"model": "majority"})
 
@@ -83,7 +84,8 @@ def one_number(name: str, values: pd.Series, front_end: FrontEnd) -> Candidate:
     def fit_predict(features: Features, segments: pd.DataFrame, _: int) -> np.ndarray:
         x = values.reindex(segments["track_id"]).to_frame().reset_index(drop=True)
         train = (segments["split"] == "train").to_numpy()
-        model = one_number_classifier().fit(x[train], segments.loc[train, "genre"])
+        weights = {"randomforestclassifier__sample_weight": segments.loc[train, "sounding"]}
+        model = one_number_classifier().fit(x[train], segments.loc[train, "genre"], **weights)
         return model.predict_proba(x[~train])
 
     settings = {"model": "one number", "number": name, "values": values.astype(str).to_dict()}
@@ -118,8 +120,12 @@ def mfcc_svm(front_end: FrontEnd) -> Candidate:
         delta = librosa.feature.delta(mfcc)
         x = np.concatenate([mfcc.mean(-1), mfcc.std(-1), delta.std(-1)], axis=-1)
         train = (segments["split"] == "train").to_numpy()
-        svm = SVC(C=10.0, class_weight="balanced", decision_function_shape="ovr")
-        model = make_pipeline(StandardScaler(), svm).fit(x[train], segments["genre"][train])
+        model = make_pipeline(StandardScaler(), SVC(C=10.0, decision_function_shape="ovr"))
+        weights = {
+            "standardscaler__sample_weight": segments.loc[train, "sounding"],
+            "svc__sample_weight": balanced_weights(segments[train]),
+        }
+        model.fit(x[train], segments["genre"][train], **weights)
         margins = model.decision_function(x[~train])
         if margins.ndim == 1:
             margins = np.stack([-margins, margins], axis=1)

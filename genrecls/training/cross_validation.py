@@ -103,7 +103,7 @@ def cross_validate(
     >>> predictions.groupby("run")["track_id"].nunique().to_dict()
     {'majority': 15, 'mfcc_svm': 15}
     """
-    corpus = corpus if isinstance(corpus, Corpus) else Corpus.read(Path(corpus))
+    corpus = Corpus.of(corpus)
     given: Any = models if isinstance(models, list | tuple) else [models]
     options = {"jobs": jobs, "progress": progress}
     candidates = [_find_candidate(model, corpus, preset, **options) for model in given]

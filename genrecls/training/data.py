@@ -111,10 +111,9 @@ def make_fit_data(load: SegmentLoader, segments: pd.DataFrame, recipe: Recipe) -
     labels, genres = pd.factorize(segments["genre"], sort=True)
     targets = np.eye(len(genres), dtype=np.float32)[labels]
     train = (segments["split"] == "train").to_numpy()
-    weights = np.ones(len(segments), np.float32)
+    weights = segments["sounding"].to_numpy(np.float32, copy=True)
     if recipe.class_weights:
-        by_genre = train.sum() / (len(genres) * np.bincount(labels[train]))
-        weights[train] = by_genre[labels[train]]
+        weights[train] = balanced_weights(segments[train])
 
     def select(rows: np.ndarray, batch_size: int, shuffle_seed: int | None = None) -> Batches:
         return Batches(
@@ -137,6 +136,13 @@ def make_fit_data(load: SegmentLoader, segments: pd.DataFrame, recipe: Recipe) -
         "validation_data": validation and validation.as_dataset(),
         "verbose": 0,
     }
+
+
+def balanced_weights(segments: pd.DataFrame) -> np.ndarray:
+    """Return the weights of segments, scaled so that all genres have the same sum."""
+    weights = segments["sounding"]
+    sums = weights.groupby(segments["genre"]).transform("sum")
+    return (weights * (weights.sum() / (segments["genre"].nunique() * sums))).to_numpy()
 
 
 def predict_held_out(model: keras.Model, load: SegmentLoader, segments: pd.DataFrame) -> np.ndarray:

@@ -28,7 +28,7 @@ from genrecls.training.stages import fit
 log = logging.getLogger(__name__)
 
 # Raise it when the same recipe and data give another run than before.
-_VERSION = 6
+_VERSION = 7
 
 
 def train(
@@ -95,7 +95,7 @@ def train(
     >>> run.genres
     ['classique', 'jazz', 'rap']
     """
-    corpus = corpus if isinstance(corpus, Corpus) else Corpus.read(Path(corpus))
+    corpus = Corpus.of(corpus)
     recipe, front_end, builder = choose(model, preset, front_end, **changes)
     name = name or run_name(preset, recipe)
     folder = Path(folder or models_dir() / corpus.name / name)
