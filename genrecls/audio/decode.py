@@ -34,9 +34,9 @@ _MAX_CHANNELS = 64
 # The headers of intact MP3 files state up to 0.1 s too much, because encoders pad the sound.
 _TOLERANCE_S = 0.5
 
-# In these formats, FFmpeg does not take the length from a header, but guesses it from the size of the
-# file, from bit rates or from time stamps.
-_NO_LENGTH = ("aac", "ac3", "amr", "dts", "eac3", "mpeg", "mpegts", "voc", "w64")
+# In these formats, FFmpeg does not take the length from a header, but guesses it from the size of
+# the file, from bit rates or from time stamps.
+_NO_LENGTH = "aac ac3 amr dts dtshd eac3 mlp mpeg mpegts truehd voc w64".split()
 
 # Lossy codecs exceed full scale by a few dB. Samples 12 dB above it are damaged, or they are
 # integers that were stored as floats.
@@ -48,7 +48,7 @@ _BLOCK = 1 << 17  # in samples: 1 MB of stereo
 
 @dataclass(frozen=True)
 class Decoded:
-    """All samples of a file [shape=(channels, n)], unchanged."""
+    """All samples of a file [shape=(channels, n)], not clipped."""
 
     samples: np.ndarray
     sample_rate: int
@@ -61,15 +61,15 @@ class AudioStream:
     """Sound in blocks [shape=(n, channels), dtype=float32]; can be iterated over once.
 
     ``codec`` is FFmpeg's name in upper case, such as ``'PCM_S16LE'``; ``duration_s`` is that of the
-    header, or 0. ``problems``, a phrase for each defect, is complete after the last block. Channels
-    that cancel out are inverted, see :func:`genrecls.audio.resample.invert_cancelling`.
+    header, or 0. ``problems``, a phrase for each defect, is complete after the last block. Of
+    channels that cancel out, some are inverted.
     """
 
     path: str | PathLike
     sample_rate: int = 0
     codec: str = ""
     duration_s: float = 0.0
-    blocks: Iterator[np.ndarray] = iter(())
+    blocks: Iterable[np.ndarray] = ()
     clip: bool = True
     problems: list[str] = field(default_factory=list)
 
@@ -86,13 +86,10 @@ class AudioStream:
                 if (aligned := invert_cancelling(block)) is not block:
                     inverted += len(block)
                 yield np.clip(aligned, -1, 1) if self.clip and block_peak > 1 else aligned
-        length_s = n / self.sample_rate
-        if self.duration_s and abs(self.duration_s - length_s) > _TOLERANCE_S:
-            promised = f"the header promises {self.duration_s:.1f} s"
-            self.problems.append(f"{promised}, {length_s:.1f} s can be decoded")
         if inverted:
             cancelled = f"the channels cancel out in {inverted / self.sample_rate:.1f} s"
-            self.problems.append(f"{cancelled} of {length_s:.1f} s; there, some are inverted now")
+            length = f"{n / self.sample_rate:.1f} s"
+            self.problems.append(f"{cancelled} of {length}; there, some are inverted now")
         if peak > _AUDIBLE_PEAK:
             self.problems.append(f"samples reach {peak:.3g}; they are cut off at full scale (1)")
 
@@ -103,8 +100,9 @@ def open_audio(
 ) -> Iterator[AudioStream]:
     """Open a sound file, or the sound of a video file, to decode it in blocks.
 
-    Where the sample rate or the channels change, the blocks are converted to those at the start. If
-    the file consists of several ones, joined end to end, all of them are decoded.
+    Where the sample rate or the channels change, the blocks are converted to those at the start.
+    Files that are joined end to end are all decoded. Where the mean of all channels would be almost
+    silent, because they cancel out, some of them are inverted.
 
     Parameters
     ----------
@@ -188,7 +186,7 @@ def load_audio(
     Warns
     -----
     AudioWarning
-        If a part of the file is missing or damaged, or clipping is audible.
+        If a part of the file is missing or damaged, clipping is audible, or channels cancel out.
 
     Examples
     --------
@@ -237,8 +235,8 @@ def _decode_file(audio: AudioStream) -> Generator[av.AudioFrame]:
         except AudioError as error:
             if not start:
                 raise
-            failure = "; ".join(error.reasons.values())
-        last, start = start, find_joined(audio.path, kind, start + max(end, 1))
+            end, failure = 0, "; ".join(error.reasons.values())
+        last, start = start, find_joined(audio.path, kind, start, end)
     if failure:
         audio.problems.append(f"the rest of the file cannot be read: {failure}")
     if kind in ("avi", "wav"):
@@ -255,12 +253,17 @@ def _decode_container(
             container.seek(0)
         packets = container.demux(stream)
         packet = next(packets)
-        # No header states the length of joined files together.
-        audio.duration_s = 0.0 if start else _stated_duration(container, stream, packet.pos or 0)
-        audio.codec = stream.codec_context.codec.canonical_name.upper()
+        stated_s = _stated_duration(container, stream, packet.pos or 0)
+        if not start:
+            audio.duration_s = stated_s
+            audio.codec = stream.codec_context.codec.canonical_name.upper()
         packets = itertools.chain([packet], packets)
-        n_frames, end, failure = yield from _decode_packets(packets, audio.problems)
-        if n_frames:
+        decoded_s, end, failure = yield from _decode_packets(packets, audio.problems)
+        if stated_s and abs(stated_s - decoded_s) > _TOLERANCE_S:
+            header = f"the header at byte {start}" if start else "the header"
+            promise = f"{header} promises {stated_s:.1f} s, {decoded_s:.1f} s can be decoded"
+            audio.problems.append(promise)
+        if decoded_s:
             break
     return end, failure
 
@@ -291,24 +294,23 @@ def _stated_duration(
 
 def _decode_packets(
     packets: Iterable[av.Packet], problems: list[str]
-) -> Generator[av.AudioFrame, None, tuple[int, int, str]]:
-    """Return the number of frames, the end of the last packet, and the error that has ended it."""
-    n_frames = end = damaged = 0
-    failure = ""
+) -> Generator[av.AudioFrame, None, tuple[float, int, str]]:
+    """Yield frames; return their length in seconds, the last byte, and the error that ended it."""
+    length_s, end, damaged, failure = 0.0, 0, 0, ""
     try:
         for packet in packets:
             end = max(end, (packet.pos or 0) + packet.size)
             try:
                 for frame in packet.decode():
-                    n_frames += 1
+                    length_s += frame.samples / max(frame.sample_rate, 1)
                     yield frame
             except FFmpegError:
                 damaged += 1
     except FFmpegError as error:
-        failure = error.strerror
+        failure = error.strerror or ""
     if damaged:
         problems.append(f"damaged packets were skipped: {damaged}")
-    return n_frames, end, failure
+    return length_s, end, failure
 
 
 def _convert(
@@ -322,7 +324,8 @@ def _convert(
         rates.add(rate)
         layouts.add(layout)
         resampler = av.AudioResampler("flt", first.layout, first.sample_rate)
-        for joined in _join(run, _BLOCK * rate / first.sample_rate):
+        # Neither the frames before resampling nor those after it are longer than a block.
+        for joined in _join(run, _BLOCK * min(rate / first.sample_rate, 1)):
             for frame in filter(None, resampler.resample(joined)):
                 channels = frame.layout.nb_channels
                 # AudioFrame.to_ndarray would copy the samples.

@@ -15,8 +15,9 @@ _SILENT_POWER = 1e-6  # -60 dBFS
 def invert_cancelling(block: np.ndarray) -> np.ndarray:
     """Invert channels of a block [shape=(n, channels)] if their mean would be almost silent.
 
-    Channels are kept or inverted as a whole, so that a recording with reversed polarity gets the
-    same signs in all blocks and has no seams.
+    Every block is judged by itself, so that one channel with reversed polarity is found wherever it
+    begins. There are no seams: it is the same channel in all blocks, and a difference of channels
+    that is 20 dB louder than their sum is almost the same as the louder channel.
     """
     total = block @ np.ones(block.shape[1], np.float32)
     power = np.vdot(block, block)
