@@ -164,7 +164,7 @@ def _predict(
         warnings.simplefilter("always", AudioWarning)
         prediction = classifier.predict(path, step_s=3.0, max_duration_s=60 * max_minutes)
     texts = [str(w.message) for w in caught if issubclass(w.category, AudioWarning)]
-    notes = [text.replace(path, Path(path).name) for text in texts]
+    notes = [text.replace(repr(path), repr(Path(path).name)) for text in texts]
     return prediction, [plots.format_probabilities(prediction.probabilities), *notes]
 
 

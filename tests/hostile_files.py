@@ -25,21 +25,22 @@ def make_music(rng: np.random.Generator, seconds: float, rate: int = RATE) -> np
     return np.concatenate(parts)[: round(seconds * rate)].astype(np.float32)
 
 
-def encode(path: Path, y: np.ndarray, rate: int, codec: str, *, video: bool = False) -> None:
-    """Write samples [shape=(n, 2)] with FFmpeg; the container follows from the name."""
+def encode(
+    path: Path, y: np.ndarray, rate: int, codec: str, *, streams: int = 1, video: bool = False
+) -> None:
+    """Write samples [shape=(n, 1 or 2)] with FFmpeg; the container follows from the name."""
+    layout = ("mono", "stereo")[y.shape[1] - 1]
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, layout="stereo")
+        tracks = [container.add_stream(codec, rate=rate, layout=layout) for _ in range(streams)]
         if video:
             pictures = container.add_stream("mpeg4", rate=5, width=64, height=64, pix_fmt="yuv420p")
-        data = np.ascontiguousarray(y.T)
-        size = stream.codec_context.frame_size or 1024
-        for start in range(0, data.shape[1], size):
-            frame = av.AudioFrame.from_ndarray(
-                np.ascontiguousarray(data[:, start : start + size]), format="fltp", layout="stereo"
-            )
-            frame.sample_rate, frame.pts = rate, start
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        for stream in tracks:
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(y.T), "fltp", layout)
+            frame.sample_rate, frame.pts = rate, 0
+            stream.codec_context.open(strict=False)
+            convert = av.AudioResampler(stream.format.name, layout, rate, stream.frame_size)
+            for part in [*convert.resample(frame), *convert.resample(None), None]:
+                container.mux(stream.encode(part))
         if video:
             for i in range(5 * len(y) // rate):
                 image = np.full((64, 64, 3), i % 256, np.uint8)
@@ -85,4 +86,73 @@ def make_hostile_files(folder: Path) -> Path:
     encode(folder / "aac.m4a", make_music(rng, 20), RATE, "aac")
     encode(folder / "opus.webm", make_music(rng, 20, 48000), 48000, "libopus")
     encode(folder / "aac_in_video.mp4", make_music(rng, 20), RATE, "aac", video=True)
+    return folder
+
+
+#: Seconds of sound in each file of :func:`make_fault_files`, or None, and a phrase to expect.
+FAULTS = {
+    "vbr_without_xing.mp3": (4, None),
+    "concat_two.mp3": (8, None),
+    "concat_two.flac": (8, "promises 4.0 s, 8.0 s can be decoded"),
+    "concat_two.m4a": (8, None),
+    "concat_two.wav": (8, None),
+    "concat_two.aiff": (8, None),
+    "concat_two.webm": (8, None),
+    "concat_two.ogg": (8, None),
+    "concat_two.opus": (8, None),
+    "chained_rates.ogg": (8, "sample rate changes"),
+    "chained_channels.opus": (8, "channels change"),
+    "rate_changes.mp3": (8, "sample rate changes"),
+    "rate_changes.aac": (8, "sample rate changes"),
+    "radio_dump_with_icy_metadata.mp3": (4, "damaged packets were skipped"),
+    "size_wrapped.wav": (1, "describes only 32044 of 128044 bytes"),
+    "headerless.wav": (None, "format is unknown"),
+    "unknown_format_tag.wav": (None, "unknown codec"),
+    "unknown_then_aac.mp4": (4, None),
+    "rate_5_hz.wav": (None, "sample rate of 5 Hz is not plausible"),
+    "out_of_phase.wav": (4, "channels cancel out in 4.0 s of 4.0 s"),
+    "quiet_start.aac": (4, None),
+}
+
+
+def make_fault_files(folder: Path) -> Path:
+    """Write files that used to be read wrongly, see ``FAULTS``, and return the folder."""
+    rng, rate = np.random.default_rng(8), 16000
+    y, slow = make_music(rng, 4, rate), make_music(rng, 4, 8000)
+    quiet = np.concatenate([1e-4 * y[: len(y) // 2], y[len(y) // 2 :]])
+
+    def make(ending: str, samples: np.ndarray = y, rate: int = rate, **options) -> bytes:
+        file = folder / f"part.{ending}"
+        if codec := {"aac": "aac", "m4a": "aac", "opus": "libopus", "webm": "libopus"}.get(ending):
+            encode(file, samples, rate, codec, **options)
+        else:
+            soundfile.write(file, samples, rate, **options)
+        content = file.read_bytes()
+        file.unlink()
+        return content
+
+    def write(name: str, *parts: bytes) -> None:
+        (folder / name).write_bytes(b"".join(parts))
+
+    vbr = make("mp3", quiet, bitrate_mode="VARIABLE")
+    write("vbr_without_xing.mp3", vbr[vbr.index(vbr[:2], 2) :])
+    for ending in ("mp3", "flac", "m4a", "wav", "aiff", "webm", "ogg", "opus"):
+        write(f"concat_two.{ending}", 2 * make(ending))
+    write("chained_rates.ogg", make("ogg"), make("ogg", slow, 8000))
+    write("chained_channels.opus", make("opus"), make("opus", y[:, :1]))
+    for ending in ("mp3", "aac"):
+        write(f"rate_changes.{ending}", make(ending), make(ending, slow, 8000))
+    stream = make("mp3", bitrate_mode="CONSTANT")
+    title = b"\x02StreamTitle='A - B';".ljust(33, b"\0")
+    blocks = (stream[i : i + 4000] for i in range(0, len(stream), 4000))
+    write("radio_dump_with_icy_metadata.mp3", title.join(blocks))
+    wave = make("wav", y[:, 0])
+    write("size_wrapped.wav", wave[:40], (32_000).to_bytes(4, "little"), wave[44:])
+    write("headerless.wav", np.repeat((y[:, 0] * 32767).astype("<i2"), 2).tobytes())
+    write("unknown_format_tag.wav", wave[:20], b"\x34\x12", wave[22:])
+    two = make("m4a", streams=2)
+    write("unknown_then_aac.mp4", two.replace(b"mp4a", b"apac", 1))
+    soundfile.write(folder / "rate_5_hz.wav", y[:, 0], 5)
+    soundfile.write(folder / "out_of_phase.wav", y[:, :1] * [1, -1], rate)
+    write("quiet_start.aac", make("aac", quiet))
     return folder

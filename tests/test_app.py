@@ -1,5 +1,6 @@
 """The page: uploads in a headless browser, refusals, ten visitors, deletion of all uploads."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -14,9 +15,11 @@ import pytest
 import soundfile
 from conftest import GENRES, RATE
 from gradio.route_utils import delete_files_created_by_app
+from hostile_files import make_fault_files
 from playwright.sync_api import sync_playwright
 
-from genrecls import GenreClassifier, app
+from genrecls import AudioError, GenreClassifier, app
+from genrecls.audio import decode
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -147,9 +150,11 @@ def make_hostile_files(folder):
         ("silent.wav", np.zeros(20 * 8000), {}),
         ("nan.wav", not_numbers, {"subtype": "FLOAT"}),
         ("six_channels.wav", np.repeat(music[:, None], 6, axis=1), {}),
+        ("out_of_phase.wav", music[:, None] * [1, -1], {}),
         ("wrong_extension.mp3", music, {"format": "FLAC"}),
     ):
         soundfile.write(folder / name, y, 8000, **options)
+    soundfile.write(folder / "rate.wav", music, 5)
     return {
         "text.mp3": "cannot be used",
         "empty.mp3": "cannot be used",
@@ -160,6 +165,8 @@ def make_hostile_files(folder):
         "silent.wav": "silent",
         "nan.wav": "NaN",
         "six_channels.wav": None,
+        "out_of_phase.wav": None,
+        "rate.wav": "5 Hz is not plausible",
         "wrong_extension.mp3": None,
     }
 
@@ -179,6 +186,31 @@ def test_page_answers_every_hostile_file(page, tmp_path):
         assert str(tmp_path) not in label
         assert "genrecls-" not in label
         assert not page.is_visible("#player")
+
+
+def test_page_has_an_answer_to_every_damaged_file(bundle, hostile, tmp_path):
+    classifier = GenreClassifier.load(bundle)
+    for file in [*hostile.iterdir(), *make_fault_files(tmp_path).iterdir()]:
+        with contextlib.suppress(AudioError):
+            prediction, [_, *notes] = app._predict(classifier, str(file), 1)
+            assert prediction.label in (*GENRES, "not sure")
+            assert all(note.startswith(repr(file.name)) for note in notes)
+
+
+def test_page_refuses_long_sound_before_decoding_all_of_it(bundle, tmp_path, monkeypatch):
+    """A file of a few kB can hold days of silence."""
+    n_blocks = 0
+
+    def count(block):
+        nonlocal n_blocks
+        n_blocks += 1
+        return block
+
+    monkeypatch.setattr(decode, "invert_cancelling", count)
+    soundfile.write(tmp_path / "long.flac", np.zeros(600 * 8000), 8000)
+    with pytest.raises(AudioError, match="more than 1 minute"):
+        app._predict(GenreClassifier.load(bundle), str(tmp_path / "long.flac"), 1)
+    assert n_blocks < 10
 
 
 def test_page_refuses_a_file_that_is_too_large(page, served, tmp_path):

@@ -30,11 +30,11 @@ VERSIONS = {
     "backbone_outputs": 3,
     "corpora": 4,
     "cross_validation": 4,
-    "excerpts": 1,
+    "excerpts": 2,
     "file_hashes": 1,
-    "fingerprints": 7,
+    "fingerprints": 8,
     "log_mels": 5,
-    "quality": 3,
+    "quality": 4,
     "tags": 1,
 }
 

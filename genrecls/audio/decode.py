@@ -18,15 +18,25 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from genrecls._utils import parallel
-from genrecls.audio._container import open_container, raise_audio_error
-from genrecls.audio.resample import resample, to_mono
-from genrecls.errors import AudioWarning
+from genrecls.audio._container import (
+    compare_sizes,
+    find_joined,
+    open_container,
+    raise_audio_error,
+)
+from genrecls.audio.resample import invert_cancelling, resample, to_mono
+from genrecls.errors import AudioError, AudioWarning
 
-# At other rates, a damaged header is more likely than music.
-_SAMPLE_RATES = range(4_000, 768_001)
+# At other rates (in Hz), a damaged header is more likely than music.
+_MIN_RATE, _MAX_RATE = 4_000, 768_000
+_MAX_CHANNELS = 64
 
 # The headers of intact MP3 files state up to 0.1 s too much, because encoders pad the sound.
-_MAX_SHORTFALL_S = 0.5
+_TOLERANCE_S = 0.5
+
+# In these formats, FFmpeg does not take the length from a header, but guesses it from the size of
+# the file, from bit rates or from time stamps.
+_NO_LENGTH = "aac ac3 amr dts dtshd eac3 mlp mpeg mpegts truehd voc w64".split()
 
 # Lossy codecs exceed full scale by a few dB. Samples 12 dB above it are damaged, or they are
 # integers that were stored as floats.
@@ -38,7 +48,7 @@ _BLOCK = 1 << 17  # in samples: 1 MB of stereo
 
 @dataclass(frozen=True)
 class Decoded:
-    """All samples of a file [shape=(channels, n)], unchanged."""
+    """All samples of a file [shape=(channels, n)], not clipped."""
 
     samples: np.ndarray
     sample_rate: int
@@ -51,19 +61,20 @@ class AudioStream:
     """Sound in blocks [shape=(n, channels), dtype=float32]; can be iterated over once.
 
     ``codec`` is FFmpeg's name in upper case, such as ``'PCM_S16LE'``; ``duration_s`` is that of the
-    header, or 0. ``problems``, a phrase for each defect, is complete after the last block.
+    header, or 0. ``problems``, a phrase for each defect, is complete after the last block. Of
+    channels that cancel out, some are inverted.
     """
 
-    sample_rate: int
-    codec: str
-    duration_s: float
-    blocks: Iterator[np.ndarray]
+    path: str | PathLike
+    sample_rate: int = 0
+    codec: str = ""
+    duration_s: float = 0.0
+    blocks: Iterable[np.ndarray] = ()
     clip: bool = True
-    path: str | PathLike = ""
     problems: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        n, peak = 0, 0.0
+        n, inverted, peak = 0, 0, 0.0
         with raise_audio_error(self.path):
             for block in self.blocks:
                 block_peak = float(max(block.max(), -block.min()))
@@ -72,11 +83,13 @@ class AudioStream:
                 n, peak = n + len(block), max(peak, block_peak)
                 if peak > _MAX_PEAK:
                     raise ValueError(f"samples reach {peak:.3g} where full scale is 1")
-                yield np.clip(block, -1, 1) if self.clip and block_peak > 1 else block
-        length_s = n / self.sample_rate
-        if self.duration_s - length_s > _MAX_SHORTFALL_S:
-            promised = f"the header promises {self.duration_s:.1f} s"
-            self.problems.append(f"{promised}, {length_s:.1f} s can be decoded")
+                if (aligned := invert_cancelling(block)) is not block:
+                    inverted += len(block)
+                yield np.clip(aligned, -1, 1) if self.clip and block_peak > 1 else aligned
+        if inverted:
+            cancelled = f"the channels cancel out in {inverted / self.sample_rate:.1f} s"
+            length = f"{n / self.sample_rate:.1f} s"
+            self.problems.append(f"{cancelled} of {length}; there, some are inverted now")
         if peak > _AUDIBLE_PEAK:
             self.problems.append(f"samples reach {peak:.3g}; they are cut off at full scale (1)")
 
@@ -88,6 +101,8 @@ def open_audio(
     """Open a sound file, or the sound of a video file, to decode it in blocks.
 
     Where the sample rate or the channels change, the blocks are converted to those at the start.
+    Files that are joined end to end are all decoded. Where the mean of all channels would be almost
+    silent, because they cancel out, some of them are inverted.
 
     Parameters
     ----------
@@ -110,39 +125,36 @@ def open_audio(
         On opening or while reading: if the file cannot be decoded, contains no sound, or has
         samples that are not finite or far above full scale.
     """
-    problems: list[str] = []
-    with open_container(path) as container:
+    audio = AudioStream(path, clip=clip)
+    with closing(_decode_file(audio)) as frames:
         with raise_audio_error(path):
-            stream = _select_stream(container)
-            packets = container.demux(stream)
-            packet = next(packets)
-            duration_s = _stated_duration(container, stream, packet.pos or 0)
-            frames = _decode_packets(itertools.chain([packet], packets), container, problems)
             if (first := next(frames, None)) is None:
-                raise ValueError("; ".join(["no audio in the file", *problems]))
-            if first.sample_rate not in _SAMPLE_RATES:
-                raise ValueError(f"a sample rate of {first.sample_rate} Hz is not plausible")
-            codec = stream.codec_context.codec.canonical_name.upper()
-        blocks = _convert(first, itertools.chain([first], frames), problems)
+                raise ValueError("; ".join(["no audio in the file", *audio.problems]))
+            _check_rate(first.sample_rate)
+        audio.sample_rate = first.sample_rate
+        blocks = _convert(first, itertools.chain([first], frames), audio.problems)
         if prefetch:
             blocks = parallel.prefetch(blocks)
-        with closing(blocks):
-            yield AudioStream(first.sample_rate, codec, duration_s, blocks, clip, path, problems)
+        with closing(blocks) as audio.blocks:
+            yield audio
 
 
-def stream_array(y: np.ndarray, sample_rate: int | None) -> AudioStream:
-    """Return samples in memory as a stream of one block, or refuse them."""
-    if not sample_rate or sample_rate <= 0:
+def stream_array(y: np.ndarray, sample_rate: float | None) -> AudioStream:
+    """Return samples in memory as a stream of blocks, or refuse them."""
+    if sample_rate is None:
         raise ValueError("the sample rate of an array is unknown: give sample_rate, in Hz")
+    _check_rate(sample_rate)
     y = np.atleast_2d(y)
-    if y.ndim > 2 or y.shape[0] > y.shape[1] or not np.issubdtype(y.dtype, np.floating):
+    if y.ndim > 2 or len(y) > _MAX_CHANNELS or not np.issubdtype(y.dtype, np.floating):
         expected = "an array of floats in [-1, 1] of shape (n,) or (channels, n)"
-        raise ValueError(f"sound must be {expected}, not of {y.dtype} and shape {y.shape}")
-    peak = float(np.abs(y).max())
+        most = f"with up to {_MAX_CHANNELS} channels"
+        raise ValueError(f"sound must be {expected} {most}, not of {y.dtype} and shape {y.shape}")
+    peak = float(np.abs(y).max(initial=0))
     if not peak <= _MAX_PEAK:  # This is also true for NaN.
         raise ValueError(f"samples reach {peak:.3g} where full scale is 1")
-    block = np.ascontiguousarray(y.T, np.float32)
-    return AudioStream(int(sample_rate), "array", len(block) / sample_rate, iter([block]))
+    starts = range(0, y.shape[1], _BLOCK)
+    blocks = (np.ascontiguousarray(y[:, i : i + _BLOCK].T, np.float32) for i in starts)
+    return AudioStream("<array>", int(sample_rate), "array", y.shape[1] / sample_rate, blocks)
 
 
 def load_audio(
@@ -174,7 +186,7 @@ def load_audio(
     Warns
     -----
     AudioWarning
-        If a part of the file is missing or damaged, or clipping is audible.
+        If a part of the file is missing or damaged, clipping is audible, or channels cancel out.
 
     Examples
     --------
@@ -205,14 +217,65 @@ def warn_problems(path: str | PathLike, problems: Sequence[str]) -> None:
         warnings.warn(f"{str(path)!r}: {problem}", AudioWarning, stacklevel=3)
 
 
-def _select_stream(container: InputContainer) -> av.audio.AudioStream:
-    """Return the best audio stream, or else the first one that FFmpeg has a decoder for."""
+def _check_rate(sample_rate: float) -> None:
+    # This is also true for NaN.
+    if not _MIN_RATE <= sample_rate <= _MAX_RATE or sample_rate % 1:
+        plausible = f"a whole number from {_MIN_RATE} to {_MAX_RATE}"
+        raise ValueError(f"a sample rate of {sample_rate} Hz is not plausible: it is {plausible}")
+
+
+def _decode_file(audio: AudioStream) -> Generator[av.AudioFrame]:
+    """Decode a file and those that are joined to it, and complete ``audio`` on the way."""
+    start, end, kind, failure = 0, 0, "", ""
+    while start is not None:
+        try:
+            with raise_audio_error(audio.path), open_container(audio.path, start) as container:
+                kind = container.format.name
+                end, failure = yield from _decode_container(container, start, audio)
+        except AudioError as error:
+            if not start:
+                raise
+            end, failure = 0, "; ".join(error.reasons.values())
+        last, start = start, find_joined(audio.path, kind, start, end)
+    if failure:
+        audio.problems.append(f"the rest of the file cannot be read: {failure}")
+    if kind in ("avi", "wav"):
+        audio.problems += compare_sizes(audio.path, last, end)
+
+
+def _decode_container(
+    container: InputContainer, start: int, audio: AudioStream
+) -> Generator[av.AudioFrame, None, tuple[int, str]]:
+    """Decode the first stream with sound; return where it ends and the error that has ended it."""
+    end, failure = 0, ""
+    for i, stream in enumerate(_find_streams(container)):
+        if i:
+            container.seek(0)
+        packets = container.demux(stream)
+        packet = next(packets)
+        stated_s = _stated_duration(container, stream, packet.pos or 0)
+        if not start:
+            audio.duration_s = stated_s
+            audio.codec = stream.codec_context.codec.canonical_name.upper()
+        packets = itertools.chain([packet], packets)
+        decoded_s, end, failure = yield from _decode_packets(packets, audio.problems)
+        if stated_s and abs(stated_s - decoded_s) > _TOLERANCE_S:
+            header = f"the header at byte {start}" if start else "the header"
+            promise = f"{header} promises {stated_s:.1f} s, {decoded_s:.1f} s can be decoded"
+            audio.problems.append(promise)
+        if decoded_s:
+            break
+    return end, failure
+
+
+def _find_streams(container: InputContainer) -> list[av.audio.AudioStream]:
+    """Return the audio streams that FFmpeg has a decoder for, beginning with the best one."""
+    # Without a decoder, a stream has no codec context.
+    usable = [stream for stream in container.streams.audio if stream.codec_context]
+    if not usable:
+        raise ValueError("unknown codec" if container.streams.audio else "no audio in the file")
     best = container.streams.best("audio")
-    for stream in (best, *container.streams.audio):
-        # Without a decoder, a stream has no codec context.
-        if isinstance(stream, av.audio.AudioStream) and stream.codec_context:
-            return stream
-    raise ValueError("unknown codec" if container.streams.audio else "no audio in the file")
+    return sorted(usable, key=lambda stream: stream is not best)
 
 
 def _stated_duration(
@@ -220,31 +283,34 @@ def _stated_duration(
 ) -> float:
     """Return the duration that the header states in seconds, or 0."""
     duration_s = (stream.duration or 0) * float(stream.time_base or 0)
+    if stream.duration is None and not container.streams.video:
+        duration_s = (container.duration or 0) / av.time_base
     # Where the header states none, FFmpeg guesses it from the first bit rate.
     bit_rate = stream.codec_context.bit_rate or math.inf
     guess_s = 8 * (container.size - start_byte) / bit_rate
-    guessed = container.format.name in ("aac", "mp3") and abs(duration_s - guess_s) < 0.001
-    return 0.0 if guessed else duration_s
+    guessed = container.format.name == "mp3" and abs(duration_s - guess_s) < 0.001
+    return 0.0 if guessed or container.format.name in _NO_LENGTH else duration_s
 
 
 def _decode_packets(
-    packets: Iterable[av.Packet], container: InputContainer, problems: list[str]
-) -> Iterator[av.AudioFrame]:
-    n_bytes = damaged = 0
+    packets: Iterable[av.Packet], problems: list[str]
+) -> Generator[av.AudioFrame, None, tuple[float, int, str]]:
+    """Yield frames; return their length in seconds, the last byte, and the error that ended it."""
+    length_s, end, damaged, failure = 0.0, 0, 0, ""
     try:
         for packet in packets:
-            n_bytes += packet.size
+            end = max(end, (packet.pos or 0) + packet.size)
             try:
-                yield from packet.decode()
+                for frame in packet.decode():
+                    length_s += frame.samples / max(frame.sample_rate, 1)
+                    yield frame
             except FFmpegError:
                 damaged += 1
     except FFmpegError as error:
-        problems.append(f"the rest of the file cannot be read: {error.strerror}")
+        failure = error.strerror or ""
     if damaged:
-        problems.append(f"{damaged} damaged packets were skipped")
-    # A size field in a WAV header has 32 bits, which are too few for 4 GB.
-    if container.format.name == "wav" and n_bytes < container.size / 2:
-        problems.append(f"the header describes only {n_bytes} of {container.size} bytes as sound")
+        problems.append(f"damaged packets were skipped: {damaged}")
+    return length_s, end, failure
 
 
 def _convert(
@@ -254,10 +320,12 @@ def _convert(
     rates, layouts = set(), set()
     runs = itertools.groupby(frames, lambda x: (x.sample_rate, x.layout.name, x.format.name))
     for (rate, layout, _), run in runs:
+        _check_rate(rate)
         rates.add(rate)
         layouts.add(layout)
         resampler = av.AudioResampler("flt", first.layout, first.sample_rate)
-        for joined in _join(run):
+        # Neither the frames before resampling nor those after it are longer than a block.
+        for joined in _join(run, _BLOCK * min(rate / first.sample_rate, 1)):
             for frame in filter(None, resampler.resample(joined)):
                 channels = frame.layout.nb_channels
                 # AudioFrame.to_ndarray would copy the samples.
@@ -270,13 +338,13 @@ def _convert(
         problems.append(f"the channels change; all sound is {first.layout.name} now")
 
 
-def _join(frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame | None]:
-    """Join frames of a few milliseconds to long ones, and end with None."""
+def _join(frames: Iterable[av.AudioFrame], size: float) -> Iterator[av.AudioFrame | None]:
+    """Join frames of a few milliseconds to at least ``size`` samples, and end with None."""
     fifo = av.AudioFifo()
     for frame in frames:
         frame.pts = None  # AudioFifo refuses frames after a gap.
         fifo.write(frame)
-        if fifo.samples >= _BLOCK:
+        if fifo.samples >= size:
             yield fifo.read()
     if fifo.samples:
         yield fifo.read()

@@ -5,6 +5,28 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
+# Channels cancel out where their sum has less than 2 % of the power that independent channels have
+# together; in stereo, it is 20 dB below the difference. Blocks of 3 s from 70 real tracks have 30 %
+# or more.
+_CANCELLED = 0.02
+_SILENT_POWER = 1e-6  # -60 dBFS
+
+
+def invert_cancelling(block: np.ndarray) -> np.ndarray:
+    """Invert channels of a block [shape=(n, channels)] if their mean would be almost silent.
+
+    Every block is judged by itself, so that one channel with reversed polarity is found wherever it
+    begins. There are no seams: it is the same channel in all blocks, and a difference of channels
+    that is 20 dB louder than their sum is almost the same as the louder channel.
+    """
+    total = block @ np.ones(block.shape[1], np.float32)
+    power = np.vdot(block, block)
+    if np.vdot(total, total) >= _CANCELLED * power or power < _SILENT_POWER * block.size:
+        return block
+    products = block.T @ block
+    loud = products.diagonal() >= products.diagonal().max() / 2
+    return block * np.where(products[np.argmax(loud)] < 0, -1, 1).astype(np.float32)
+
 
 def to_mono(block: np.ndarray) -> np.ndarray:
     """Average the channels of a block [shape=(n, channels)]."""

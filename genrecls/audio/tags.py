@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from os import PathLike
 
-from genrecls.audio._container import open_container
+from genrecls.audio._container import open_container, raise_audio_error
 from genrecls.errors import AudioError
 
 
@@ -22,7 +22,7 @@ def read_tags(path: str | PathLike) -> dict[str, str]:
         ``artist``, ``album`` and ``title``, if the file has them; empty if it is not a sound file.
     """
     try:
-        with open_container(path) as container:
+        with raise_audio_error(path), open_container(path) as container:
             tags = dict(container.metadata)
             # Ogg has its tags in the stream.
             for stream in container.streams.audio[:1]:
