@@ -17,8 +17,8 @@ from av.error import FFmpegError
 
 from genrecls.errors import AudioError
 
-# FFmpeg recognizes some rare formats by so little that it takes headerless samples for them. None of
-# these was recognized in 480 files of headerless sound.
+# FFmpeg recognizes some rare formats by so little that it takes headerless samples for them. None
+# of these was recognized in 480 files of headerless sound.
 _FORMATS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,matroska,mlp,mov,mp3,mpc,"
     "mpc8,mpeg,mpegts,ogg,oma,rm,shn,sox,tak,truehd,tta,voc,w64,wav,wv"
