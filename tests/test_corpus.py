@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from genrecls import Corpus, assign_splits, split_table
 from genrecls.corpus.splits import assign_folds, check_no_leak, split_hash
-from genrecls.corpus.tracks import merge_groups
+from genrecls.corpus.groups import merge_groups
 from genrecls.errors import CorpusError, LeakError
 
 
@@ -198,10 +198,10 @@ def test_read_refuses_what_is_not_a_corpus(tmp_path):
         Corpus.read(make_files(tmp_path, "rap/a.mp3"))
     for text, why in [
         ("path\na", "no column .*add it"),
-        ("path,genre\ngone.mp3,x", "lists 1 files"),
-        ("path,genre,split\nrap/a.mp3,x,dev", "split must be"),
-        ("path,genre\nrap/a.mp3,x\nrap/a.mp3,y", "twice"),
-        ("path,genre\nrap,x", "not exist"),
+        ("path,genre\ngone.mp3,x", "row 2: path is 'gone.mp3', but there is no such file"),
+        ("path,genre,split\nrap/a.mp3,x,later", "row 2: split is 'later', but must be"),
+        ("path,genre\nrap/a.mp3,x\nrap/a.mp3,y", "row 3: path is 'rap/a.mp3', .* earlier"),
+        ("path,genre\nrap,x", "no such file"),
         ("", "nor a table"),
         ("path,genre\n", "no rows"),
         ("path,genre,segment\nrap/a.mp3,x,1", "rename"),
