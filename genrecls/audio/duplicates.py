@@ -18,6 +18,10 @@ _MAX_BIT_ERROR_RATE = 0.20
 _MIN_OVERLAP_S = 5.0
 _WINDOW = round(_MIN_OVERLAP_S / HOP_S)  # frames
 
+#: Share of the shorter recording from which on a pair is one of copies or excerpts. They share all
+#: of it, and a jingle is a small part.
+COPY_SHARE = 0.5
+
 _MAX_VALUES_PER_PART = 1 << 20  # six hours of music: bounds the memory to 100 MB
 _MAX_VOTING_VALUES = 1 << 24  # 90 hours of music: bounds the votes that are due to chance
 _MAX_NEIGHBOURS = 8  # equal values, in the order of the tracks, that vote: bounds the memory
@@ -52,8 +56,8 @@ def find_near_duplicates(fingerprints: Sequence[np.ndarray]) -> pd.DataFrame:
     -------
     pd.DataFrame
         One row per pair: positions ``a < b``; ``offset_s`` (the sound at time t in b is at
-        t + offset_s in a); ``overlap_s``, without silence; the ``bit_error_rate`` in it; its
-        ``share`` of the shorter recording; and ``middle_s``, its place in a.
+        t + offset_s in a); ``overlap_s``, without silence; the ``bit_error_rate`` in it; the
+        ``share`` of the shorter recording that is equal; and ``middle_s``, its place in a.
     """
     digests: dict[bytes, int] = {}
     first, sounding = [], []
@@ -62,15 +66,21 @@ def find_near_duplicates(fingerprints: Sequence[np.ndarray]) -> pd.DataFrame:
         sounding.append(np.count_nonzero(bits != SILENT))
     # Equal fingerprints need no votes. The first of them represents the others.
     equal = [(one, i, [0]) for i, one in enumerate(first) if one != i]
-    rows = []
+    copies, rows = np.arange(len(first)), []  # copies have the number of one of them
     for a, b, shifts in itertools.chain(equal, _candidates(fingerprints, sorted(set(first)))):
+        is_known = copies[a] == copies[b]
+        if is_known and np.count_nonzero(copies == copies[a]) > _MAX_NEIGHBOURS:
+            continue
         one, two = fingerprints[a], fingerprints[b]
         matches = [(*_compare(one, two, shift), shift) for shift in shifts]
         errors, frames, middle, shift = min(matches, key=lambda match: match[0] - match[1] / 2)
         if frames:
             times = (shift * HOP_S, frames * HOP_S)
-            share = frames / min(sounding[a], sounding[b])
+            # Half of the bits agree by chance, which makes a stretch seem longer than it is.
+            share = (frames - 2 * errors) / min(sounding[a], sounding[b])
             rows.append((a, b, *times, errors / frames, share, middle * HOP_S))
+            if share >= COPY_SHARE:
+                copies[copies == copies[b]] = copies[a]
     columns = ["a", "b", "offset_s", "overlap_s", "bit_error_rate", "share", "middle_s"]
     pairs = pd.DataFrame(rows, columns=columns).sort_values("overlap_s", ascending=False)
     return pairs.drop_duplicates(["a", "b"]).sort_values(["a", "b"], ignore_index=True)

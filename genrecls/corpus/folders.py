@@ -6,10 +6,16 @@ import os
 import re
 import sys
 from pathlib import Path, PurePath
+from typing import Any
 
 import pandas as pd
 
-from genrecls.corpus.names import genre_key, parse_file_name
+from genrecls.corpus.names import (
+    begins_with_number,
+    drop_number,
+    genre_key,
+    parse_file_name,
+)
 from genrecls.errors import CorpusError
 
 #: Endings of the names of sound and video files that FFmpeg can read.
@@ -162,7 +168,10 @@ def _show(path: PurePath) -> str:
 
 
 def read_folders(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read genre folders; return the tracks and a table of all that is left out."""
+    """Read genre folders; return the tracks and a table of all that is left out.
+
+    The column ``numbered`` marks artists from names that may begin with the number of a track.
+    """
     if not root.is_dir():
         raise CorpusError(f"{str(root)!r} is not a folder; name one with a folder per genre")
     files, left_out, folders = _walk(root)
@@ -203,7 +212,7 @@ def _has_split_folders(root: Path, paths: list[Path]) -> bool:
     return bool(named)
 
 
-def _describe_file(path: Path, depth: int, splits_inside: bool) -> dict[str, str]:
+def _describe_file(path: Path, depth: int, splits_inside: bool) -> dict[str, Any]:
     *above, name = path.parts
     split = _find_split(above[0]) if depth == 2 else ""
     genre, *between = above[depth - 1 :]
@@ -215,8 +224,9 @@ def _describe_file(path: Path, depth: int, splits_inside: bool) -> dict[str, str
     return {
         "path": path.as_posix(),
         "genre": genre,
-        "artist": between[0] if between else artist,
+        "artist": drop_number(between[0]) if between else artist,
         "album": between[1] if len(between) > 1 else "",
         "title": title,
         "split": split,
+        "numbered": begins_with_number([*between, name][0]),
     }

@@ -9,11 +9,9 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from genrecls.audio.duplicates import find_near_duplicates
+from genrecls.audio.duplicates import COPY_SHARE, find_near_duplicates
 from genrecls.audio.fingerprint import read_fingerprints
 
-# Copies and excerpts share all of the shorter one, and a jingle is a small part of a track.
-_COPY_SHARE = 0.5
 # A genre needs three groups. A sound in three of them does not come from one artist.
 _MANY_GROUPS = 3
 # Two sounds in a track are one if their middles are closer than half of the shortest sound.
@@ -49,7 +47,7 @@ def find_recordings(tracks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _count_sharing(pairs: pd.DataFrame, groups: list[str]) -> np.ndarray:
     """Return for each pair the number of groups that share its sound, 0 if it is a copy."""
-    is_copy = (pairs["share"] >= _COPY_SHARE).to_numpy()
+    is_copy = (pairs["share"] >= COPY_SHARE).to_numpy()
     groups = _merge_pairs(groups, pairs[is_copy])
     parts = pairs[~is_copy]
     # A sound is a place in a track. All places where it was found are connected by pairs.

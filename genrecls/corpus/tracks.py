@@ -24,7 +24,6 @@ from genrecls.corpus.folders import (
 from genrecls.corpus.groups import merge_groups
 from genrecls.corpus.names import (
     artist_key,
-    begins_with_number,
     drop_track_numbers,
     unify_genres,
 )
@@ -128,18 +127,17 @@ class Corpus:
 
         A file that is not used is in ``left_out``, and a line on each problem is logged.
         """
-        path = Path(path)
-        is_table = path.is_file() or (path / _TABLE).is_file()
-        root = path.parent if path.is_file() else path
-        if is_table:
-            file = path if path.is_file() else path / _TABLE
+        path, numbered = Path(path), None
+        file = path if path.is_file() else path / _TABLE
+        if file.is_file():
             tracks = read_table(file)
             left_out = _find_unlisted(file, tracks)
         else:
             tracks, left_out = read_folders(path)
+            numbered = tracks.pop("numbered")
         # The current folder may change, and that of a worker process may be another one.
-        root = root.absolute()
-        tracks, unreadable = _complete(root, tracks, guessed=not is_table)
+        root = file.parent.absolute()
+        tracks, unreadable = _complete(root, tracks, numbered)
         left_out = pd.concat([left_out, unreadable], ignore_index=True)
         for line in summarize_left_out(left_out):
             log.warning("%s", line)
@@ -165,19 +163,16 @@ def _find_unlisted(file: Path, tracks: pd.DataFrame) -> pd.DataFrame:
 
 
 def _complete(
-    root: Path, tracks: pd.DataFrame, *, guessed: bool
+    root: Path, tracks: pd.DataFrame, numbered: pd.Series | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Fill in missing columns from tags and content; return tracks and the unreadable ones.
-
-    ``guessed`` artists come from names, which may begin with the number of a track.
-    """
+    """Fill in missing columns from tags and content; return tracks and the unreadable ones."""
     tracks = tracks.assign(**{name: "" for name in _OPTIONAL if name not in tracks})
     tracks["genre"] = unify_genres(tracks["genre"].tolist())
     tracks, unreadable = _hash_files(root, tracks)
     if tracks["genre"].nunique() < 2:
         genre = tracks["genre"].iloc[0]
         raise CorpusError(f"{str(root)!r} has only one genre, {genre!r}; add tracks of another one")
-    tracks = _fill_artists(root, tracks, guessed=guessed)
+    tracks = _fill_artists(root, tracks, numbered)
     stems = tracks["path"].map(lambda path: Path(path).stem)
     tracks["title"] = tracks["title"].where(tracks["title"] != "", stems)
     # Where test tracks are named and those for training are not, all others are for training.
@@ -193,18 +188,20 @@ def _complete(
     return tracks[_COLUMNS + others].reset_index(drop=True), unreadable
 
 
-def _fill_artists(root: Path, tracks: pd.DataFrame, *, guessed: bool) -> pd.DataFrame:
-    """Take artists and albums from tags, where they are unknown or a number makes them unsure."""
+def _fill_artists(root: Path, tracks: pd.DataFrame, numbered: pd.Series | None) -> pd.DataFrame:
+    """Take artists and albums from tags, where they are unknown or a number makes them unsure.
+
+    ``numbered`` marks such artists in folders; those in tables are never unsure.
+    """
     artists = tracks["artist"].map(lambda name: name if artist_key(name) else "")
-    unsure = (artists == "") | (artists.map(begins_with_number) if guessed else False)
-    rows = tracks.index[unsure]
+    rows = tracks.index[(artists == "") | (False if numbered is None else numbered[tracks.index])]
     tags = memoize("tags", audio.read_tags, [root / path for path in tracks.loc[rows, "path"]])
     albums = tracks["album"].copy()
     for i, found in zip(rows, tags, strict=True):
         if artist_key(found.get("artist", "")):
             artists[i] = found["artist"]
         albums[i] = albums[i] or found.get("album", "")
-    names = drop_track_numbers(artists.tolist()) if guessed else artists
+    names = artists if numbered is None else drop_track_numbers(artists.tolist())
     return tracks.assign(artist=names, album=albums)
 
 
