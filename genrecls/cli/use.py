@@ -97,7 +97,7 @@ def _audio_files(path: Path) -> tuple[list[Path], bool]:
         typer.echo(f"genrecls: {line}", err=True)
     if not files:
         raise CorpusError(f"there are no sound files in {str(path)!r}")
-    return files, (left_out["problem"] == corpus.folders.UNREADABLE).any()
+    return files, corpus.folders.UNREADABLE in set(left_out["problem"])
 
 
 @contextlib.contextmanager

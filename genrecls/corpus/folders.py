@@ -65,8 +65,8 @@ def summarize_left_out(left_out: pd.DataFrame) -> list[str]:
 
 def count_endings(rows: pd.DataFrame) -> pd.Series:
     """Count the endings of paths, the most frequent first."""
-    endings = rows["path"].map(lambda path: PurePath(path).suffix.lower() or "without an ending")
-    return endings.value_counts()
+    endings = [PurePath(path).suffix.lower() or "without an ending" for path in rows["path"]]
+    return pd.Series(endings, dtype=str).value_counts()
 
 
 def list_some(names: pd.Series, n: int = 3) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
@@ -72,7 +70,7 @@ def _merge_pairs(groups: list[str], pairs: pd.DataFrame) -> list:
     return merged[: len(groups)]
 
 
-def merge_groups(groups: pd.Series, same: Sequence[Hashable] | pd.Series) -> list:
+def merge_groups(groups: pd.Series, same: pd.Series) -> list:
     """Merge groups until rows with the same key are in the same group."""
     group, names = pd.factorize(groups, sort=True)
     key, keys = pd.factorize(same)

@@ -17,7 +17,7 @@ _TRACK_NUMBER = re.compile(
            | {_NUMBER}\s?[-–—]\s            # 03 - Name
            | 0\d{{1,2}}[\s_–—-]             # 03 Name, 03_Name
            | \d{{1,2}}[-.]\d\d[\s_]         # 1-02 Name
-         ) [\s._–—-]* (?=.*\w)""",
+         ) [\s._–—-]* (?=\S)""",
     re.IGNORECASE | re.VERBOSE,
 )
 _BARE_NUMBER = re.compile(r"(\d{1,3}|[a-h]\d{1,2})[\s_]+(?=\S)", re.IGNORECASE)
@@ -68,7 +68,7 @@ def _fold(text: str) -> str:
 
 def _simplify(text: str) -> str:
     text = drop_number(_fold(text))
-    for pattern in (_FEATURED, _OTHERS):
+    for pattern in (_OTHERS, _FEATURED):
         if match := pattern.fullmatch(text):
             text = match[1]
     if match := _ARTICLE_LAST.fullmatch(text):

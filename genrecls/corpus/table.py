@@ -64,9 +64,11 @@ def _refuse(name: str, values: pd.Series, wrong: pd.Series, why: str) -> None:
         raise CorpusError(f"{name}, row {row}{more}: {values.name} is {value!r}, {why}")
 
 
-def _parse(name: str, text: str, separator: str, **options: bool) -> Iterator[tuple]:
+def _parse(
+    name: str, text: str, separator: str, *, strict: bool = False
+) -> Iterator[tuple[int, list[str]]]:
     """Yield the number and the fields of every row."""
-    reader = csv.reader(io.StringIO(text), delimiter=separator, **options)
+    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=strict)
     try:
         for fields in reader:
             yield reader.line_num, fields

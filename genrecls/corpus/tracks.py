@@ -173,7 +173,7 @@ def _complete(
         genre = tracks["genre"].iloc[0]
         raise CorpusError(f"{str(root)!r} has only one genre, {genre!r}; add tracks of another one")
     tracks = _fill_artists(root, tracks, numbered)
-    stems = tracks["path"].map(lambda path: Path(path).stem)
+    stems = [Path(path).stem for path in tracks["path"]]
     tracks["title"] = tracks["title"].where(tracks["title"] != "", stems)
     # Where test tracks are named and those for training are not, all others are for training.
     if (tracks["split"] == "test").any() and not (tracks["split"] == "train").any():
@@ -193,7 +193,7 @@ def _fill_artists(root: Path, tracks: pd.DataFrame, numbered: pd.Series | None) 
 
     ``numbered`` marks such artists in folders; those in tables are never unsure.
     """
-    artists = tracks["artist"].map(lambda name: name if artist_key(name) else "")
+    artists = tracks["artist"].where(tracks["artist"].map(artist_key) != "", "")
     rows = tracks.index[(artists == "") | (False if numbered is None else numbered[tracks.index])]
     tags = memoize("tags", audio.read_tags, [root / path for path in tracks.loc[rows, "path"]])
     albums = tracks["album"].copy()
@@ -218,16 +218,17 @@ def _hash_files(root: Path, tracks: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
 
     files = [root / path for path in tracks["path"]]
     tracks = tracks.assign(sha256=memoize("file_hashes", hash_or_note, files))
-    lost = tracks["sha256"].isna()
-    rows = [(p, UNREADABLE, reasons[root / p]) for p in tracks.loc[lost, "path"]]
-    if gone := sorted(set(tracks["genre"]) - set(tracks.loc[~lost, "genre"])):
-        first = tracks.index[lost & (tracks["genre"] == gone[0])][0]
-        path = tracks.loc[first, "path"]
+    used, lost = tracks.dropna(subset="sha256"), tracks[tracks["sha256"].isna()]
+    why = [reasons[root / path] for path in lost["path"]]
+    if gone := sorted(set(lost["genre"]) - set(used["genre"])):
+        first = lost["genre"].tolist().index(gone[0])
         raise CorpusError(
-            f"no track of genre {gone[0]!r} can be read, the first one is {path!r} "
-            f"({reasons[root / path]}); check that you may read it"
+            f"no track of genre {gone[0]!r} can be read; the first one: "
+            f"{lost['path'].iloc[first]!r} ({why[first]})"
         )
-    return tracks[~lost].copy(), left_out_table(rows)
+    return used.copy(), left_out_table(
+        [(p, UNREADABLE, w) for p, w in zip(lost["path"], why, strict=True)]
+    )
 
 
 def _group(artist: str, album: str, path: str) -> tuple[str, str]:
