@@ -184,7 +184,7 @@ def _make_tables(
         reason = reasons[corpus.tracks["genre"] == genre].iloc[0]
         raise CorpusError(f"no track of genre {genre!r} can be used; the first one: {reason}")
     usable, pairs = find_recordings(usable)
-    notes = list(_describe_pairs(usable["path"].to_numpy(), pairs))
+    notes = list(_describe_pairs(usable["path"].tolist(), pairs))
     tables = []
     for sha256, track_id, path in usable[["sha256", "track_id", "path"]].to_numpy():
         tables.append(pd.DataFrame(stored[sha256]["segments"]).assign(track_id=track_id))
@@ -194,7 +194,7 @@ def _make_tables(
     return segments, failures, pd.DataFrame(notes, columns=["path", "note"])
 
 
-def _describe_pairs(paths: np.ndarray, pairs: pd.DataFrame) -> Iterator[tuple[str, str]]:
+def _describe_pairs(paths: list[str], pairs: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Yield a path and a note for each pair of copies, and for each track with a jingle."""
     pairs = pairs[(pairs["shared_by"] == 0) | ~pairs["b"].duplicated()]
     columns = (pairs[name] for name in ("a", "b", "overlap_s", "shared_by"))
