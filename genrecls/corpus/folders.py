@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from genrecls.corpus.names import (
+    artist_key,
     begins_with_number,
     drop_number,
     genre_key,
@@ -224,7 +225,7 @@ def _describe_file(path: Path, depth: int, splits_inside: bool) -> dict[str, Any
     return {
         "path": path.as_posix(),
         "genre": genre,
-        "artist": drop_number(between[0]) if between else artist,
+        "artist": drop_number(between[0]) if between and artist_key(between[0]) else artist,
         "album": between[1] if len(between) > 1 else "",
         "title": title,
         "split": split,
