@@ -164,9 +164,9 @@ def test_audit_measures_only_missing_and_damaged_entries(planted, home, monkeypa
 
 
 def test_audit_counts_and_warns_per_genre(tmp_path, home, rng):
-    short, long = (coloured(rng, seconds, rate=8000) for seconds in (16, 155))
+    short = coloured(rng, 16, rate=8000)
     tracks = {("solo", "one", f"s{i}.wav"): np.roll(short, 999 * i) for i in range(2)}
-    tracks |= {("big", "", f"b{i}.wav"): long + 0.01 * rng.normal(size=len(long)) for i in range(6)}
+    tracks |= {("big", "", f"b{i}.wav"): coloured(rng, 155, rate=8000) for i in range(6)}
     result = audit(write_tracks(tmp_path / "odd", tracks, 8000), jobs=1, progress=False)
     genres = result.genres.set_index("genre")
     assert genres.loc["big", ["tracks", "groups", "without artist", "segments"]].tolist() == [
@@ -199,6 +199,31 @@ def test_audit_lists_undecodable_tracks(tmp_path, home):
     assert result.problems["problem"].tolist() == ["undecodable"] * 2
     assert result.problems["detail"].str.len().min() > 0
     assert result.tracks.empty
+    write_audit(result, tmp_path / "out")
+
+
+def test_audit_names_similar_artists_a_jingle_and_unused_files(tmp_path, home, rng):
+    jingle = coloured(rng, 7, rate=8000)
+    artists = ("Metalica", "Metallica", "01. METALLICA", "Slayer", "Anthrax")
+    for i, artist in enumerate(artists):
+        path = tmp_path / "jingle" / ("thrash metal", "Trash Metal")[i % 2] / f"{artist} - {i}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        song = coloured(rng, 16, rate=8000)
+        soundfile.write(path, np.r_[song, jingle] if i > 1 else song, 8000)
+    (path.parent / "cover.jpg").touch()
+    (path.parent / "notes.txt").touch()
+    (tmp_path / "jingle" / "top.mp3").touch()
+    result = audit(Corpus.read(tmp_path / "jingle"), jobs=1, progress=False)
+    for part in (
+        "almost the same name: artist 'Metalica' = 'Metallica'?, genre 'thrash metal' = 'Trash",
+        "such as a jingle, is in tracks by 3 artists; cut it out: ",
+        "not sound: 1 .jpg, 1 .txt",
+        "outside the genre folders: 'top.mp3'",
+    ):
+        assert part in "\n".join(result.warnings)
+    assert set(result.duplicates["kind"]) == {"shared"}
+    assert result.genres["artists"].tolist() == result.genres["groups"].tolist() == [2, 3]
+    assert result.problems["problem"].value_counts()["not sound"] == 2
     write_audit(result, tmp_path / "out")
 
 

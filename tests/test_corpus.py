@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genrecls import Corpus, assign_splits, split_table
+from genrecls.corpus.groups import merge_groups
 from genrecls.corpus.splits import assign_folds, check_no_leak, split_hash
-from genrecls.corpus.tracks import merge_groups
 from genrecls.errors import CorpusError, LeakError
 
 
@@ -198,10 +198,10 @@ def test_read_refuses_what_is_not_a_corpus(tmp_path):
         Corpus.read(make_files(tmp_path, "rap/a.mp3"))
     for text, why in [
         ("path\na", "no column .*add it"),
-        ("path,genre\ngone.mp3,x", "lists 1 files"),
-        ("path,genre,split\nrap/a.mp3,x,dev", "split must be"),
-        ("path,genre\nrap/a.mp3,x\nrap/a.mp3,y", "twice"),
-        ("path,genre\nrap,x", "not exist"),
+        ("path,genre\ngone.mp3,x", "row 2: path is 'gone.mp3', but there is no such file"),
+        ("path,genre,split\nrap/a.mp3,x,later", "row 2: split is 'later', but must be"),
+        ("path,genre\nrap/a.mp3,x\nrap/a.mp3,y", "row 3: path is 'rap/a.mp3', .* earlier"),
+        ("path,genre\nrap,x", "no such file"),
         ("", "nor a table"),
         ("path,genre\n", "no rows"),
         ("path,genre,segment\nrap/a.mp3,x,1", "rename"),
@@ -211,6 +211,72 @@ def test_read_refuses_what_is_not_a_corpus(tmp_path):
         (tmp_path / "tracks.csv").write_text(text, encoding="utf-8", errors="surrogateescape")
         with pytest.raises(CorpusError, match=why):
             Corpus.read(tmp_path)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_read_takes_tables_of_other_programs(tmp_path, separator):
+    make_files(tmp_path, "a b.mp3", "rap/b.mp3", "rap/é.mp3", "d.mp3")
+    rows = [
+        ["", " PATH", "Genre ", "ARTIST", "Split", "BPM"],
+        ["0", "./a b.mp3", "pop", '"X, ; Y"', "Train", "90"],
+        ["1", "rap\\b.mp3", "Rap", "", "TEST", "91"],
+        [],
+        ["2", "rap/../rap/e\u0301.mp3", "rap", "Z", "dev", "92"],
+        ["3", str(tmp_path / "d.mp3"), "rap ", "Z", "", "93"],
+    ]
+    text = "\r\n".join(separator.join(row) for row in rows) + "\r\n"
+    (tmp_path / "tracks.csv").write_text(text, encoding="utf-8-sig", newline="")
+    tracks = Corpus.read(tmp_path).tracks
+    assert tracks["path"].tolist() == ["a b.mp3", "rap/b.mp3", "rap/é.mp3", "d.mp3"]
+    assert tracks["genre"].tolist() == ["pop", "rap", "rap", "rap"]
+    assert tracks["artist"].tolist() == ["X, ; Y", "", "Z", "Z"]
+    assert tracks["split"].tolist() == ["train", "test", "validation", ""]
+    assert tracks["BPM"].tolist() == ["90", "91", "92", "93"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("path,genre\na.mp3,x\nb.mp3, \nc.mp3,", r"row 3 \(and 1 more rows\): genre is ' ', but"),
+        ("path,genre\na.mp3,x,Artist", r"row 2 has 3 fields, but the table has 2 columns"),
+        ("path,genre,artist\na.mp3,x", r"row 2 has 2 fields, but the table has 3 columns"),
+        ("path,genre,\na.mp3,x,Artist", "row 1 has no name for the column 3"),
+        ("path,genre,PATH\na.mp3,x,b.mp3", "several columns with the name .'path'."),
+        ("path genre\na.mp3 x", r"no column \['genre', 'path'\] in its first row \['path genre'\]"),
+        ('path,genre\na.mp3,"x\nb.mp3,y', "row 3: unexpected end of data; check its quotes"),
+        ("path,genre\na.mp3,x\n./a.mp3,y", "row 3: path is 'a.mp3', which an earlier row has"),
+        ("path,genre\n,x", "row 2: path is '', but there is no such file"),
+        ("path,genre\n" + "x" * 200_000, "row 2: field larger than field limit"),
+    ],
+)
+def test_read_names_the_wrong_row_of_a_table(tmp_path, text, why):
+    make_files(tmp_path, "a.mp3", "b.mp3", "c.mp3")
+    (tmp_path / "tracks.csv").write_text(text)
+    with pytest.raises(CorpusError, match=why):
+        Corpus.read(tmp_path)
+
+
+def test_read_prefers_a_tag_to_a_name_with_a_number(tmp_path):
+    files = {
+        "rap/01. Wrong - a.flac": "Tagged",
+        "rap/50 Cent - b.flac": "Fifty",
+        "rap/02 - Name - c.flac": "Unknown Artist",
+        "rap/Name - d.flac": "Tagged",
+        "pop/7 Names - e.flac": None,
+        "pop/7 Names - f.flac": None,
+        "pop/11 Others - g.flac": None,
+        "pop/12 Others - h.flac": None,
+    }
+    for i, (name, artist) in enumerate(files.items()):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        with soundfile.SoundFile(tmp_path / name, "w", 22050, 1) as file:
+            if artist:
+                file.artist = artist
+            file.write(np.zeros(100 + i))
+    tracks = Corpus.read(tmp_path).tracks.set_index("path").loc[list(files)]
+    expected = ["Tagged", "Fifty", "Name", "Name", "7 Names", "7 Names", "Others", "Others"]
+    assert tracks["artist"].tolist() == expected
+    assert tracks["group"].nunique() == 5
 
 
 def make_segments(tracks):
@@ -252,6 +318,50 @@ def test_assign_splits_by_artist_never_leaks(tracks, seed):
     assert split.groupby("group")["split"].nunique().max() == 1
     assert split.groupby("genre")["split"].nunique().min() == 3
     assert len(split) == len(segments)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    tracks=ANY_TRACKS, seed=st.integers(0, 5), names=st.sampled_from(["train", "train validation"])
+)
+def test_assign_splits_keeps_tracks_for_training(tracks, seed, names):
+    """Artists from 9 on are named for training or validation, the others are free."""
+    named = {9 + i: name for i, name in enumerate(names.split())}
+    rows = [(g, f"{g}{a}", n, named.get(a, "")) for g, a, n in tracks if g != "classique"]
+    rows += [(g, f"{g}{a}", 3, name) for a, name in named.items() for g in ("rap", "jazz")]
+    # One more track of a named artist, without a name.
+    segments = make_segments([*rows, ("rap", "rap9", 2, "")])
+    free = {(g, artist) for g, artist, _, name in rows if not name}
+    fewest = min(sum(g == genre for g, _ in free) for genre in ("rap", "jazz"))
+    if fewest < 3 - len(named):  # the test, and the validation unless it is named
+        with pytest.raises(CorpusError):
+            assign_splits(segments, split_by="artist", random_seed=seed)
+        return
+    split = assign_splits(segments, split_by="artist", random_seed=seed)["split"]
+    for name in names.split():
+        assert (split[segments["split"] == name] == name).all()
+    assert split.groupby(segments["group"]).nunique().max() == 1
+    assert split.groupby(segments["genre"]).nunique().min() == 3
+
+
+def test_assign_splits_takes_test_and_validation_from_free_tracks():
+    """A table that names 8 of 12 tracks for training."""
+    tracks = [(g, f"{g}{i}", 1, "train" if i < 4 else "") for g in "ab" for i in range(6)]
+    segments = make_segments(tracks)
+    for seed in range(20):
+        split = assign_splits(segments, split_by="artist", random_seed=seed)
+        assert (split.loc[segments["split"] == "train", "split"] == "train").all()
+        assert split["split"].value_counts().to_dict() == dict(train=8, test=2, validation=2)
+    with pytest.raises(CorpusError, match="no track is named for the test"):
+        assign_splits(segments.assign(split="train"), split_by="artist")
+
+
+def test_assign_splits_keeps_the_named_validation():
+    splits = ["train"] * 3 + ["validation"] * 2 + ["test"] * 2
+    segments = make_segments([(g, f"{g}{i}", 2, s) for g in "ab" for i, s in enumerate(splits)])
+    for unit in ("artist", "track", "segment"):
+        split = assign_splits(segments, split_by=unit)
+        assert split["split"].tolist() == segments["split"].tolist()
 
 
 @settings(deadline=None, max_examples=60)

@@ -376,7 +376,7 @@ def test_a_prepared_corpus_is_loaded_without_opening_its_files(corpus, monkeypat
     copy_recording(corpus / FIRST, corpus / "rap" / "Pirate - Copy.mp3")
     read = Corpus.read(corpus)
     first = prepare(read, DEFAULT, jobs=1, progress=False)
-    for name in ("open_audio", "find_near_duplicates"):
+    for name in ("open_audio", "find_recordings"):
         monkeypatch.setattr(prepare_module, name, None)  # calling it would fail
     monkeypatch.setattr(excerpts_module, "_excerpt", None)
     second = prepare(read, DEFAULT, progress=False)

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 #: Version of every kind of entry. Raise it when the same input gives another result than before.
 VERSIONS = {
     "backbone_outputs": 3,
-    "corpora": 4,
+    "corpora": 5,
     "cross_validation": 4,
     "excerpts": 2,
     "file_hashes": 1,
@@ -121,7 +121,7 @@ def remove_leftovers(kind: str) -> None:
 def memoize(kind: str, compute: Callable[[Path], Any], files: Sequence[Path]) -> list:
     """Compute a JSON value for every file, or look it up for unchanged files.
 
-    A file counts as unchanged while its size and times stay the same.
+    A file counts as unchanged while its size and times stay the same. None is not kept.
     """
     memo = entry(kind, "known.json")
     try:
@@ -134,7 +134,8 @@ def memoize(kind: str, compute: Callable[[Path], Any], files: Sequence[Path]) ->
     settled = time.time_ns() - _SETTLED_NS
     with ThreadPoolExecutor() as threads:
         values = dict(zip(todo, threads.map(lambda name: compute(Path(name)), todo), strict=True))
-    fresh = {n: [states[n], value] for n, value in values.items() if max(states[n][1:3]) < settled}
+    kept = [n for n in todo if values[n] is not None and states[n]]
+    fresh = {n: [states[n], values[n]] for n in kept if max(states[n][1:3]) < settled}
     if fresh:
         text = json.dumps(known | fresh)
         with contextlib.suppress(OSError):  # the memo only saves time
@@ -144,6 +145,9 @@ def memoize(kind: str, compute: Callable[[Path], Any], files: Sequence[Path]) ->
 
 
 def _state(name: str) -> list[int]:
-    """Return what changes when a file changes."""
-    stat = os.stat(name)
+    """Return what changes when a file changes; empty if it cannot be found out."""
+    try:
+        stat = os.stat(name)
+    except OSError:
+        return []
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]

@@ -43,9 +43,23 @@ for _command, _example in _COMMANDS.items():
 app.add_typer(weights.app, name="weights")
 
 
+class _Once(logging.Filter):
+    """Pass every message once: ``run`` reads a corpus several times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        is_new = record.getMessage() not in self._shown
+        self._shown.add(record.getMessage())
+        return is_new
+
+
 def main() -> None:
     """Run the command; a user's error is one line on stderr and exit code 2."""
     logging.basicConfig(format="genrecls: %(message)s", level=logging.WARNING)
+    logging.getLogger().handlers[0].addFilter(_Once())
     # TensorFlow warns of retracing whenever the last batch is smaller than the others.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     default_showwarning = warnings.showwarning

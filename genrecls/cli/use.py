@@ -60,7 +60,9 @@ def predict(
         features.step_samples(classifier.front_end, step)
     except ValueError as error:
         raise typer.BadParameter(f"--step: {error}") from error
-    paths = [path for file in files for path in _audio_files(file)]
+    found = [_audio_files(file) for file in files]
+    paths = [path for audio_files, _ in found for path in audio_files]
+    lost = any(unreadable for _, unreadable in found)
     options = {"step_s": step, "min_confidence": min_confidence}
     with _quiet_decoders():
         if plot:
@@ -82,16 +84,20 @@ def predict(
     errors = [result for result in results if isinstance(result, AudioError)]
     for error in errors:
         typer.echo(f"genrecls: {error}", err=True)
-    if errors:
+    if errors or lost:
         raise typer.Exit(2)
 
 
-def _audio_files(path: Path) -> list[Path]:
+def _audio_files(path: Path) -> tuple[list[Path], bool]:
+    """Return the sound files of a path, and whether there were some that cannot be read."""
     if not path.is_dir():
-        return [path]
-    if not (files := corpus.find_audio_files(path)):
+        return [path], False
+    files, left_out = corpus.find_audio_files(path)
+    for line in corpus.summarize_left_out(left_out):
+        typer.echo(f"genrecls: {line}", err=True)
+    if not files:
         raise CorpusError(f"there are no sound files in {str(path)!r}")
-    return files
+    return files, corpus.folders.UNREADABLE in set(left_out["problem"])
 
 
 @contextlib.contextmanager

@@ -13,11 +13,13 @@ import pandas as pd
 
 from genrecls._utils import cache
 from genrecls._utils.parallel import map_parallel
-from genrecls.audio.duplicates import find_near_duplicates
-from genrecls.audio.fingerprint import fingerprint_file, read_fingerprints, save_fingerprint
+from genrecls.audio.fingerprint import fingerprint_file, save_fingerprint
 from genrecls.audio.quality import measure_track
 from genrecls.config import PRESETS, FrontEnd
 from genrecls.corpus.confounds import confound_table
+from genrecls.corpus.folders import NOT_SOUND, count_endings, list_some
+from genrecls.corpus.groups import find_recordings, merge_groups
+from genrecls.corpus.names import artist_key, find_similar, genre_key
 from genrecls.corpus.tracks import Corpus
 from genrecls.errors import AudioError
 
@@ -26,8 +28,10 @@ _MEASURES = (
     "longest_silence_s loudness_lufs bandwidth_hz"
 ).split()
 _PAIR = (
-    "kind,a,b,genre of a,genre of b,split of a,split of b,offset_s,overlap_s,bit_error_rate"
+    "kind,a,b,genre of a,genre of b,split of a,split of b,"
+    "offset_s,overlap_s,bit_error_rate,share,shared_by"
 ).split(",")
+_SIMILAR = "almost the same name"
 _LONG_SILENCE_S = 10.0
 _DC = 0.01  # of full scale: -40 dB
 _CLIPPED = 1e-4  # share of the samples; masters of loud music reach a tenth of it
@@ -51,9 +55,10 @@ class Audit:
     genres : pd.DataFrame
         One row per genre: numbers of tracks, artists, groups and segments.
     duplicates : pd.DataFrame
-        One row per pair of tracks with the same content (``exact``) or sound (``near``).
+        One row per pair of tracks with the same content (``exact``), the same sound (``near``) or
+        a short sound that is in tracks by several artists (``shared``).
     problems : pd.DataFrame
-        One row per problem of a single track.
+        One row per problem of a single track, and per file that is not used.
     tracks : pd.DataFrame
         One row per track that can be decoded, with measures of its sound.
     """
@@ -113,14 +118,19 @@ def audit(
     corpus = Corpus.of(corpus)
     front_ends = front_ends or {name: FrontEnd.preset(name) for name in PRESETS}
     measures = _measure_files(corpus, jobs, progress)
-    listed = corpus.tracks[["path", "genre", "artist", "group", "split", "sha256"]]
-    decoded = listed[["undecodable" not in measures[sha256] for sha256 in listed["sha256"]]]
+    columns = ["path", "genre", "artist", "group", "split", "sha256"]
+    is_decoded = ["undecodable" not in measures[sha256] for sha256 in corpus.tracks["sha256"]]
+    distinct, pairs = find_recordings(corpus.tracks[is_decoded].drop_duplicates("sha256"))
+    recording = corpus.tracks["sha256"].replace(distinct.set_index("sha256")["recording"])
+    listed = corpus.tracks.assign(group=merge_groups(corpus.tracks["group"], recording))[columns]
+    decoded = listed[is_decoded]
     rows = decoded["sha256"].map(measures).tolist()
     values = pd.DataFrame(rows, decoded.index, columns=_MEASURES).astype({"loudness_lufs": float})
     tracks = decoded.drop(columns="sha256").join(values)
     genres = _genre_table(listed, tracks)
-    duplicates = _duplicate_table(decoded)
-    problems = pd.DataFrame(_problems(listed, measures), columns=["path", "problem", "detail"])
+    duplicates = _duplicate_table(decoded, pairs)
+    rows = [*_problems(listed, measures), *_similar_names(listed), *_unused(corpus.left_out)]
+    problems = pd.DataFrame(rows, columns=["path", "problem", "detail"])
     confounds, reason = confound_table(tracks, front_ends)
     warnings = [
         *_confound_warnings(confounds, reason, list(front_ends)),
@@ -128,7 +138,8 @@ def audit(
         *_duplicate_warnings(duplicates),
     ]
     for problem, rows in problems.groupby("problem", sort=False):
-        warnings.append(f"{problem}: {_list(rows['path'])}")
+        names = rows["detail"] if problem in (_SIMILAR, NOT_SOUND) else rows["path"].map(repr)
+        warnings.append(f"{problem}: {list_some(names.drop_duplicates())}")
     return Audit(corpus.name, tuple(warnings), confounds, genres, duplicates, problems, tracks)
 
 
@@ -162,7 +173,7 @@ def _genre_table(listed: pd.DataFrame, tracks: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for genre, all_tracks in listed.groupby("genre"):
         decoded = tracks[tracks["genre"] == genre]
-        artists = all_tracks["artist"].replace("", None)
+        artists = all_tracks["artist"].map(artist_key).replace("", None)
         rows.append(
             {
                 "genre": genre,
@@ -179,14 +190,14 @@ def _genre_table(listed: pd.DataFrame, tracks: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _duplicate_table(tracks: pd.DataFrame) -> pd.DataFrame:
+def _duplicate_table(tracks: pd.DataFrame, near: pd.DataFrame) -> pd.DataFrame:
     """Tabulate pairs with equal content or sound; the first of equal files represents them."""
     first = tracks.drop_duplicates("sha256").set_index("sha256")
     copies = tracks[tracks["sha256"].duplicated()]
-    pairs = [("exact", first.loc[b["sha256"]], b, [np.nan] * 3) for _, b in copies.iterrows()]
-    near = find_near_duplicates(read_fingerprints(list(first.index)))
-    for a, b, *match in near.itertuples(index=False):
-        pairs.append(("near", first.iloc[a], first.iloc[b], match))
+    pairs = [("exact", first.loc[b["sha256"]], b, [np.nan] * 5) for _, b in copies.iterrows()]
+    for a, b, *match in near[["a", "b", *_PAIR[-5:]]].itertuples(index=False):
+        kind = "shared" if match[-1] else "near"
+        pairs.append((kind, first.iloc[int(a)], first.iloc[int(b)], match))
     columns = ("path", "genre", "split")
     rows = [(kind, *(t[c] for c in columns for t in (a, b)), *match) for kind, a, b, match in pairs]
     return pd.DataFrame(rows, columns=_PAIR)
@@ -212,6 +223,23 @@ def _problems(tracks: pd.DataFrame, measures: dict[str, dict]) -> Iterator[tuple
             yield path, "clipping", f"{m['clipped']:.2%} of the samples"
 
 
+def _similar_names(tracks: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
+    """Yield artists and genres whose names are almost equal, with a track of the second."""
+    for column, key in (("artist", artist_key), ("genre", genre_key)):
+        first = tracks.groupby(tracks[column].map(key))[[column, "path"]].first()
+        for a, b in find_similar(key for key in first.index if key):
+            detail = f"{column} {first[column][a]!r} = {first[column][b]!r}?"
+            yield first["path"][b], _SIMILAR, detail
+
+
+def _unused(left_out: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
+    """Yield the files that are not used, those without sound as a number per ending."""
+    is_sound = left_out["problem"] != NOT_SOUND
+    for ending, n in count_endings(left_out[~is_sound]).items():
+        yield "", NOT_SOUND, f"{n} {ending}"
+    yield from left_out[is_sound].itertuples(index=False, name=None)
+
+
 def _confound_warnings(table: pd.DataFrame, reason: str, front_ends: list[str]) -> Iterator[str]:
     if reason:
         yield f"confounds cannot be measured: {reason}"
@@ -228,7 +256,7 @@ def _genre_warnings(table: pd.DataFrame) -> Iterator[str]:
         yield f"{most!r} has {segments[most]} segments, {least!r} only {segments[least]}"
     for row in table.to_dict("records"):
         genre, groups, unknown = f"genre {row['genre']!r}", row["groups"], row["without artist"]
-        group = "group" if unknown else "artist"
+        group = "artist" if groups == row["artists"] and not unknown else "group"
         if groups == 1:
             yield f"{genre} has a single {group}: a model cannot tell the genre from the {group}"
         elif groups < _FEW_GROUPS:
@@ -245,12 +273,14 @@ def _duplicate_warnings(table: pd.DataFrame) -> Iterator[str]:
     for column in ("genre", "split"):
         differs = table[f"{column} of a"] != table[f"{column} of b"]
         conflict = conflict + differs.map({True: f", in different {column}s", False: ""})
+    conflict = conflict.mask(table["kind"] == "shared", "")
     for (kind, where), pairs in table.groupby(["kind", conflict]):
-        reason = "the same file" if kind == "exact" else "the same sound"
-        yield f"{kind} duplicates ({reason}{where}): {_list(pairs['a'] + ' = ' + pairs['b'])}"
-
-
-def _list(names: pd.Series) -> str:
-    names = names.drop_duplicates()
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(map(repr, names[:3])) + more
+        names = list_some(pairs["a"].map(repr) + " = " + pairs["b"].map(repr))
+        if kind == "shared":
+            yield (
+                f"a sound of {pairs['overlap_s'].median():.0f} s, such as a jingle, is in tracks "
+                f"by {pairs['shared_by'].max():.0f} artists; cut it out: {names}"
+            )
+        else:
+            reason = "the same file" if kind == "exact" else "the same sound"
+            yield f"{kind} duplicates ({reason}{where}): {names}"

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from genrecls.corpus.tracks import TEST_SUFFIX
 from genrecls.errors import CorpusError, LeakError
 
 _SPLITS = {"train", "validation", "test"}
@@ -21,8 +20,10 @@ _SHUFFLES = 10  # per number of folds, until a fold has segments from every genr
 def assign_splits(segments: pd.DataFrame, *, split_by: str, random_seed: int = 0) -> pd.DataFrame:
     """Assign each segment to training, validation or test.
 
-    The test tracks are those named in the corpus; if there are none, whole groups with about a
-    fifth of the segments. About a fifth of the other segments is for validation.
+    The splits that the corpus names are kept, for whole groups. If no track is named for the test,
+    it is chosen from the tracks without a name: whole groups with about a fifth of all segments.
+    The same goes for the validation, with a fifth of what is not in the test; if every track has a
+    name, the validation is a part of the tracks that are named for training.
 
     Parameters
     ----------
@@ -56,23 +57,51 @@ def assign_splits(segments: pd.DataFrame, *, split_by: str, random_seed: int = 0
     ['test', 'train', 'validation']
     """
     segments = segments.reset_index(drop=True).astype({"split": str})
-    if not (segments["split"] == "test").any():
-        segments.loc[_choose_fifth(segments, "group", random_seed), "split"] = "test"
-    others = segments[segments["split"] != "test"]
-    segments.loc[others.index, "split"] = "train"
-    if split_by == "segment":
-        rng = np.random.default_rng(random_seed)
-        shuffled = [rng.permutation(rows.index) for _, rows in others.groupby("genre")]
-        held_out = np.concatenate([rows[int((1 - _HELD_OUT) * len(rows)) :] for rows in shuffled])
-    else:
-        unit = {"artist": "group", "track": "track_id"}[split_by]
-        held_out = _choose_fifth(others, unit, random_seed)
-    segments.loc[held_out, "split"] = "validation"
+    split = _complete_groups(segments)
+    free, train = split == "", segments[split == "train"]
+    choose_validation = not (split == "validation").any()
+    if not (split == "test").any():
+        if not free.any():
+            raise CorpusError(
+                "no track is named for the test, and none is free to be chosen; name some, or "
+                "leave the split of some tracks empty"
+            )
+        # With training tracks in every genre, the test may take all free ones.
+        keep = choose_validation or not set(segments["genre"]) <= set(train["genre"])
+        split[_choose_fifth(segments, segments[free], "group", random_seed, keep=keep)] = "test"
+    if choose_validation:
+        others = segments[split != "test"]
+        pool = others[split[others.index] == ""] if free.any() else others
+        if split_by == "segment":
+            held_out = _choose_segments(others, pool, random_seed)
+        else:
+            unit = {"artist": "group", "track": "track_id"}[split_by]
+            keep = not set(pool["genre"]) <= set(others["genre"].drop(pool.index))
+            held_out = _choose_fifth(others, pool, unit, random_seed, keep=keep)
+        split[held_out] = "validation"
+    segments["split"] = split.replace("", "train")
     for name, splits in segments.groupby("genre")["split"]:
         if missing := sorted(_SPLITS - set(splits)):
             raise CorpusError(f"genre {name!r} has no tracks for {missing}; add tracks to it")
     check_no_leak(segments, leaky_validation=split_by != "artist")
     return segments
+
+
+def _complete_groups(segments: pd.DataFrame) -> pd.Series:
+    """Return the splits; a row without one gets that of its group, if the group has one."""
+    split = segments["split"]
+    of_group = split.mask(split == "").groupby(segments["group"]).transform("first")
+    return split.where(split != "", of_group.fillna("").astype(str))
+
+
+def _choose_segments(others: pd.DataFrame, pool: pd.DataFrame, random_seed: int) -> pd.Index:
+    """Return the index of random segments from a pool, a fifth of the others in every genre."""
+    rng, sizes = np.random.default_rng(random_seed), others["genre"].value_counts()
+    held_out = []
+    for genre, rows in pool.groupby("genre"):
+        n = sizes[genre] - int((1 - _HELD_OUT) * sizes[genre])
+        held_out += rng.permutation(rows.index)[-n:].tolist()
+    return pd.Index(held_out)
 
 
 def assign_folds(segments: pd.DataFrame, *, folds: int = 5, random_seed: int = 0) -> pd.Series:
@@ -129,18 +158,28 @@ def _shuffle_folds(
         yield fold, pd.crosstab(genre, fold)
 
 
-def _choose_fifth(segments: pd.DataFrame, unit: str, random_seed: int) -> pd.Index:
-    """Return the index of whole units with about a fifth of the segments of every genre."""
+def _choose_fifth(
+    segments: pd.DataFrame, pool: pd.DataFrame, unit: str, random_seed: int, *, keep: bool
+) -> pd.Index:
+    """Return the index of whole units of a pool, about a fifth of the segments of every genre.
+
+    ``keep`` means that some units of every genre must stay in the pool.
+    """
+    n_folds = round(len(pool) / (_HELD_OUT * len(segments)))
+    if not keep and (n_folds < 2 or pool.groupby("genre")[unit].nunique().min() < 2):
+        return pool.index
+    sizes = segments["genre"].value_counts()
     seeds = range(random_seed, random_seed + _SHUFFLES)
-    for fold, counts in _shuffle_folds(segments, unit, round(1 / _HELD_OUT), seeds):
-        total = counts.sum(axis=1)
-        usable = (counts > 0).all() & counts.lt(total, axis=0).all()
+    for fold, counts in _shuffle_folds(pool, unit, max(2, n_folds), seeds):
+        usable = (counts > 0).all()
+        if keep:
+            usable &= counts.lt(counts.sum(axis=1), axis=0).all()
         if usable.any():
-            error = (counts.div(total, axis=0) - _HELD_OUT).abs().max()
-            return segments.index[fold == error[usable].idxmin()]
+            error = (counts.div(sizes[counts.index], axis=0) - _HELD_OUT).abs().max()
+            return pool.index[fold == error[usable].idxmin()]
     raise CorpusError(
-        f"no split by groups has every genre on both sides; add groups to each genre, or name the "
-        f"test tracks ({TEST_SUFFIX} folders or a split column)"
+        "no split by groups has every genre on both sides; add groups to each genre, or name the "
+        "test tracks (_test folders or a split column)"
     )
 
 

@@ -1,36 +1,40 @@
-"""Read the tracks of a corpus from genre folders or from a table."""
+"""A corpus: tracks with their genres, artists and groups, read from folders or from a table."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from genrecls import audio
 from genrecls._utils.cache import memoize
 from genrecls._utils.io import hash_file
+from genrecls.corpus.folders import (
+    UNREADABLE,
+    find_audio_files,
+    left_out_table,
+    read_folders,
+    require_utf8,
+    summarize_left_out,
+)
+from genrecls.corpus.groups import merge_groups
+from genrecls.corpus.names import (
+    artist_key,
+    drop_track_numbers,
+    unify_genres,
+)
+from genrecls.corpus.table import read_table
 from genrecls.errors import CorpusError
 
-#: Ending of the name of a folder that holds the test tracks of a genre.
-TEST_SUFFIX = "_test"
-# Endings by which sound files are recognized in a folder.
-_EXTENSIONS = set(
-    ".aac .aif .aiff .au .caf .flac .m4a .m4b .mka .mkv .mov .mp3 .mp4 .oga .ogg .opus .wav "
-    ".wave .webm .wma".split()
-)
+log = logging.getLogger(__name__)
+
+_TABLE = "tracks.csv"
 _OPTIONAL = ["artist", "album", "title", "split"]
 _COLUMNS = "track_id path genre artist album title group grouped_by split sha256".split()
-# Columns that later stages add to the table.
-_RESERVED = set(
-    "track_id group grouped_by sha256 recording segment start_s end_s sounding "
-    "run repeat fold predicted temperature track_temperature".split()
-)
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,9 @@ class Corpus:
         sha256`` and the other columns of a ``tracks.csv``. Tracks in one ``group`` are kept on the
         same side of every split. ``grouped_by`` names the meaning of the group: the ``artist``
         where known, else the ``album``, else the ``track`` itself. ``split`` is ``'train'``,
-        ``'test'`` or empty (to be chosen).
+        ``'validation'``, ``'test'`` or empty (to be chosen).
+    left_out : pd.DataFrame
+        One row per file or folder that is not used: ``path, problem, detail``.
 
     Examples
     --------
@@ -63,6 +69,7 @@ class Corpus:
     name: str
     root: Path
     tracks: pd.DataFrame
+    left_out: pd.DataFrame = field(default_factory=lambda: left_out_table([]))
 
     @property
     def genres(self) -> list[str]:
@@ -111,149 +118,133 @@ class Corpus:
 
         Notes
         -----
-        A table has the columns ``path`` (relative to the table) and ``genre``, and may have
-        ``artist``, ``album``, ``title``, ``split`` (``train`` or ``test``) and any others.
+        A table has the columns ``path`` (relative to the table, or absolute) and ``genre``, and may
+        have ``artist``, ``album``, ``title``, ``split`` (``train``, ``validation`` or ``test``) and
+        any others. Commas, semicolons, tabs or ``|`` separate its columns.
 
         Genre folders contain ``genre/track``, ``genre/artist/track`` or
-        ``genre/artist/album/track``; test tracks may be in ``<genre>_test``, as in the original.
-        Without an artist folder, the artist comes from a name such as ``Artist - Title.mp3``.
+        ``genre/artist/album/track``; deeper folders do not matter. They may be in folders of splits
+        (``train/genre``), contain such folders (``genre/train``), or be named after them
+        (``genre_test``, as in the original).
 
-        Where the artist is still unknown, artist and album come from the tags of the file.
+        The artist of a track is that of the table, else the artist folder, else the first part of a
+        name such as ``Artist - Title.mp3``, else the tag of the file; the album of the tag goes
+        with it. Where a folder or a name begins with a number, as in ``01. Artist - Title.mp3`` and
+        ``50 Cent - Title.mp3``, the tag comes first. Without a tag, the number is dropped if a sign
+        or a zero shows that it is one of a track, or if the artist is there without it.
+
+        Spellings that differ in case, Unicode form, spaces or dashes are one artist or genre. In
+        artists, a featured one (``A feat. B``) and the article (``Beatles, The``) do not matter.
+
+        A file that is not used is in ``left_out``, and a line on each problem is logged.
         """
-        path = Path(path)
-        file = path if path.is_file() else path / "tracks.csv"
-        tracks = _read_table(file) if file.is_file() else _read_folders(path)
+        path, numbered = Path(path), None
+        file = path if path.is_file() else path / _TABLE
+        if file.is_file():
+            tracks = read_table(file)
+            left_out = _find_unlisted(file, tracks)
+        else:
+            tracks, left_out = read_folders(path)
+            numbered = tracks.pop("numbered")
         # The current folder may change, and that of a worker process may be another one.
         root = file.parent.absolute()
-        return cls(cls.corpus_name(path), root, _complete(root, tracks))
+        tracks, unreadable = _complete(root, tracks, numbered)
+        left_out = pd.concat([left_out, unreadable], ignore_index=True)
+        for line in summarize_left_out(left_out):
+            log.warning("%s", line)
+        return cls(_check_name(cls.corpus_name(path)), root, tracks, left_out)
 
 
-def _read_table(file: Path) -> pd.DataFrame:
-    name = repr(str(file))
-    try:
-        tracks = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:
-        raise CorpusError(f"{name} is neither a folder nor a table in UTF-8: {error}") from error
-    if missing := sorted({"path", "genre"} - set(tracks.columns)):
-        raise CorpusError(f"{name} has no column {missing}; add it")
-    if taken := sorted(c for c in map(str, tracks) if c in _RESERVED or c.startswith("prob_")):
-        raise CorpusError(f"{name} has columns with reserved names; rename {taken}")
-    if absent := [path for path in tracks["path"] if not (file.parent / path).is_file()]:
-        raise CorpusError(
-            f"{name} lists {len(absent)} files that do not exist, first {absent[0]!r}; paths are "
-            f"relative to the folder of the table"
-        )
-    return tracks
+def _check_name(name: str) -> str:
+    require_utf8(name)
+    if os.fsencode(name).decode("utf-8", "ignore") != name:
+        raise CorpusError(f"the name of the folder {name!a} is not valid UTF-8; rename it")
+    return name
 
 
-def _read_folders(root: Path) -> pd.DataFrame:
-    if not root.is_dir():
-        raise CorpusError(f"{str(root)!r} is not a folder; name one with a folder per genre")
-    folders = [item for item in root.iterdir() if item.is_dir() and item.name[0] != "."]
-    files = sorted(file for folder in folders for file in find_audio_files(folder))
-    if not files:
-        raise CorpusError(
-            f"no audio files in the folders of {str(root)!r}; put each genre in its own folder"
-        )
-    return pd.DataFrame([_describe_file(file.relative_to(root)) for file in files])
+def _find_unlisted(file: Path, tracks: pd.DataFrame) -> pd.DataFrame:
+    """Tabulate what is not listed in the table of a folder; any other table names a choice."""
+    if file.name != _TABLE:
+        return left_out_table([])
+    files, left_out = find_audio_files(file.parent)
+    paths = {path.relative_to(file.parent).as_posix() for path in files}
+    unlisted = sorted(paths - set(tracks["path"]))
+    rows = left_out_table([(path, f"not in {_TABLE}", "") for path in unlisted])
+    return pd.concat([left_out[left_out["path"] != _TABLE], rows], ignore_index=True)
 
 
-def _describe_file(path: Path) -> dict[str, str]:
-    genre, *between, _ = path.parts
-    artist, dash, title = path.stem.partition(" - ")
-    if artist.strip(" .").isdecimal():
-        artist, dash, title = title.rpartition(" - ")
-    return {
-        "path": path.as_posix(),
-        "genre": genre.removesuffix(TEST_SUFFIX),
-        "artist": between[0] if between else artist if dash else "",
-        "album": between[1] if len(between) > 1 else "",
-        "title": title or path.stem,
-        "split": "test" if genre.endswith(TEST_SUFFIX) else "",
-    }
-
-
-def _complete(root: Path, tracks: pd.DataFrame) -> pd.DataFrame:
-    """Fill in missing columns from tags and content, and check the values."""
+def _complete(
+    root: Path, tracks: pd.DataFrame, numbered: pd.Series | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Fill in missing columns from tags and content; return tracks and the unreadable ones."""
     tracks = tracks.assign(**{name: "" for name in _OPTIONAL if name not in tracks})
-    _check(repr(str(root)), tracks)
-    unknown = tracks.index[tracks["artist"].str.strip() == ""]
-    files = [root / path for path in tracks["path"]]
-    tags = memoize("tags", audio.read_tags, [files[i] for i in unknown])
-    for i, found in zip(unknown, tags, strict=True):
-        tracks.loc[i, "artist"] = found.get("artist", "")
-        tracks.loc[i, "album"] = tracks.loc[i, "album"] or found.get("album", "")
-    stems = [file.stem for file in files]
+    tracks["genre"] = unify_genres(tracks["genre"].tolist())
+    tracks, unreadable = _hash_files(root, tracks)
+    if tracks["genre"].nunique() < 2:
+        genre = tracks["genre"].iloc[0]
+        raise CorpusError(f"{str(root)!r} has only one genre, {genre!r}; add tracks of another one")
+    tracks = _fill_artists(root, tracks, numbered)
+    stems = [Path(path).stem for path in tracks["path"]]
     tracks["title"] = tracks["title"].where(tracks["title"] != "", stems)
-    # Where test tracks are named, all other tracks are for training.
-    if (tracks["split"] == "test").any():
+    # Where test tracks are named and those for training are not, all others are for training.
+    if (tracks["split"] == "test").any() and not (tracks["split"] == "train").any():
         tracks["split"] = tracks["split"].replace("", "train")
     # Titles may repeat, so that the path identifies a track.
     tracks["track_id"] = [hashlib.sha256(p.encode()).hexdigest()[:12] for p in tracks["path"]]
-    tracks["sha256"] = memoize("file_hashes", hash_file, files)
     columns = (tracks[name] for name in ("artist", "album", "path"))
     tracks[["grouped_by", "group"]] = [_group(*names) for names in zip(*columns, strict=True)]
     # Copies of a file under two names must stay on the same side of a split.
     tracks["group"] = merge_groups(tracks["group"], tracks["sha256"])
     others = [column for column in tracks if column not in _COLUMNS]
-    return tracks[_COLUMNS + others].reset_index(drop=True)
+    return tracks[_COLUMNS + others].reset_index(drop=True), unreadable
 
 
-def _check(name: str, tracks: pd.DataFrame) -> None:
-    if not len(tracks):
-        raise CorpusError(f"{name} has no rows in its table; add a row per track")
-    for path in tracks["path"]:
-        if os.fsencode(path).decode("utf-8", "ignore") != path:
-            raise CorpusError(f"the name {path!r} is not valid UTF-8; rename the file")
-    if unknown := sorted(set(tracks["split"]) - {"", "train", "test"}):
-        raise CorpusError(f"{name}: split must be 'train', 'test' or empty, not {unknown}")
-    if (twice := tracks["path"].duplicated()).any():
-        path = tracks.loc[twice, "path"].iloc[0]
-        raise CorpusError(f"{name} lists {path!r} twice; remove one of the rows")
-    if tracks["genre"].nunique() < 2:
-        genre = tracks["genre"].iloc[0]
-        raise CorpusError(f"{name} has only one genre, {genre!r}; add tracks of another genre")
+def _fill_artists(root: Path, tracks: pd.DataFrame, numbered: pd.Series | None) -> pd.DataFrame:
+    """Take artists and albums from tags, where they are unknown or a number makes them unsure.
+
+    ``numbered`` marks such artists in folders; those in tables are never unsure.
+    """
+    artists = tracks["artist"].where(tracks["artist"].map(artist_key) != "", "")
+    rows = tracks.index[(artists == "") | (False if numbered is None else numbered[tracks.index])]
+    tags = memoize("tags", audio.read_tags, [root / path for path in tracks.loc[rows, "path"]])
+    albums = tracks["album"].copy()
+    for i, found in zip(rows, tags, strict=True):
+        if artist_key(found.get("artist", "")):
+            artists[i] = found["artist"]
+        albums[i] = albums[i] or found.get("album", "")
+    names = artists if numbered is None else drop_track_numbers(artists.tolist())
+    return tracks.assign(artist=names, album=albums)
+
+
+def _hash_files(root: Path, tracks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Add ``sha256``; leave out and tabulate the files that cannot be read."""
+    reasons: dict[Path, str] = {}
+
+    def hash_or_note(file: Path) -> str | None:
+        try:
+            return hash_file(file)
+        except OSError as error:
+            reasons[file] = str(error.strerror)
+            return None
+
+    files = [root / path for path in tracks["path"]]
+    tracks = tracks.assign(sha256=memoize("file_hashes", hash_or_note, files))
+    used, lost = tracks.dropna(subset="sha256"), tracks[tracks["sha256"].isna()]
+    why = [reasons[root / path] for path in lost["path"]]
+    if gone := sorted(set(lost["genre"]) - set(used["genre"])):
+        first = lost["genre"].tolist().index(gone[0])
+        raise CorpusError(
+            f"no track of genre {gone[0]!r} can be read; the first one: "
+            f"{lost['path'].iloc[first]!r} ({why[first]})"
+        )
+    return used.copy(), left_out_table(
+        [(p, UNREADABLE, w) for p, w in zip(lost["path"], why, strict=True)]
+    )
 
 
 def _group(artist: str, album: str, path: str) -> tuple[str, str]:
     """Return the kind and the name of the group of a track."""
-    for kind, name in (("artist", artist), ("album", album)):
-        if name.strip():
-            # Spellings that differ only in case and spaces are the same name.
-            return kind, f"{kind}:{' '.join(name.casefold().split())}"
+    for kind, key in (("artist", artist_key(artist)), ("album", artist_key(album))):
+        if key:
+            return kind, f"{kind}:{key}"
     return "track", f"track:{path}"
-
-
-def find_audio_files(folder: Path) -> list[Path]:
-    """Find the audio and video files in a folder and its subfolders.
-
-    Parameters
-    ----------
-    folder : Path
-        Folder to search, without its hidden files and folders.
-
-    Returns
-    -------
-    list of Path
-        Files with a known file name extension, sorted.
-    """
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in _EXTENSIONS
-        and file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    )
-
-
-def merge_groups(groups: pd.Series, same: pd.Series) -> list[str]:
-    """Merge groups until rows with the same key are in the same group."""
-    group, names = pd.factorize(groups, sort=True)
-    key, keys = pd.factorize(same)
-    n = len(names) + len(keys)
-    # Groups and keys are the nodes of a graph, and each row is an edge between them.
-    edges = coo_array((np.ones(len(groups)), (group, len(names) + key)), shape=(n, n))
-    _, component = connected_components(edges, directed=False)
-    # Merged groups get the alphabetically first of their names, which are sorted.
-    first = pd.Series(names).groupby(component[: len(names)]).first()
-    return first[component[group]].tolist()

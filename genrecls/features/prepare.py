@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from genrecls._utils.io import file_size
 from genrecls._utils.parallel import map_parallel
 from genrecls.audio import fingerprint
 from genrecls.audio.decode import open_audio
-from genrecls.audio.duplicates import find_near_duplicates
 from genrecls.config import FrontEnd, hash_json
-from genrecls.corpus.tracks import Corpus, merge_groups
+from genrecls.corpus.folders import UNREADABLE, summarize_left_out
+from genrecls.corpus.groups import find_recordings
+from genrecls.corpus.tracks import Corpus
 from genrecls.errors import AudioError, CorpusError
 from genrecls.features.excerpts import save_excerpts
 from genrecls.features.extraction import DTYPE, compute_log_mels
@@ -76,6 +77,9 @@ def prepare(
     (4, 128, 323, 1)
     """
     corpus, front_end = Corpus.of(corpus), front_end or FrontEnd.preset("default")
+    unreadable = corpus.left_out[corpus.left_out["problem"] == UNREADABLE]
+    if strict and len(unreadable):
+        raise CorpusError("\n".join(summarize_left_out(unreadable)))
     hashes = corpus.tracks["sha256"].unique()
     stored: dict[str, Any] = {s: cache.load(log_mels_entry(front_end, s)) for s in hashes}
     path = _tables_entry(corpus, front_end)
@@ -91,6 +95,9 @@ def prepare(
             with cache.new(path) as (new, _):
                 for name, table in zip(_TABLES, tables, strict=True):
                     table.to_parquet(new / f"{name}.parquet")
+    reasons = unreadable["path"].map(repr) + " cannot be read: " + unreadable["detail"]
+    lost = unreadable[["path"]].assign(reason=reasons)
+    failures = pd.concat([lost, failures], ignore_index=True)
     save_excerpts(corpus, segments, jobs=jobs, progress=progress)
     return Features(front_end, segments, failures, notes, cache.entry("log_mels", ""))
 
@@ -177,7 +184,8 @@ def _make_tables(
     for genre in sorted(set(corpus.genres) - set(usable["genre"])):
         reason = reasons[corpus.tracks["genre"] == genre].iloc[0]
         raise CorpusError(f"no track of genre {genre!r} can be used; the first one: {reason}")
-    usable, notes = _find_recordings(usable)
+    usable, pairs = find_recordings(usable)
+    notes = list(_describe_pairs(usable["path"].tolist(), pairs))
     tables = []
     for sha256, track_id, path in usable[["sha256", "track_id", "path"]].to_numpy():
         tables.append(pd.DataFrame(stored[sha256]["segments"]).assign(track_id=track_id))
@@ -187,16 +195,12 @@ def _make_tables(
     return segments, failures, pd.DataFrame(notes, columns=["path", "note"])
 
 
-def _find_recordings(tracks: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """Add ``recording``, merge the groups that share one, and return a note on each pair."""
-    pairs = find_near_duplicates(fingerprint.read_fingerprints(tracks["sha256"].tolist()))
-    paths, ids = tracks["path"].to_numpy(), tracks["track_id"].to_numpy()
-    edges = pd.DataFrame({"recording": [*ids, *ids[pairs["a"]]], "with": [*ids, *ids[pairs["b"]]]})
-    recording = merge_groups(edges["recording"], edges["with"])[: len(tracks)]
-    tracks = tracks.assign(recording=recording)
-    tracks["group"] = merge_groups(tracks["group"], tracks["recording"])
-    notes = [
-        (paths[p.b], f"{paths[p.b]!r} and {paths[p.a]!r} have {p.overlap_s:.0f} s in common")
-        for p in pairs.itertuples()
-    ]
-    return tracks, notes
+def _describe_pairs(paths: list[str], pairs: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Yield a path and a note for each pair of copies, and for each track with a jingle."""
+    pairs = pairs[(pairs["shared_by"] == 0) | ~pairs["b"].duplicated()]
+    columns = (pairs[name] for name in ("a", "b", "overlap_s", "shared_by"))
+    for a, b, overlap_s, shared_by in zip(*columns, strict=True):
+        note = f"{paths[b]!r} and {paths[a]!r} have {overlap_s:.0f} s in common"
+        if shared_by:
+            note += f" with tracks by {shared_by} artists; a jingle joins no groups"
+        yield paths[b], note

@@ -1,0 +1,233 @@
+"""Find the sound files of a folder, account for all others, and read what the folders mean."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path, PurePath
+from typing import Any
+
+import pandas as pd
+
+from genrecls.corpus.names import (
+    artist_key,
+    begins_with_number,
+    drop_number,
+    genre_key,
+    parse_file_name,
+)
+from genrecls.errors import CorpusError
+
+#: Endings of the names of sound and video files that FFmpeg can read.
+EXTENSIONS = frozenset(
+    f".{ending}"
+    for ending in (
+        "3g2 3gp 3gpp aac ac3 adts aif aifc aiff amr ape apl asf au avi awb bwf caf divx dsf dts "
+        "dtshd eac3 ec3 f4a f4v flac flv ism isma ismv m2a m2t m2ts m4a m4b m4p m4r m4v mac mk3d "
+        "mka mkv mov mp+ mp2 mp3 mp4 mpa mpc mpe mpeg mpg mpga mpp mts oga ogg ogm ogv ogx opus "
+        "psp qt ra rf64 rm rmvb snd spx tp trp ts tta vob voc w64 wav wave weba webm wm wma wmv wv"
+    ).split()
+)
+
+#: Problem of a file that is not used because of its ending.
+NOT_SOUND = "not sound"
+#: Problem of a file, link or folder that might be music.
+UNREADABLE = "cannot be read"
+_COLUMNS = ["path", "problem", "detail"]
+
+#: Names of splits, as folders and tables have them, and what they mean.
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+# "Soul Train" is a name, and "Rock test" is not.
+_SUFFIX = re.compile(
+    rf"(.*[^ _-])(?:[_-]+({'|'.join(SPLITS)})|[ _-]+(test|testing))", re.IGNORECASE
+)
+
+
+def left_out_table(rows: list[tuple[str, str, str]]) -> pd.DataFrame:
+    """Tabulate the paths that are not used: ``path``, ``problem`` and ``detail``."""
+    return pd.DataFrame(rows, columns=_COLUMNS, dtype=str)
+
+
+def summarize_left_out(left_out: pd.DataFrame) -> list[str]:
+    """Return a line on every problem: the endings of files without sound, and some names."""
+    lines = []
+    for problem, rows in left_out.groupby("problem", sort=False):
+        names = rows["path"].map(repr) + rows["detail"].map(lambda why: f" ({why})" if why else "")
+        if problem == NOT_SOUND:
+            names = pd.Series([f"{n} {ending}" for ending, n in count_endings(rows).items()])
+        lines.append(f"{problem}: {list_some(names, 10 if problem == NOT_SOUND else 3)}")
+    return lines
+
+
+def count_endings(rows: pd.DataFrame) -> pd.Series:
+    """Count the endings of paths, the most frequent first."""
+    endings = [PurePath(path).suffix.lower() or "without an ending" for path in rows["path"]]
+    return pd.Series(endings, dtype=str).value_counts()
+
+
+def list_some(names: pd.Series, n: int = 3) -> str:
+    """Join the first names, and the number of the others."""
+    more = f" and {len(names) - n} more" if len(names) > n else ""
+    return ", ".join(names[:n]) + more
+
+
+def find_audio_files(folder: Path) -> tuple[list[Path], pd.DataFrame]:
+    """Find the sound and video files in a folder and its subfolders.
+
+    Links to folders are followed, but no folder is read twice.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to search.
+
+    Returns
+    -------
+    files : list of Path
+        Files with a known ending, sorted.
+    left_out : pd.DataFrame
+        One row for every other file, and for hidden or unreadable folders: ``path`` (relative to
+        the folder), ``problem`` and ``detail``.
+    """
+    files, left_out, _ = _walk(folder)
+    return files, left_out
+
+
+def _walk(root: Path) -> tuple[list[Path], pd.DataFrame, list[Path]]:
+    """Return the sound files, a table of all that is left out, and all folders."""
+    files, rows, folders, todo, links = [], [], [], [root], []
+    # A link to a folder above would bring in all that is beside this one.
+    seen = {_identity(above): ".." for above in root.resolve().parents}
+    while todo or links:
+        # Links come last, so that a folder is read in its own place.
+        folder = todo.pop() if todo else links.pop(0)
+        try:
+            name = _show(folder.relative_to(root))
+            if (place := seen.setdefault(_identity(folder), name)) != name:
+                rows.append((folder, "repeated folder", f"a link leads to {place!r}"))
+                continue
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            rows.append((folder, UNREADABLE, error.strerror))
+            continue
+        folders.append(folder)
+        for entry in entries:
+            path = Path(entry.path)
+            if problem := _find_problem(entry):
+                rows.append((path, *problem))
+            elif not entry.is_dir():
+                files.append(path)
+            else:
+                (links if entry.is_symlink() else todo).append(path)
+    shown = [(_show(path.relative_to(root)), *why) for path, *why in rows]
+    return sorted(files), left_out_table(sorted(shown)), sorted(folders)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    stat = os.stat(path)
+    return stat.st_dev, stat.st_ino
+
+
+def _find_problem(entry: os.DirEntry) -> tuple[str, str] | None:
+    """Return why a file or folder is not used, as problem and detail."""
+    try:
+        entry.name.encode()
+    except UnicodeEncodeError:
+        require_utf8(entry.name)
+        return UNREADABLE, "its name is not valid UTF-8; rename it"
+    if entry.name.startswith("."):
+        return "hidden", ""
+    try:
+        if entry.is_dir():
+            return None
+        if not entry.is_file():
+            broken = entry.is_symlink() and not os.path.exists(entry.path)
+            return UNREADABLE, "a broken link" if broken else "a pipe, a socket or a device"
+    except OSError as error:
+        return UNREADABLE, str(error.strerror)
+    return None if Path(entry.name).suffix.lower() in EXTENSIONS else (NOT_SOUND, "")
+
+
+def require_utf8(name: str) -> None:
+    """Check that Python can handle a name with letters beyond ASCII."""
+    encoding = sys.getfilesystemencoding()
+    if not name.isascii() and encoding != "utf-8":
+        raise CorpusError(
+            f"the name {name!a} cannot be read, because the locale has the encoding {encoding}; "
+            f"set the environment variable PYTHONUTF8=1, or a locale with UTF-8"
+        )
+
+
+def _show(path: PurePath) -> str:
+    """Return a relative path as valid text."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+
+
+def read_folders(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read genre folders; return the tracks and a table of all that is left out.
+
+    The column ``numbered`` marks artists from names that may begin with the number of a track.
+    """
+    if not root.is_dir():
+        raise CorpusError(f"{str(root)!r} is not a folder; name one with a folder per genre")
+    files, left_out, folders = _walk(root)
+    paths = [file.relative_to(root) for file in files]
+    depth = 2 if _has_split_folders(root, paths) else 1
+    inner = {_find_split(path.parts[1]) for path in paths if len(path.parts) > 2} - {""}
+    # A single such name, other than "test", may be that of an artist.
+    inside = depth == 1 and ("test" in inner or len(inner) > 1)
+    tracks = [_describe_file(path, depth, inside) for path in paths if len(path.parts) > depth]
+    if not tracks:
+        raise CorpusError(
+            f"no audio files in the folders of {str(root)!r}; put each genre in its own folder"
+        )
+    outside = [path for path in paths if len(path.parts) <= depth]
+    rows = [(_show(path), "outside the genre folders", "") for path in outside]
+    genres = {path.parts[:depth] for path in paths if len(path.parts) > depth}
+    for folder in (folder.relative_to(root) for folder in folders):
+        if len(folder.parts) == depth and folder.parts not in genres:
+            rows.append((_show(folder), "folder without sound", ""))
+    return pd.DataFrame(tracks), pd.concat([left_out, left_out_table(rows)], ignore_index=True)
+
+
+def _find_split(name: str) -> str:
+    """Return the split that a folder is named after, or an empty string."""
+    return SPLITS.get(genre_key(name), "")
+
+
+def _has_split_folders(root: Path, paths: list[Path]) -> bool:
+    """Check whether the folders of genres are in folders of splits, such as ``train``."""
+    tops = sorted({path.parts[0] for path in paths if len(path.parts) > 1})
+    named = [top for top in tops if _find_split(top)]
+    if named and len(named) < len(tops):
+        raise CorpusError(
+            f"{str(root)!r} has folders of splits ({', '.join(named)}) beside other folders "
+            f"({', '.join(top for top in tops if top not in named)}). Put the folder of each genre "
+            f"into the folders of the splits"
+        )
+    return bool(named)
+
+
+def _describe_file(path: Path, depth: int, splits_inside: bool) -> dict[str, Any]:
+    *above, name = path.parts
+    split = _find_split(above[0]) if depth == 2 else ""
+    genre, *between = above[depth - 1 :]
+    if not split and (match := _SUFFIX.fullmatch(genre)):
+        genre, split = match[1], _find_split(match[2] or match[3])
+    if splits_inside and between and (inner := _find_split(between[0])):
+        split, between = inner, between[1:]
+    artist, title = parse_file_name(Path(name).stem)
+    return {
+        "path": path.as_posix(),
+        "genre": genre,
+        "artist": drop_number(between[0]) if between and artist_key(between[0]) else artist,
+        "album": between[1] if len(between) > 1 else "",
+        "title": title,
+        "split": split,
+        "numbered": begins_with_number([*between, name][0]),
+    }
