@@ -1,5 +1,7 @@
 """Quality measures agree with known sound and with a second implementation."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import soundfile
@@ -9,7 +11,13 @@ from conftest import coloured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genrecls.audio.quality import ClippingMeter, LoudnessMeter, SpectrumMeter, measure_track
+from genrecls.audio.quality import (
+    ClippingMeter,
+    LoudnessMeter,
+    SpectrumMeter,
+    TrackMeter,
+    measure_track,
+)
 from genrecls.errors import AudioError
 
 RATE = 44100
@@ -108,6 +116,19 @@ def test_clipping_is_found_even_if_the_level_was_lowered_later(rng, gain):
     assert n_clipped(y) > 0.005 * len(y)
     assert n_clipped(y / 2 + 0.1) > 0.005 * len(y)
     assert n_clipped(coloured(rng, 5)) == 0
+
+
+def test_measures_need_no_more_memory_for_long_tracks(rng):
+    block, peaks = rng.normal(0, 0.1, (1, 1 << 17)).astype(np.float32), []
+    for minutes in (2, 10):
+        tracemalloc.start()
+        meter = TrackMeter(8000)
+        for _ in range(minutes * 60 * 8000 // block.size):
+            meter.push(block)
+        meter.finish()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_measure_track(tmp_path, rng):

@@ -48,14 +48,14 @@ def measure_track(path: str | PathLike) -> dict[str, Any]:
         If the file cannot be decoded or is not sound.
     """
     with open_audio(path, clip=False) as stream:
-        meter = _TrackMeter(stream.sample_rate)
+        meter = TrackMeter(stream.sample_rate)
         for block in stream:
             meter.push(np.ascontiguousarray(block.T))
     header = {"codec": stream.codec, "sample_rate": stream.sample_rate}
     return header | meter.finish() | {"notes": list(stream.problems)}
 
 
-class _TrackMeter:
+class TrackMeter:
     """Measure a track from blocks [shape=(channels, n)]."""
 
     def __init__(self, rate: int):
