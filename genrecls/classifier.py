@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,17 +22,19 @@ from genrecls.config import MIN_CONFIDENCE, FrontEnd
 from genrecls.errors import AudioError
 from genrecls.evaluation.calibration import probability_columns, scale
 from genrecls.evaluation.runs import CARD, Run
-from genrecls.features.extraction import extract_log_mels
+from genrecls.features.extraction import compute_log_mels, open_sound
 from genrecls.features.segments import non_overlapping, step_samples
 from genrecls.models.checks import check_model_file
 
 MODEL = "model.keras"
 NOT_SURE = "not sure"
-# Log-mels, segments table and problems of a track.
-Extracted = tuple[np.ndarray, pd.DataFrame, list[str]]
+# Row and log-mel of a segment.
+Segment = tuple[dict[str, Any], np.ndarray]
 
 _BATCH = 32  # segments, which are eight minutes of music
-_MAX_PENDING = 64  # tracks that may wait for the model; they take 0.1 GB
+# Tracks that may wait for the model, and segments of each; they take 0.2 GB at most.
+_MAX_PENDING = 32
+_MAX_SEGMENTS = 64
 
 
 @dataclass(frozen=True)
@@ -205,9 +208,15 @@ class GenreClassifier(Run):
         path = "<array>" if isinstance(sound, np.ndarray) else sound
         if path is sound and sample_rate is not None:
             raise ValueError("sample_rate is only for arrays; a file has its own sample rate")
-        options = {"sample_rate": sample_rate, "step_s": step_s, "max_duration_s": max_duration_s}
-        extracted = extract_log_mels(sound, self.front_end, **options)
-        return self._predict(path, extracted, min_confidence)
+        every = self.front_end.segment_samples // step_samples(self.front_end, step_s)
+        kept: list[np.ndarray] = []
+        with open_sound(sound, sample_rate) as stream:
+            computed = compute_log_mels(
+                stream, self.front_end, step_s=step_s, max_duration_s=max_duration_s
+            )
+            computed = _keep(computed, every, kept)
+            prediction = self._predict(path, computed, stream.problems, min_confidence)
+        return replace(prediction, log_mels=np.stack(kept))
 
     def predict_all(
         self,
@@ -244,18 +253,32 @@ class GenreClassifier(Run):
         )
         for path, result in zip(paths, results, strict=True):
             try:
-                yield replace(self._predict(path, result, min_confidence), log_mels=None)
+                if isinstance(result, AudioError):
+                    raise result
+                if result:
+                    segments, problems = result
+                    yield self._predict(path, segments, problems, min_confidence)
+                else:
+                    with open_sound(path) as stream:
+                        computed = compute_log_mels(stream, self.front_end, step_s=step_s)
+                        yield self._predict(path, computed, stream.problems, min_confidence)
             except AudioError as error:
                 yield error
 
     def _predict(
-        self, path: str | os.PathLike, extracted: Extracted | AudioError, min_confidence: float
+        self,
+        path: str | os.PathLike,
+        computed: Iterable[Segment],
+        problems: list[str],
+        min_confidence: float,
     ) -> Prediction:
-        if isinstance(extracted, AudioError):
-            raise extracted
-        log_mels, segments, problems = extracted
+        """Predict segments as they are computed; the problems are complete after the last."""
+        computed, rows, batches = iter(computed), [], []
+        while batch := list(itertools.islice(computed, _BATCH)):
+            rows += [row for row, _ in batch]
+            batches.append(self.predict_log_mels(np.stack([log_mel for _, log_mel in batch])))
         warn_problems(path, problems)
-        probabilities = self.predict_log_mels(log_mels)
+        segments, probabilities = pd.DataFrame(rows), np.concatenate(batches)
         segments[probability_columns(self.genres)] = scale(probabilities, self.temperature)
         segments["predicted"] = np.array(self.genres)[probabilities.argmax(axis=1)]
         apart = non_overlapping(segments, self.front_end)
@@ -271,8 +294,7 @@ class GenreClassifier(Run):
             dict(zip(self.genres, mean.tolist(), strict=True)),
             segments,
             self.front_end,
-            log_mels[apart],
-            min_confidence,
+            min_confidence=min_confidence,
         )
 
     def export_onnx(self, file: str | os.PathLike) -> float:
@@ -303,14 +325,25 @@ class GenreClassifier(Run):
         return models.export_onnx(self.model, Path(file), self.front_end, properties)
 
 
+def _keep(computed: Iterable[Segment], every: int, log_mels: list[np.ndarray]) -> Iterator[Segment]:
+    """Pass segments on, and keep the log-mels of those that do not overlap."""
+    for i, (row, log_mel) in enumerate(computed):
+        if i % every == 0:
+            log_mels.append(log_mel)
+        yield row, log_mel
+
+
 def _extract(
-    path: str | os.PathLike, front_end: FrontEnd, step_s: float | None
-) -> Extracted | AudioError:
-    """Extract log-mels, or return the error, which must not stop the other files."""
+    path: Path, front_end: FrontEnd, step_s: float | None
+) -> tuple[list[Segment], list[str]] | AudioError | None:
+    """Compute the segments of a file; return None if they are too many to be sent."""
     try:
-        return extract_log_mels(path, front_end, step_s=step_s)
-    except AudioError as error:
+        with open_sound(path) as stream:
+            computed = compute_log_mels(stream, front_end, step_s=step_s)
+            segments = list(itertools.islice(computed, _MAX_SEGMENTS + 1))
+    except AudioError as error:  # It must not stop the other files.
         return error
+    return (segments, stream.problems) if len(segments) <= _MAX_SEGMENTS else None
 
 
 def save_run(

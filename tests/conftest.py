@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import soundfile
 from hostile_files import make_hostile_files
 from hypothesis import settings
+
+from genrecls.audio import open_audio
 
 matplotlib.use("Agg")
 
@@ -48,6 +51,13 @@ def coloured(rng, seconds, *, slope_db=-4.5, cut_hz=None, rate=44100):
         spectrum *= 10 ** (-80 / 20 * np.clip((f - cut_hz) / 500, 0, 1))
     y = np.fft.irfft(spectrum, n)
     return 0.3 * y / np.abs(y).max() + 1e-5 * rng.standard_normal(n)
+
+
+def decode(file):
+    """Decode all channels of a file without clipping."""
+    with open_audio(file, clip=False) as audio:
+        samples = np.concatenate([block.T for block in audio], axis=1)
+    return SimpleNamespace(**vars(audio) | {"samples": samples, "problems": (*audio.problems,)})
 
 
 SOUNDS = {"classique": chord, "rap": beat}

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from conftest import decode
 from hostile_files import FAULTS, make_fault_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from genrecls import AudioError, AudioWarning, load_audio
 from genrecls.audio import _container, play_audio
 from genrecls.audio import decode as audio
-from genrecls.audio.decode import decode, open_audio, stream_array
+from genrecls.audio.decode import open_audio, stream_array
 from genrecls.audio.resample import resample
 
 RATE = 44100
@@ -614,6 +615,17 @@ def test_audio_error_can_be_pickled(tmp_path):
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error)
     assert again.reasons == error.reasons
+
+
+@pytest.mark.parametrize("mono", [True, False])
+@pytest.mark.parametrize(("start_s", "duration_s"), [(0, 2), (2.9, 0.3), (3.5, 1), (7, 9), (0, 9)])
+def test_load_audio_loads_a_part(tmp_path, rng, mono, start_s, duration_s):
+    """Blocks have 3 s."""
+    soundfile.write(tmp_path / "a.wav", rng.normal(0, 0.1, (8 * RATE, 2)), RATE)
+    whole, _ = load_audio(tmp_path / "a.wav", mono=mono)
+    part, _ = load_audio(tmp_path / "a.wav", mono=mono, start_s=start_s, duration_s=duration_s)
+    start, n = round(start_s * RATE), round(duration_s * RATE)
+    np.testing.assert_allclose(part, whole[..., start : start + n], atol=1e-7)
 
 
 def test_play_audio_holds_the_requested_part(tmp_path):

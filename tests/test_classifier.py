@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 import warnings
 import zipfile
 
@@ -12,6 +13,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from conftest import GENRES, RATE
 
 from genrecls import AudioError, AudioWarning, FrontEnd, GenreClassifier, load_audio
@@ -172,6 +174,27 @@ def test_predict_gives_an_overlapping_segment_its_own_seconds(classifier, song):
     overlapping = fine.segments.set_index("start_s").loc[7.5, [f"prob_{genre}" for genre in GENRES]]
     separate = alone.segments[[f"prob_{genre}" for genre in GENRES]].iloc[0]
     np.testing.assert_allclose(overlapping.astype(float), separate.astype(float), atol=0.01)
+
+
+def test_predict_all_predicts_tracks_of_many_segments_like_predict(classifier, song, monkeypatch):
+    expected = classifier.predict(song, step_s=1)
+    monkeypatch.setattr("genrecls.classifier._MAX_SEGMENTS", 3)
+    [found] = classifier.predict_all([song], step_s=1, jobs=1, progress=False)
+    pd.testing.assert_frame_equal(found.segments, expected.segments)
+    assert found.probabilities == expected.probabilities
+
+
+def test_predict_all_needs_no_more_memory_for_long_tracks(classifier, rng, tmp_path):
+    peaks = []
+    for minutes in (4, 12):
+        file = tmp_path / f"{minutes}.wav"
+        soundfile.write(file, rng.normal(0, 0.1, minutes * 60 * 8000), 8000)
+        tracemalloc.start()
+        [prediction] = classifier.predict_all([file], step_s=3, jobs=1, progress=False)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(prediction.segments) == minutes * 20 - 4
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_label_is_not_sure_below_min_confidence(classifier, song):

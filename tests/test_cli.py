@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
+from genrecls import AudioError, GenreClassifier
 from genrecls.cli import app, data, experiments
 from genrecls.config import run_name
 
@@ -335,6 +336,22 @@ def test_predict_continues_after_a_bad_file(run, file, tmp_path):
     assert done.exit_code == 2
     assert len(json.loads(done.stdout)) == 1
     assert "gone.mp3" in done.stderr
+
+
+def test_predict_prints_valid_output_until_it_is_interrupted(run, file, monkeypatch):
+    def predict_one(self, paths, **_):
+        yield AudioError("gone.mp3", {"file": "does not exist"}, "Check the path.")
+        yield self.predict(paths[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GenreClassifier, "predict_all", predict_one)
+    done = invoke("predict", file, file, "--run", run, "--json")
+    assert done.exit_code != 0
+    [row] = json.loads(done.stdout)
+    assert row["path"] == str(file)
+    assert "gone.mp3" in done.stderr
+    rows = invoke("predict", file, file, "--run", run, "--csv").stdout.splitlines()
+    assert len(rows) == 3
 
 
 @pytest.mark.parametrize(

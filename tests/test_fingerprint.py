@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from conftest import decode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from genrecls.audio.decode import decode
 from genrecls.audio.duplicates import find_near_duplicates
 from genrecls.audio.fingerprint import (
     HOP_S,

@@ -47,6 +47,13 @@ def test_spectrograms_have_low_frequencies_at_the_bottom(ax):
         assert image.get_extent()[2:] == [0, DEFAULT.n_mels]
 
 
+def test_log_mel_of_hours_takes_no_more_columns_than_a_figure_shows(ax):
+    hours = np.zeros((500, *DEFAULT.shape), np.float16)
+    image = plots.log_mel(hours, DEFAULT, ax=ax).images[0]
+    assert image.get_array().shape[1] <= 20_000
+    assert image.get_extent()[1] == pytest.approx(500 * DEFAULT.segment_s)
+
+
 def test_log_mel_ticks_are_at_the_bands_of_their_frequencies(ax):
     plots.log_mel(np.zeros(DEFAULT.shape), DEFAULT, ax=ax)
     centres = mel_frequencies(DEFAULT)

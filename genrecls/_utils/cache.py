@@ -34,7 +34,7 @@ VERSIONS = {
     "file_hashes": 1,
     "fingerprints": 8,
     "log_mels": 5,
-    "quality": 4,
+    "quality": 5,
     "tags": 1,
 }
 

@@ -46,16 +46,6 @@ _AUDIBLE_PEAK = 1.5
 _BLOCK = 1 << 17  # in samples: 1 MB of stereo
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """All samples of a file [shape=(channels, n)], not clipped."""
-
-    samples: np.ndarray
-    sample_rate: int
-    codec: str
-    problems: tuple[str, ...]
-
-
 @dataclass
 class AudioStream:
     """Sound in blocks [shape=(n, channels), dtype=float32]; can be iterated over once.
@@ -158,9 +148,14 @@ def stream_array(y: np.ndarray, sample_rate: float | None) -> AudioStream:
 
 
 def load_audio(
-    path: str | PathLike, *, sample_rate: int | None = None, mono: bool = True
+    path: str | PathLike,
+    *,
+    sample_rate: int | None = None,
+    mono: bool = True,
+    start_s: float = 0.0,
+    duration_s: float = math.inf,
 ) -> tuple[np.ndarray, int]:
-    """Decode a sound file, or the sound of a video file.
+    """Decode a sound file, or the sound of a video file, or a part of it.
 
     Parameters
     ----------
@@ -170,6 +165,8 @@ def load_audio(
         Rate to resample to; by default that of the file is kept.
     mono : bool
         Average the channels.
+    start_s, duration_s : float (in seconds)
+        Start and length of the part; only this part takes memory.
 
     Returns
     -------
@@ -181,7 +178,7 @@ def load_audio(
     Raises
     ------
     AudioError
-        See :func:`genrecls.audio.open_audio`.
+        See :func:`genrecls.audio.open_audio`; also if the file ends before ``start_s``.
 
     Warns
     -----
@@ -195,20 +192,24 @@ def load_audio(
     >>> y.ndim, sr
     (1, 22050)
     """
+    parts, n = [], 0
     with open_audio(path) as audio:
-        y = np.concatenate([to_mono(block) if mono else block for block in audio]).T
+        rate = audio.sample_rate
+        for block in audio:
+            bounds = np.array([start_s, start_s + duration_s]) * rate - n
+            start, end = np.clip(bounds.round(), 0, len(block)).astype(int)
+            if start < end:
+                parts.append(to_mono(block[start:end]) if mono else block[start:end])
+            n += len(block)
+            if end < len(block):
+                break
+    if not parts:
+        raise AudioError(path, {"length": f"ends after {n / rate:.7g} s"}, "Start earlier.")
     warn_problems(path, audio.problems)
-    rate = audio.sample_rate
+    y = np.concatenate(parts).T
     if sample_rate is not None and sample_rate != rate:
         y, rate = np.clip(resample(y, rate, sample_rate), -1.0, 1.0), sample_rate
     return np.ascontiguousarray(y), rate
-
-
-def decode(path: str | PathLike) -> Decoded:
-    """Decode all channels of a file at its sample rate, without clipping."""
-    with open_audio(path, clip=False) as audio:
-        samples = np.concatenate([block.T for block in audio], axis=1)
-    return Decoded(samples, audio.sample_rate, audio.codec, tuple(audio.problems))
 
 
 def warn_problems(path: str | PathLike, problems: Sequence[str]) -> None:

@@ -6,7 +6,6 @@ import io
 from os import PathLike
 
 from genrecls.audio.decode import load_audio
-from genrecls.errors import AudioError
 
 
 def play_audio(path: str | PathLike, *, start_s: float = 0.0, duration_s: float = 15.0):
@@ -27,7 +26,7 @@ def play_audio(path: str | PathLike, *, start_s: float = 0.0, duration_s: float 
     Raises
     ------
     AudioError
-        See :func:`load_audio`; also if the file ends before ``start_s``.
+        See :func:`load_audio`.
 
     Examples
     --------
@@ -37,11 +36,7 @@ def play_audio(path: str | PathLike, *, start_s: float = 0.0, duration_s: float 
     import soundfile
     from IPython.display import Audio
 
-    y, rate = load_audio(path, sample_rate=22050)
-    part = y[round(start_s * rate) : round((start_s + duration_s) * rate)]
-    if not len(part):
-        ends = f"ends after {len(y) / rate:.7g} s"
-        raise AudioError(path, {"length": ends}, f"Start before {start_s:g} s.")
+    y, rate = load_audio(path, sample_rate=22050, start_s=start_s, duration_s=duration_s)
     file = io.BytesIO()
-    soundfile.write(file, part, rate, format="MP3", compression_level=0.8)
+    soundfile.write(file, y, rate, format="MP3", compression_level=0.8)
     return Audio(data=file.getvalue(), embed=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +20,7 @@ from genrecls.config import MIN_CONFIDENCE
 from genrecls.errors import AudioError, CorpusError
 
 if TYPE_CHECKING:
-    from genrecls.classifier import Prediction
+    from genrecls.classifier import GenreClassifier, Prediction
 
 _RUN = "Folder of a saved run; by default the best validated run of the newest corpus."
 RunFolder = Annotated[Path | None, typer.Option(help=_RUN)]
@@ -63,29 +65,35 @@ def predict(
     found = [_audio_files(file) for file in files]
     paths = [path for audio_files, _ in found for path in audio_files]
     lost = any(unreadable for _, unreadable in found)
+    echo = _echo_json if as_json else _echo_csv if as_csv else _echo_text
     options = {"step_s": step, "min_confidence": min_confidence}
-    with _quiet_decoders():
-        if plot:
-            results = [classifier.predict(paths[0], **options)]
-            _save_plot(results[0], plot)
-        else:
-            several = len(paths) > 1
-            results = list(classifier.predict_all(paths, jobs=jobs, progress=several, **options))
-    predictions = [result for result in results if not isinstance(result, AudioError)]
-    if as_json:
-        rows = [_as_dict(classifier, prediction) for prediction in predictions]
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-    elif as_csv:
-        _echo_csv(predictions)
-    else:
-        typer.echo(f"Model: {classifier.folder}\n")
-        for prediction in predictions:
-            _echo_prediction(prediction)
-    errors = [result for result in results if isinstance(result, AudioError)]
-    for error in errors:
-        typer.echo(f"genrecls: {error}", err=True)
+    errors: list[AudioError] = []
+    try:
+        with _quiet_decoders():
+            if plot:
+                results = [classifier.predict(paths[0], **options)]
+                _save_plot(results[0], plot)
+            else:
+                # In a terminal, a progress bar would be between the predictions.
+                options["progress"] = len(paths) > 1 and not sys.stdout.isatty()
+                results = classifier.predict_all(paths, jobs=jobs, **options)
+            echo(classifier, _drop_errors(results, errors))
+    finally:
+        for error in errors:
+            typer.echo(f"genrecls: {error}", err=True)
     if errors or lost:
         raise typer.Exit(2)
+
+
+def _drop_errors(
+    results: Iterable[Prediction | AudioError], errors: list[AudioError]
+) -> Iterator[Prediction]:
+    """Pass predictions on, and add the errors to a list."""
+    for result in results:
+        if isinstance(result, AudioError):
+            errors.append(result)
+        else:
+            yield result
 
 
 def _audio_files(path: Path) -> tuple[list[Path], bool]:
@@ -129,20 +137,28 @@ def _save_plot(prediction: Prediction, plot: Path) -> None:
     write_atomically(plot, lambda file: prediction.plot().savefig(file, format=kind, dpi=120))
 
 
-def _as_dict(classifier: genrecls.GenreClassifier, prediction: Prediction) -> dict:
-    return {
-        "run": str(classifier.folder),
-        "trained_on_synthetic_music": classifier.synthetic,
-        "path": prediction.path,
-        "label": prediction.label,
-        "genre": prediction.genre,
-        "min_confidence": prediction.min_confidence,
-        "probabilities": prediction.probabilities,
-        "segments": prediction.segments.to_dict("records"),
-    }
+def _echo_json(classifier: GenreClassifier, predictions: Iterable[Prediction]) -> None:
+    """Print an array, which is complete even after an error or an interrupt."""
+    separator = "["
+    try:
+        for prediction in predictions:
+            values = {
+                "run": str(classifier.folder),
+                "trained_on_synthetic_music": classifier.synthetic,
+                "path": prediction.path,
+                "label": prediction.label,
+                "genre": prediction.genre,
+                "min_confidence": prediction.min_confidence,
+                "probabilities": prediction.probabilities,
+                "segments": prediction.segments.to_dict("records"),
+            }
+            typer.echo(separator + json.dumps(values, indent=2, ensure_ascii=False), nl=False)
+            separator = ",\n"
+    finally:
+        typer.echo("[]" if separator == "[" else "]")
 
 
-def _echo_csv(predictions: list[Prediction]) -> None:
+def _echo_csv(_: GenreClassifier, predictions: Iterable[Prediction]) -> None:
     for i, prediction in enumerate(predictions):
         table = prediction.segments.copy()
         table.insert(0, "path", prediction.path)
@@ -150,11 +166,13 @@ def _echo_csv(predictions: list[Prediction]) -> None:
         typer.echo(table.to_csv(index=False, header=i == 0), nl=False)
 
 
-def _echo_prediction(prediction: Prediction) -> None:
-    typer.echo(prediction.path)
-    typer.echo(prediction.segments.round(3).to_string(index=False))
-    shares = ", ".join(f"{genre} {p:.3f}" for genre, p in prediction.probabilities.items())
-    typer.echo(f"Prediction: {prediction.label} ({shares})\n")
+def _echo_text(classifier: GenreClassifier, predictions: Iterable[Prediction]) -> None:
+    typer.echo(f"Model: {classifier.folder}\n")
+    for prediction in predictions:
+        typer.echo(prediction.path)
+        typer.echo(prediction.segments.round(3).to_string(index=False))
+        shares = ", ".join(f"{genre} {p:.3f}" for genre, p in prediction.probabilities.items())
+        typer.echo(f"Prediction: {prediction.label} ({shares})\n")
 
 
 def export(

@@ -12,21 +12,17 @@ import pandas as pd
 
 from genrecls._utils import cache
 from genrecls._utils.parallel import map_parallel
-from genrecls.audio.resample import resample, to_mono
+from genrecls.audio.resample import resample
 from genrecls.config import FrontEnd, hash_json
 from genrecls.features.spectrogram import mel_spectrogram
 
 if TYPE_CHECKING:
     from genrecls.corpus.tracks import Corpus
 
-#: Length of the excerpt that the original shows (in seconds), and its numbers of mel bands.
+#: Length of what is shown (in seconds), as in the original, and its numbers of mel bands.
 EXCERPT_S = 30.0
 EXCERPT_MELS = 323
 N_MELS = (10, 100, 500)
-
-# Length of the waveforms (in seconds). Whole tracks would take 12 % of the time of prepare(), the
-# first minutes take 4 % (2 genres, 12 tracks of 4 minutes).
-_WAVEFORM_S = 60.0
 
 _FILE = "excerpts.npz"
 
@@ -63,9 +59,9 @@ def load_excerpts(corpus_name: str) -> dict[str, np.ndarray] | None:
     """Load the excerpts of a prepared corpus, or return None if there are none.
 
     The arrays are ``genres``; for the first training track of genre number i ``path_i``,
-    ``envelope_i`` of its first minute, the ``duration_s_i`` of that, and ``segment_i``, the default
+    ``envelope_i`` of its first 30 s, the ``duration_s_i`` of that, and ``segment_i``, the default
     log-mel of its second segment, or else of its first one; and for genre 0 also ``mels_<n>``, the
-    log-mel of the first 30 s with n mel bands.
+    log-mel of the same 30 s with n mel bands.
     """
     path = cache.entry("excerpts", corpus_name)
     if cache.load(path) is None:
@@ -77,7 +73,7 @@ def load_excerpts(corpus_name: str) -> dict[str, np.ndarray] | None:
 def save_excerpts(corpus: Corpus, segments: pd.DataFrame, **options: Any) -> None:
     """Save the excerpts unless they are up to date; options as for ``map_parallel``."""
     first = segments[segments["split"] != "test"].groupby("genre")[["path", "sha256"]].first()
-    settings = [FrontEnd.preset("default").to_dict(), _WAVEFORM_S]
+    settings = FrontEnd.preset("default").to_dict()
     stamp = hash_json([settings, first.reset_index().to_numpy().tolist()])
     path = cache.entry("excerpts", corpus.name)
     if (cache.load(path) or {}).get("stamp") == stamp:
@@ -97,21 +93,15 @@ def save_excerpts(corpus: Corpus, segments: pd.DataFrame, **options: Any) -> Non
 def _excerpt(i: int, file: Path) -> dict[str, np.ndarray]:
     """Compute the arrays of genre number i from the beginning of a file."""
     # The report imports this module and needs no audio decoder.
-    from genrecls.audio.decode import open_audio
+    from genrecls.audio.decode import load_audio
     from genrecls.features.extraction import extract_log_mels
 
-    y, default = np.empty(0, np.float32), FrontEnd.preset("default")
-    with open_audio(file) as stream:
-        rate = stream.sample_rate
-        for block in stream:
-            y = np.concatenate([y, to_mono(block)])
-            if len(y) >= _WAVEFORM_S * rate:
-                break
-    y = y[: round(_WAVEFORM_S * rate)]
+    default = FrontEnd.preset("default")
     # One more second, because the resampler needs the samples behind the second segment.
-    start = y[: round((2 * default.segment_s + 1) * rate)]
+    y, rate = load_audio(file, duration_s=EXCERPT_S + 1)
     pad = len(y) < default.segment_s * rate  # possible after prepare() with short segments
-    log_mels, _, _ = extract_log_mels(start, default, sample_rate=rate, pad=pad)
+    log_mels, _, _ = extract_log_mels(y, default, sample_rate=rate, pad=pad)
+    y = y[: round(EXCERPT_S * rate)]
     arrays = {
         f"envelope_{i}": envelope(y),
         f"duration_s_{i}": np.array(len(y) / rate),
@@ -121,7 +111,6 @@ def _excerpt(i: int, file: Path) -> dict[str, np.ndarray]:
         target_rate = excerpt_front_end().sample_rate
         if rate != target_rate:
             y = np.clip(resample(y, rate, target_rate), -1, 1)
-        y = y[: round(EXCERPT_S * target_rate)]
         for n_mels in (EXCERPT_MELS, *N_MELS):
             levels = mel_spectrogram(y, excerpt_front_end(n_mels))
             arrays[f"mels_{n_mels}"] = levels.astype(np.float16)

@@ -87,15 +87,19 @@ def extract_log_mels(
     ValueError
         If the samples are not sound, or ``step_s`` does not divide the length of a segment.
     """
-    opened: contextlib.AbstractContextManager[AudioStream]
-    if isinstance(sound, np.ndarray):
-        opened = contextlib.nullcontext(stream_array(sound, sample_rate))
-    else:
-        opened = open_audio(sound, prefetch=True)
     options = {"pad": pad, "step_s": step_s, "max_duration_s": max_duration_s}
-    with opened as stream:
+    with open_sound(sound, sample_rate) as stream:
         rows, log_mels = zip(*compute_log_mels(stream, front_end, **options), strict=True)
     return np.stack(log_mels), pd.DataFrame(rows), stream.problems
+
+
+def open_sound(
+    sound: str | os.PathLike | np.ndarray, sample_rate: int | None = None
+) -> contextlib.AbstractContextManager[AudioStream]:
+    """Open a sound file, or samples, as a stream; see :func:`extract_log_mels`."""
+    if isinstance(sound, np.ndarray):
+        return contextlib.nullcontext(stream_array(sound, sample_rate))
+    return open_audio(sound, prefetch=True)
 
 
 def compute_log_mels(

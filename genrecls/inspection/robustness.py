@@ -17,7 +17,7 @@ import pandas as pd
 
 from genrecls._utils.io import write_atomically
 from genrecls._utils.parallel import map_parallel
-from genrecls.audio.decode import decode
+from genrecls.audio.decode import load_audio
 from genrecls.audio.resample import resample
 from genrecls.classifier import GenreClassifier
 from genrecls.config import FrontEnd
@@ -134,12 +134,13 @@ def _compute_log_mels(
     transformations: Sequence[Transformation],
 ) -> dict[FrontEnd, np.ndarray]:
     """Return log-mels [shape=(1 + transformations, segments, ...)]."""
-    decoded = decode(path)
-    # Samples of a corpus are clipped when they are read.
-    y, rate = np.clip(decoded.samples, -1.0, 1.0), decoded.sample_rate
     log_mels: dict[FrontEnd, list[list[np.ndarray]]] = {front_end: [] for front_end in numbers}
     for segment_s, number in sorted({(f.segment_s, n) for f in numbers for n in numbers[f]}):
-        excerpt = _excerpt(y, round(segment_s * rate), number)
+        # The margins are in the segments before and after.
+        first = max(number - 1, 1)
+        start_s = (first - 1) * segment_s
+        y, rate = load_audio(path, mono=False, start_s=start_s, duration_s=3 * segment_s)
+        excerpt = _excerpt(y, round(segment_s * rate), number - first + 1)
         sounds = [(excerpt, rate)]
         for transform in transformations:
             # The noise depends neither on its level nor on the order of the tracks.

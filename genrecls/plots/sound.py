@@ -21,6 +21,9 @@ from genrecls.config import FrontEnd
 from genrecls.features.spectrogram import hz_to_mel
 from genrecls.plots._style import COLORS, HZ_TICKS, style
 
+# Hours of frames would take gigabytes, and a figure has fewer pixels.
+_MAX_COLUMNS = 20_000
+
 
 def waveform(envelope: np.ndarray, duration_s: float, *, ax: Axes | None = None) -> Axes:
     """Draw the waveform of a track, with the original's red line at 30 s.
@@ -69,7 +72,8 @@ def log_mel(
     frames = levels.shape[-1]
     if levels.ndim == 3:
         frames = len(levels) * front_end.segment_s * front_end.sample_rate / front_end.hop_length
-        levels = np.concatenate(levels, axis=1)
+        every = 1 + len(levels) * levels.shape[2] // _MAX_COLUMNS
+        levels = np.concatenate(levels[..., ::every], axis=1)
     _show(levels.astype(np.float32), frames, front_end, ax, vmin=vmin)
     if colorbar:
         ax.figure.colorbar(ax.images[-1], ax=ax, format="%d dB", pad=0.01)

@@ -209,7 +209,7 @@ def add_excerpts(report: Report, runs: Sequence[Run]) -> None:
     for i, (genre, path) in enumerate(names):
         envelope, duration_s = excerpts[f"envelope_{i}"], float(excerpts[f"duration_s_{i}"])
         plots.waveform(envelope, duration_s, ax=axes[i]).set_title(f"{genre}: {path}")
-    report.figure("waveforms", figure, "Waveforms of the first minute; the red line marks 30 s")
+    report.figure("waveforms", figure, "Waveforms of the first 30 s")
 
     figure, [ax] = _panels(1, 1, 10, 3.6)
     levels = excerpts[f"mels_{EXCERPT_MELS}"].astype(float)
