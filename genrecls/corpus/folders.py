@@ -25,8 +25,8 @@ EXTENSIONS = frozenset(
     for ending in (
         "3g2 3gp 3gpp aac ac3 adts aif aifc aiff amr ape apl asf au avi awb bwf caf divx dsf dts "
         "dtshd eac3 ec3 f4a f4v flac flv ism isma ismv m2a m2t m2ts m4a m4b m4p m4r m4v mac mk3d "
-        "mka mkv mov mp+ mp2 mp3 mp4 mpa mpc mpe mpeg mpg mpga mpp mts oga ogg ogm ogv ogx opus "
-        "psp qt ra rf64 rm rmvb snd spx tp trp ts tta vob voc w64 wav wave weba webm wm wma wmv wv"
+        "mka mkv mov mp+ mp1 mp2 mp3 mp4 mpa mpc mpe mpeg mpg mpga mts oga ogg ogm ogv ogx "
+        "opus psp qt ra rf64 rm rmvb snd spx tp ts tta vob voc w64 wav wave weba webm wm wma wmv wv"
     ).split()
 )
 
