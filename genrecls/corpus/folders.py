@@ -25,9 +25,9 @@ EXTENSIONS = frozenset(
     for ending in (
         "3g2 3gp 3gpp 8svx aa3 aac ac3 adts aif aifc aiff amr ape apl asf au avi awb bwf caf "
         "divx dsf dts dtshd eac3 ec3 f4a f4v flac flv iff ism isma ismv m2a m2t m2ts m4a m4b m4p "
-        "m4r m4v mac mk3d mka mkv mlp mov mp+ mp2 mp3 mp4 mpa mpc mpe mpeg mpg mpga mpp mts oga "
-        "ogg ogm ogv ogx oma omg opus psp qt ra rf64 rm rmvb shn snd spx tak thd tp trp ts tta "
-        "vob voc w64 wav wave weba webm wm wma wmv wv"
+        "m4r m4v mac mk3d mka mkv mlp mov mp+ mp1 mp2 mp3 mp4 mpa mpc mpe mpeg mpg mpga mpp mts "
+        "oga ogg ogm ogv ogx oma omg opus psp qt ra rf64 rm rmvb shn snd spx tak thd tp trp ts "
+        "tta vob voc w64 wav wave weba webm wm wma wmv wv"
     ).split()
 )
 

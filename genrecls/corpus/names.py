@@ -15,14 +15,16 @@ _TRACK_NUMBER = re.compile(
     rf"""(?: [\[(]{_NUMBER}[\])]            # [04] Name, (04) Name
            | {_NUMBER}\s?[.)](?!\d)         # 01. Name, 1) Name
            | {_NUMBER}\s?[-–—]\s            # 03 - Name
-           | 0\d{{1,2}}[\s_–—-]             # 03 Name, 03_Name
+           | (?:0|\#)\d{{1,2}}[\s_–—-]      # 03 Name, 03_Name, #3 Name
            | \d{{1,2}}[-.]\d\d[\s_]         # 1-02 Name
          ) [\s._–—-]* (?=\S)""",
     re.IGNORECASE | re.VERBOSE,
 )
 _BARE_NUMBER = re.compile(r"(\d{1,3}|[a-h]\d{1,2})[\s_]+(?=\S)", re.IGNORECASE)
-_NUMBER_FIRST = re.compile(r"[\[(#]?[a-h]?\d", re.IGNORECASE)
-_ONLY_NUMBER = re.compile(r"[\[(#]?\d+(?:[-.]\d\d)?[\])]?\.?")
+_NUMBER_FIRST = re.compile(r"(?:track|cd|dis[ck])?\s*[\[(#]?[a-h]?\d", re.IGNORECASE)
+_ONLY_NUMBER = re.compile(
+    r"(?:track|cd|dis[ck])?\s*[\[(#]?\d+(?:[-.]\d\d)?[\])]?\.?", re.IGNORECASE
+)
 _ONLY_SIDE = re.compile(r"[a-d][1-9]\.?", re.IGNORECASE)
 _DASH = re.compile(r"\s+[-–—]\s+")
 
@@ -90,11 +92,13 @@ def parse_file_name(stem: str) -> tuple[str, str]:
     """Return artist and title from ``Artist - Title``, both without a number before them."""
     text = unicodedata.normalize("NFC", stem)
     first, *others = _DASH.split(text if " " in text else text.replace("_", " "))
-    numbered = _ONLY_NUMBER.fullmatch(first) or (len(others) > 1 and _ONLY_SIDE.fullmatch(first))
-    if others and numbered:
+    if not others:
+        return "", stem
+    if len(others) > 1 and _ONLY_SIDE.fullmatch(first):
         first, *others = others
-        return (first, " - ".join(others)) if others else ("", first)
-    return (drop_number(first), " - ".join(others)) if others else ("", stem)
+    while others and _ONLY_NUMBER.fullmatch(first):
+        first, *others = others
+    return (drop_number(first), " - ".join(others)) if others else ("", first)
 
 
 def drop_track_numbers(artists: Sequence[str]) -> list[str]:
