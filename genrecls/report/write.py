@@ -79,7 +79,7 @@ def write_audit(found: Audit, folder: str | os.PathLike) -> Path:
     Examples
     --------
     >>> import genrecls
-    >>> found = genrecls.audit(genrecls.Corpus.read("music"), progress=False)
+    >>> found = genrecls.audit("music", progress=False)
     >>> genrecls.write_audit(found, "reports/music").name
     'audit.html'
     """
