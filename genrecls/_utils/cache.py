@@ -66,7 +66,8 @@ def load(path: Path) -> dict[str, Any] | None:
 def _report_damage(path: Path) -> None:
     if path.parent not in _damaged_folders:
         _damaged_folders.add(path.parent)
-        log.warning("%s is damaged; what is damaged in this folder is computed again", path)
+        others = "like any other damaged result in its folder"
+        log.warning("%s is damaged; it is computed again, %s", path, others)
 
 
 def _read_index(path: Path) -> dict[str, Any] | None:

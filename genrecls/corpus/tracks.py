@@ -13,6 +13,7 @@ import pandas as pd
 from genrecls import audio
 from genrecls._utils.cache import memoize
 from genrecls._utils.io import hash_file
+<<<<<<< HEAD
 from genrecls.corpus.folders import (
     UNREADABLE,
     find_audio_files,
@@ -28,6 +29,9 @@ from genrecls.corpus.names import (
     unify_genres,
 )
 from genrecls.corpus.table import read_table
+=======
+from genrecls._utils.names import claim_name
+>>>>>>> 438923e (Keep the results of corpora of one name apart)
 from genrecls.errors import CorpusError
 
 log = logging.getLogger(__name__)
@@ -44,7 +48,7 @@ class Corpus:
     Attributes
     ----------
     name : str
-        Name of the folder. Everything that is computed from the corpus is kept under this name.
+        Name of the folder; see :meth:`corpus_name`. All results are kept under this name.
     root : Path
         Folder to which the paths of the tracks are relative.
     tracks : pd.DataFrame
@@ -85,11 +89,14 @@ class Corpus:
         """Return the name of the corpus in a folder or table.
 
         It is the name of the folder; a table that is not called ``tracks.csv`` adds its own name.
+        A corpus in another place that has this name already adds a number, such as ``music-2``.
         """
-        path = Path(path).resolve()
-        if not path.is_file():
-            return path.name
-        return path.parent.name + ("" if path.name == "tracks.csv" else f"-{path.stem}")
+        root = Path(path).expanduser().resolve()
+        if root.is_file() and root.name == "tracks.csv":
+            root = root.parent
+        name = f"{root.parent.name}-{root.stem}" if root.is_file() else root.name
+        # The name is written to files, which must be valid UTF-8.
+        return claim_name(os.fsencode(name).decode("utf-8", "replace"), root)
 
     @classmethod
     def of(cls, corpus: Corpus | str | os.PathLike) -> Corpus:
@@ -138,6 +145,7 @@ class Corpus:
 
         A file that is not used is in ``left_out``, and a line on each problem is logged.
         """
+<<<<<<< HEAD
         path, numbered = Path(path), None
         file = path if path.is_file() else path / _TABLE
         if file.is_file():
@@ -146,6 +154,11 @@ class Corpus:
         else:
             tracks, left_out = read_folders(path)
             numbered = tracks.pop("numbered")
+=======
+        path = Path(path).expanduser()
+        file = path if path.is_file() else path / "tracks.csv"
+        tracks = _read_table(file) if file.is_file() else _read_folders(path)
+>>>>>>> 438923e (Keep the results of corpora of one name apart)
         # The current folder may change, and that of a worker process may be another one.
         root = file.parent.absolute()
         tracks, unreadable = _complete(root, tracks, numbered)
