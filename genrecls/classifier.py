@@ -247,7 +247,7 @@ class GenreClassifier(Run):
         """
         step_samples(self.front_end, step_s)  # raises its error before any file is read
         # The current folder of a worker process may be another one.
-        calls = [(Path(path).absolute(), self.front_end, step_s) for path in paths]
+        calls = [(Path(path).expanduser().absolute(), self.front_end, step_s) for path in paths]
         results = map_parallel(
             _extract, calls, jobs=jobs, desc="tracks", progress=progress, max_pending=_MAX_PENDING
         )

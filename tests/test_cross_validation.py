@@ -7,6 +7,7 @@ import zlib
 from unittest.mock import Mock
 
 import keras
+import librosa
 import numpy as np
 import pandas as pd
 import pytest
@@ -353,6 +354,14 @@ def test_predictions_of_a_fold_do_not_change_its_temperature(corpus, split_by):
 
 
 # -- real models -------------------------------------------------------------------------------
+
+
+def test_statistics_of_mfccs_agree_with_librosa(rng):
+    log_mels = rng.uniform(-80, 0, (2, 64, 30)).astype(np.float32)
+    mfcc = librosa.feature.mfcc(S=log_mels, n_mfcc=20)
+    delta = librosa.feature.delta(mfcc)
+    expected = np.concatenate([mfcc.mean(-1), mfcc.std(-1), delta.std(-1)], axis=-1)
+    np.testing.assert_allclose(baselines._mfcc_statistics(log_mels), expected, rtol=1e-3)
 
 
 def test_mfcc_svm_separates_chords_from_beats(corpus):

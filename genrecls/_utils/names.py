@@ -28,7 +28,7 @@ def claim_name(name: str, root: Path) -> str:
     """Return the name of the corpus with this root, and keep it for this corpus."""
     roots = _read_roots()
     chosen = _choose(name, root, roots)
-    if chosen in roots and _is_same(root, roots[chosen]) or not root.exists():
+    if (chosen in roots and _is_same(root, roots[chosen])) or not root.exists():
         return chosen
     table = models_dir() / _TABLE
     try:
@@ -65,7 +65,7 @@ def _choose(name: str, root: Path, roots: dict[str, Path]) -> str:
 
 def _is_same(root: Path, other: Path) -> bool:
     exist = os.path.exists(root) and os.path.exists(other)
-    return root == other or exist and os.path.samefile(root, other)
+    return root == other or (exist and os.path.samefile(root, other))
 
 
 def _read_roots() -> dict[str, Path]:

@@ -13,7 +13,6 @@ import pandas as pd
 from genrecls import audio
 from genrecls._utils.cache import memoize
 from genrecls._utils.io import hash_file
-<<<<<<< HEAD
 from genrecls.corpus.folders import (
     UNREADABLE,
     find_audio_files,
@@ -29,9 +28,7 @@ from genrecls.corpus.names import (
     unify_genres,
 )
 from genrecls.corpus.table import read_table
-=======
 from genrecls._utils.names import claim_name
->>>>>>> 438923e (Keep the results of corpora of one name apart)
 from genrecls.errors import CorpusError
 
 log = logging.getLogger(__name__)
@@ -92,11 +89,10 @@ class Corpus:
         A corpus in another place that has this name already adds a number, such as ``music-2``.
         """
         root = Path(path).expanduser().resolve()
-        if root.is_file() and root.name == "tracks.csv":
+        if root.is_file() and root.name == _TABLE:
             root = root.parent
         name = f"{root.parent.name}-{root.stem}" if root.is_file() else root.name
-        # The name is written to files, which must be valid UTF-8.
-        return claim_name(os.fsencode(name).decode("utf-8", "replace"), root)
+        return claim_name(name, root)
 
     @classmethod
     def of(cls, corpus: Corpus | str | os.PathLike) -> Corpus:
@@ -145,8 +141,7 @@ class Corpus:
 
         A file that is not used is in ``left_out``, and a line on each problem is logged.
         """
-<<<<<<< HEAD
-        path, numbered = Path(path), None
+        path, numbered = Path(path).expanduser(), None
         file = path if path.is_file() else path / _TABLE
         if file.is_file():
             tracks = read_table(file)
@@ -154,11 +149,6 @@ class Corpus:
         else:
             tracks, left_out = read_folders(path)
             numbered = tracks.pop("numbered")
-=======
-        path = Path(path).expanduser()
-        file = path if path.is_file() else path / "tracks.csv"
-        tracks = _read_table(file) if file.is_file() else _read_folders(path)
->>>>>>> 438923e (Keep the results of corpora of one name apart)
         # The current folder may change, and that of a worker process may be another one.
         root = file.parent.absolute()
         tracks, unreadable = _complete(root, tracks, numbered)
@@ -219,7 +209,9 @@ def _fill_artists(root: Path, tracks: pd.DataFrame, numbered: pd.Series | None) 
     """
     artists = tracks["artist"].where(tracks["artist"].map(artist_key) != "", "")
     rows = tracks.index[(artists == "") | (False if numbered is None else numbered[tracks.index])]
-    tags = memoize("tags", audio.read_tags, [root / path for path in tracks.loc[rows, "path"]])
+    files = [root / path for path in tracks.loc[rows, "path"]]
+    # The report reads a corpus without a decoder, as long as the tags are known.
+    tags = memoize("tags", lambda file: audio.read_tags(file), files)
     albums = tracks["album"].copy()
     for i, found in zip(rows, tags, strict=True):
         if artist_key(found.get("artist", "")):

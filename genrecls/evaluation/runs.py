@@ -85,7 +85,8 @@ class Run:
             Folder of the run, relative to the current folder or to the project. A ModelError is
             raised if there is no run in it, or its card is invalid.
         """
-        folder = Path(folder) if Path(folder).exists() else project_root() / folder
+        folder = Path(folder).expanduser()
+        folder = folder if folder.exists() else project_root() / folder
         file = folder / CARD
         try:
             card = json.loads(file.read_text(encoding="utf-8"))

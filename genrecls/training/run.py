@@ -99,7 +99,7 @@ def train(
     corpus = Corpus.of(corpus)
     recipe, front_end, builder = choose(model, preset, front_end, **changes)
     name = name or run_name(preset, recipe)
-    folder = Path(folder or models_dir() / corpus.name / name)
+    folder = Path(folder or models_dir() / corpus.name / name).expanduser()
     features = prepare(corpus, front_end, jobs=jobs, progress=progress)
     segments = assign_splits(
         features.segments, split_by=recipe.split_by, random_seed=recipe.random_seed
