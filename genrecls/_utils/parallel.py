@@ -32,9 +32,10 @@ def map_parallel(
     if not calls:
         return
     backend, configured = get_active_backend()
-    default = min(cpu_count(), 8, len(calls)) if isinstance(backend, LokyBackend) else -1
+    local = isinstance(backend, LokyBackend)
+    default = min(cpu_count(), 8, len(calls)) if local else -1
     size = max_pending or len(calls)
-    options: dict[str, Any] = {"initializer": _ignore_interruption} if isinstance(backend, LokyBackend) else {}
+    options: dict[str, Any] = {"initializer": _ignore_interruption} if local else {}
     options |= {"n_jobs": jobs or configured or default, "return_as": "generator"}
     bar = tqdm(total=len(calls), desc=desc, unit="track", disable=not progress)
     with bar, Parallel(**options) as run:

@@ -16,7 +16,6 @@ _CORPUS = "Folder with a folder for each genre, or a tracks.csv; by default the 
 _PRESET = f"{' (as in the original lab), '.join(PRESETS)}, or all."
 
 
-
 def expand(path: Any) -> Any:
     """Replace ``~`` in a path or in paths, which not every shell does."""
     return [expand(one) for one in path] if isinstance(path, list) else path and path.expanduser()

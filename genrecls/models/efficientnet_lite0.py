@@ -133,8 +133,8 @@ class _StateReader(pickle.Unpickler):
 
 
 def _view_tensor(storage: np.ndarray, offset: int, shape: tuple, strides: tuple, *_) -> np.ndarray:
-    size = storage.itemsize
-    return np.ndarray(shape, storage.dtype, storage.data, size * offset, [size * n for n in strides])
+    n = storage.itemsize
+    return np.ndarray(shape, storage.dtype, storage.data, n * offset, [n * k for k in strides])
 
 
 _STATE_PARTS = {
