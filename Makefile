@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run check test bench docs lab publish lock clean
+.PHONY: help install run check test smoke bench docs lab publish lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -15,7 +15,8 @@ help:  ## list the targets
 install: $(STAMP)  ## make .venv and install the locked packages into it
 
 $(STAMP): requirements.txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "genrecls needs Python 3.11 or later")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and \
+		"genrecls needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.13 ...")'
 	@echo "Installing into .venv (about 8 GB, a few minutes the first time) ..."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
@@ -41,6 +42,9 @@ test: check  ## run the checks and the tests (both Keras backends)
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -m 'not slow' --numprocesses 2 --dist loadfile \
 		tests/test_models.py tests/test_training.py tests/test_augmentation.py tests/test_stages.py \
 		tests/test_saliency.py
+
+smoke:  ## install the newest versions on the newest Python elsewhere, and use them (3 minutes)
+	$(PYTHON) tools/smoke.py
 
 bench: install  ## measure speed and memory beside other ways (an hour; run nothing else)
 	$(BIN)/python benchmarks/speed.py

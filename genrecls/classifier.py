@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from genrecls import models
+from genrecls._utils import cache
 from genrecls._utils.parallel import map_parallel
 from genrecls.audio.decode import warn_problems
 from genrecls.config import MIN_CONFIDENCE, FrontEnd
@@ -247,7 +247,7 @@ class GenreClassifier(Run):
         """
         step_samples(self.front_end, step_s)  # raises its error before any file is read
         # The current folder of a worker process may be another one.
-        calls = [(Path(path).absolute(), self.front_end, step_s) for path in paths]
+        calls = [(Path(path).expanduser().absolute(), self.front_end, step_s) for path in paths]
         results = map_parallel(
             _extract, calls, jobs=jobs, desc="tracks", progress=progress, max_pending=_MAX_PENDING
         )
@@ -350,17 +350,11 @@ def save_run(
     folder: Path, card: dict, model: Any, *, first_layer: dict, **tables: pd.DataFrame
 ) -> GenreClassifier:
     """Write the folder of a run, which appears only when it is complete, and load it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        new, old = Path(temporary) / "new", Path(temporary) / "old"
-        new.mkdir()
+    with cache.new(folder, replace=True) as (new, _):
         model.save(new / MODEL)
         for name, table in tables.items():
             table.to_parquet(new / f"{name}.parquet")
         np.savez_compressed(new / "first_layer.npz", **first_layer)
         text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
         (new / CARD).write_text(text, encoding="utf-8")
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(new, folder)
     return GenreClassifier.load(folder)

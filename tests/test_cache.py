@@ -1,11 +1,12 @@
-import json
 import os
+import shutil
 import threading
 import time
 
 import pytest
 
 from genrecls._utils import cache
+from genrecls.errors import GenreclsError
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -67,15 +68,36 @@ HARMS = {
     "half an index": lambda path: os.truncate(path / "index.json", 20),
     "another index": lambda path: (path / "index.json").write_text('["files", "meta"]'),
     "an empty index": lambda path: (path / "index.json").write_text("{}"),
+    "an index without files": lambda path: (path / "index.json").write_text(
+        '{"meta": {}, "files": {}}'
+    ),
+    "an index that is no text": lambda path: (path / "index.json").write_bytes(b"\xff" * 99),
+    "another entry": lambda path: copy_entry(path.with_name("other"), path),
+    "a folder in place of a file": lambda path: (
+        (path / "a.txt").unlink(),
+        (path / "a.txt").mkdir(),
+    ),
+    "a file in place of the entry": lambda path: (shutil.rmtree(path), path.write_text("")),
+    "an empty folder": lambda path: (shutil.rmtree(path), path.mkdir()),
 }
 
 
+def copy_entry(source, target):
+    """Put a complete entry in the place of another one."""
+    write_entry(source)
+    shutil.rmtree(target)
+    shutil.copytree(source, target)
+
+
 @pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
-def test_load_treats_a_damaged_entry_as_missing(path, harm, caplog):
+def test_load_treats_damaged_entries_as_missing_and_warns_once(path, harm, caplog):
+    other = cache.entry("tags", "second")
+    write_entry(other)
     harm(path)
-    assert cache.load(path) is None
+    (other / "b.bin").unlink()
+    assert cache.load(path) is cache.load(path) is cache.load(other) is None
     [record] = caplog.records
-    assert record.getMessage() == f"{path} is damaged; it is computed again"
+    assert record.getMessage().startswith(f"{path} is damaged; ")
 
 
 @pytest.mark.parametrize("harm", HARMS.values(), ids=HARMS)
@@ -84,6 +106,20 @@ def test_new_replaces_a_damaged_entry(path, harm):
     write_entry(path, "new")
     assert cache.load(path) == {}
     assert (path / "a.txt").read_text() == "new"
+
+
+def test_new_replaces_an_intact_entry_when_it_is_told_to(path):
+    with cache.new(path, replace=True) as (folder, meta):
+        (folder / "c.txt").write_text("text")
+        meta["new"] = True
+    assert cache.load(path) == {"new": True}
+    assert {file.name for file in path.iterdir()} == {"c.txt", "index.json"}
+
+
+def test_new_says_what_to_do_where_nothing_can_be_written(home):
+    (home / "data").write_text("a file where the folder should be")
+    with pytest.raises(GenreclsError, match=r"cannot be written .*; .* set GENRECLS_HOME"):
+        write_entry(cache.entry("tags", "key"))
 
 
 def test_new_shows_an_entry_when_it_is_complete():
@@ -200,13 +236,29 @@ def test_memoize_does_not_trust_a_file_that_was_just_written(files, monkeypatch)
     assert memoize(files) == (["a", "b"], ["a.txt", "b.txt"])
 
 
-def test_memoize_survives_a_damaged_memo(files):
+MEMOS = {
+    "emptied": lambda memo: memo.write_text(""),
+    "cut": lambda memo: memo.write_text(memo.read_text()[:-3]),
+    "a list": lambda memo: memo.write_text("[1]"),
+    "nothing": lambda memo: memo.write_text("null"),
+    "of another kind": lambda memo: memo.write_text(memo.read_text().replace("tags-", "quality-")),
+    "with other values": lambda memo: memo.write_text('{"tags-1": {"a.txt": 5}}'),
+    "no text": lambda memo: memo.write_bytes(b"\xff" * 99),
+    "a folder": lambda memo: (memo.unlink(), memo.mkdir()),
+}
+
+
+@pytest.mark.parametrize("harm", MEMOS.values(), ids=MEMOS)
+def test_memoize_makes_a_damaged_memo_again_with_one_warning(files, harm, caplog):
     memoize(files)
     memo = cache.entry("tags", "known.json")
-    for harm in (memo.read_text()[:-3], "[]", "[1]", "null"):
-        memo.write_text(harm)
-        assert memoize(files) == (["a", "b"], ["a.txt", "b.txt"])
-    assert set(json.loads(memo.read_text())) == {str(file) for file in files}
+    text = memo.read_text()
+    harm(memo)
+    assert memoize(files) == (["a", "b"], ["a.txt", "b.txt"])
+    assert memoize(files) == (["a", "b"], [])
+    assert memo.read_text() == text
+    [record] = caplog.records
+    assert record.getMessage().startswith(f"{memo} is damaged; ")
 
 
 def test_memoize_raises_an_error_for_a_missing_file(home):

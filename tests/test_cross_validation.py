@@ -7,6 +7,7 @@ import zlib
 from unittest.mock import Mock
 
 import keras
+import librosa
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +18,7 @@ from genrecls import Corpus, FrontEnd, Recipe, cross_validate, prepare
 from genrecls.corpus.splits import assign_folds
 from genrecls.errors import CorpusError, ModelError
 from genrecls.evaluation.calibration import fit_temperature, probability_columns
-from genrecls.evaluation.runs import read_cross_validation, read_predictions
+from genrecls.evaluation.runs import has_predictions, read_cross_validation, read_predictions
 from genrecls.evaluation.scores import LOSSES, aggregate_tracks
 from genrecls.evaluation.tables import (
     calibration_table,
@@ -190,7 +191,8 @@ def test_an_interrupted_cross_validation_continues(corpus, home, monkeypatch):
     resumed = validated(corpus, model_of(rest))
     assert len(rest.given) == 8 - 2
     folder = home / "models/small/cross_validation/guess"
-    assert {f.name for f in folder.iterdir()} == {"card.json", "predictions.parquet"}
+    files = {"card.json", "index.json", "predictions.parquet"}
+    assert {f.name for f in folder.iterdir()} == files
     assert not list(home.glob("data/cross_validation-*/*"))
     other_home = home / "elsewhere"
     other_home.mkdir()
@@ -205,6 +207,34 @@ def test_a_finished_cross_validation_is_read(corpus):
     first = validated(corpus, model_of(Guess()))
     again = validated(corpus, model_of(Guess(fail_at=0)))
     pd.testing.assert_frame_equal(first, again)
+
+
+@pytest.mark.parametrize("name", ["card.json", "predictions.parquet", "index.json"])
+def test_a_damaged_cross_validation_is_left_out_and_made_again(corpus, home, caplog, name):
+    first = validated(corpus, model_of(Guess()))
+    folder = home / "models/small/cross_validation/guess"
+    (folder / name).write_text("")
+    with pytest.raises(ModelError, match="run 'genrecls crossval'"):
+        read_predictions("small")
+    assert not has_predictions("small")
+    pd.testing.assert_frame_equal(first, validated(corpus, model_of(Guess())))
+    assert has_predictions("small")
+    [record] = caplog.records
+    assert f"{folder} is damaged" in record.getMessage()
+
+
+def test_a_damaged_fold_is_predicted_again_with_one_warning(corpus, home, caplog):
+    for fail_at in (2, 1):  # the second time, one of two folds is damaged
+        with pytest.raises(KeyboardInterrupt):
+            validated(corpus, model_of(Guess(fail_at=fail_at)))
+        folds = sorted(home.glob("data/cross_validation-*/*"))
+        assert len(folds) == 2
+        (folds[0] / "predictions.parquet").write_text("")
+    rest = Guess()
+    validated(corpus, model_of(rest))
+    assert len(rest.given) == 8 - 1
+    [record] = caplog.records
+    assert "is damaged; it is computed again" in record.getMessage()
 
 
 @pytest.mark.parametrize(
@@ -324,6 +354,14 @@ def test_predictions_of_a_fold_do_not_change_its_temperature(corpus, split_by):
 
 
 # -- real models -------------------------------------------------------------------------------
+
+
+def test_statistics_of_mfccs_agree_with_librosa(rng):
+    log_mels = rng.uniform(-80, 0, (2, 64, 30)).astype(np.float32)
+    mfcc = librosa.feature.mfcc(S=log_mels, n_mfcc=20)
+    delta = librosa.feature.delta(mfcc)
+    expected = np.concatenate([mfcc.mean(-1), mfcc.std(-1), delta.std(-1)], axis=-1)
+    np.testing.assert_allclose(baselines._mfcc_statistics(log_mels), expected, rtol=1e-3)
 
 
 def test_mfcc_svm_separates_chords_from_beats(corpus):

@@ -153,6 +153,15 @@ def test_report_has_the_sections_that_there_are_results_for(project):
     assert "| genre |\n| --- |\n| classique |" in text
 
 
+def test_report_begins_with_a_warning_if_the_corpus_has_changed(home, monkeypatch, caplog):
+    save_run(home, "compact_cnn-default")
+    monkeypatch.setattr("genrecls.report.write.SECTIONS", ())
+    monkeypatch.setattr("genrecls.report.write.describe_changes", lambda run: "*It* has changed.")
+    text = write_report("hand").with_suffix(".md").read_text()
+    assert "**&#42;It&#42; has changed.**" in text
+    assert caplog.messages == ["*It* has changed."]
+
+
 def test_report_leaves_out_excerpts_that_are_not_stored(home, tmp_path, monkeypatch):
     monkeypatch.setattr(sections, "load_excerpts", lambda corpus_name: None)
     report = Report("x", tmp_path / "x")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import librosa
 import numpy as np
 import pandas as pd
 import pytest
@@ -148,6 +149,17 @@ def test_tempo_keeps_the_pitch_and_pitch_keeps_the_tempo():
         z = np.abs(transform(name, clicks)[0][0])
         peaks, _ = signal.find_peaks(z, height=0.3 * z.max(), distance=RATE // 4)
         assert np.diff(peaks).mean() / RATE == pytest.approx(0.5 / factor, abs=0.005)
+
+
+def test_tempo_and_pitch_agree_with_librosa(music, rng):
+    y, inner = music.astype(np.float64), slice(3000, -3000)  # single precision is not enough
+    for name, expected in {
+        "tempo +6 %": librosa.effects.time_stretch(y, rate=1.06),
+        "pitch −1 semitone": librosa.effects.pitch_shift(y, sr=RATE, n_steps=-1),
+    }.items():
+        found, _ = transform(name, music)
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found[:, inner], expected[:, inner], atol=1e-4)
 
 
 def test_tilt_has_its_slope_and_limits():

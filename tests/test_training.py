@@ -98,6 +98,45 @@ def test_loaded_run_repeats_the_saved_predictions(run, small_corpus):
         assert prediction.genre == max(prediction.probabilities, key=prediction.probabilities.get)
 
 
+RUN_FILES = (
+    "card.json history.parquet predictions.parquet segments.parquet first_layer.npz model.keras "
+    "index.json"
+).split()
+
+
+@pytest.mark.parametrize("name", RUN_FILES)
+@pytest.mark.parametrize("harm", ["emptied", "cut", "foreign", "folder"])
+def test_train_repeats_a_run_with_a_damaged_file(
+    run, small_corpus, tmp_path, monkeypatch, caplog, name, harm
+):
+    copy = shutil.copytree(run.folder, tmp_path / "x" / run.folder.name)
+    assert trained(small_corpus, copy).card == run.card  # nothing is damaged so far
+    damage(copy / name, harm)
+    monkeypatch.setattr("genrecls.training.run.fit", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        trained(small_corpus, copy)
+    [record] = caplog.records
+    assert f"{copy} is damaged" in record.getMessage()
+
+
+@pytest.mark.parametrize("harm", ["emptied", "cut", "foreign"])
+def test_damaged_tables_of_a_run_are_model_errors(run, tmp_path, harm):
+    copy = shutil.copytree(run.folder, tmp_path / "copy")
+    for name in ("history.parquet", "predictions.parquet", "segments.parquet", "first_layer.npz"):
+        damage(copy / name, harm)
+        with pytest.raises(ModelError, match=f"{name}' is damaged .*; train the model or copy"):
+            getattr(GenreClassifier.load(copy), name.partition(".")[0])
+
+
+def damage(file, harm):
+    content = file.read_bytes()
+    if harm == "folder":
+        file.unlink()
+        file.mkdir()
+    else:
+        file.write_bytes({"emptied": b"", "cut": content[:99], "foreign": b"PAR1 ?" * 50}[harm])
+
+
 def test_train_fits_the_temperatures_to_the_validation(run):
     validation = run.predictions.query("split == 'validation'")
     expected = fit_temperature(

@@ -29,12 +29,29 @@ def _without_stderr():
         os.close(saved)
 
 
+#: Keras backends that every part of genrecls works with.
+BACKENDS = ("tensorflow", "torch", "jax")
+
+
+def check_backend(name: str) -> None:
+    """Refuse a Keras backend that cannot train."""
+    if name not in BACKENDS:
+        choices = ", ".join(BACKENDS)
+        raise ImportError(f"the Keras backend is {name!r}; set KERAS_BACKEND to one of {choices}")
+
+
+check_backend(os.environ.get("KERAS_BACKEND") or BACKENDS[0])
 _quiet = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") != "0"
 # TensorFlow prints some messages before it reads the variable.
 with _without_stderr() if _quiet else contextlib.nullcontext():
-    import keras
+    try:
+        import keras
+    except ImportError as error:
+        advice = f"install it, or set KERAS_BACKEND to one of {', '.join(BACKENDS)}"
+        raise ImportError(f"Keras cannot load its backend ({error}); {advice}") from error
 
 _NAME = keras.backend.backend()
+check_backend(_NAME)  # the file keras.json may name it, too
 # Keras has already loaded its backend, so that this import costs nothing.
 _framework: Any = importlib.import_module(_NAME)
 
@@ -65,5 +82,5 @@ def gradient(function: Callable, x: np.ndarray) -> np.ndarray:
         tensor.requires_grad_()
         [result] = _framework.autograd.grad(function(tensor), tensor)
     else:
-        raise NotImplementedError(f"no gradients with {_NAME!r}; set KERAS_BACKEND=tensorflow")
+        result = _framework.grad(function)(tensor)
     return np.asarray(keras.ops.convert_to_numpy(result))

@@ -1,8 +1,8 @@
 """Results that are kept on disk: one folder per result, checked before it is used.
 
 An entry is a folder ``<data>/<kind>-<version>/<key>/`` with files and an ``index.json``, which
-has a checksum of every file. The folder appears under its name only when it is complete. A
-damaged entry counts as missing, so that it is computed again.
+has the key and a checksum of every file. The folder appears under its name only when it is
+complete. An entry that is damaged, or belongs elsewhere, counts as missing: it is computed again.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 
 from genrecls._utils.io import write_atomically
 from genrecls._utils.paths import data_dir
+from genrecls.errors import GenreclsError
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ VERSIONS = {
 }
 
 _INDEX = "index.json"
+# Folders with a damaged entry, of which the first is reported.
+_damaged_folders: set[Path] = set()
 # A temporary folder of this age was left by a process that was killed.
 _LEFTOVER_S = 3600
 # A file that was written less than 2 s ago may change again within one tick of the clock.
@@ -55,19 +58,27 @@ def load(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     if (index := _read_index(path)) is None:
-        log.warning("%s is damaged; it is computed again", path)
+        _report_damage(path)
         return None
     return index["meta"]
+
+
+def _report_damage(path: Path) -> None:
+    if path.parent not in _damaged_folders:
+        _damaged_folders.add(path.parent)
+        others = "like any other damaged result in its folder"
+        log.warning("%s is damaged; it is computed again, %s", path, others)
 
 
 def _read_index(path: Path) -> dict[str, Any] | None:
     """Read the index of an entry, or return None if the entry is incomplete or damaged."""
     try:
         index = json.loads((path / _INDEX).read_text(encoding="utf-8"))
-        whole = all(_is_whole(path / name, *state) for name, state in index["files"].items())
+        whole = index["key"] == path.name and isinstance(index["meta"], dict)
+        whole &= all(_is_whole(path / name, *state) for name, state in index["files"].items())
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    return index if whole and isinstance(index.get("meta"), dict) else None
+    return index if whole else None
 
 
 def _is_whole(file: Path, size: int, mtime_ns: int, crc32: int) -> bool:
@@ -85,29 +96,43 @@ def _crc32(file: Path) -> int:
 
 
 @contextlib.contextmanager
-def new(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield a folder and metadata to fill; they are the entry after the block."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def new(path: Path, *, replace: bool = False) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield a folder and metadata to fill; they are the entry after the block.
+
+    An intact entry of another process stays, unless it is to be replaced.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    temporary.mkdir()
     meta: dict[str, Any] = {}
     try:
+        temporary.mkdir(parents=True)
         yield temporary, meta
         files = {}
         for file in sorted(temporary.iterdir()):
             stat = file.stat()
             files[file.name] = (stat.st_size, stat.st_mtime_ns, _crc32(file))
-        text = json.dumps({"meta": meta, "files": files}, ensure_ascii=False)
+        index = {"key": path.name, "meta": meta, "files": files}
+        text = json.dumps(index, ensure_ascii=False)
         (temporary / _INDEX).write_text(text, encoding="utf-8")
-        if path.exists() and _read_index(path) is None:
-            shutil.rmtree(path, ignore_errors=True)
+        if replace or _read_index(path) is None:
+            remove(path)
         try:
             os.replace(temporary, path)
         except OSError:
             if _read_index(path) is None:  # otherwise another process was faster
                 raise
+    except OSError as error:
+        raise GenreclsError(
+            f"{str(path)!r} cannot be written ({error.strerror or error}); make room, get the "
+            f"right to write there, or set GENRECLS_HOME to another folder"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove(path: Path) -> None:
+    """Delete an entry, or what is in its place, if there is anything."""
+    with contextlib.suppress(OSError):  # another process may delete it at the same time
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def remove_leftovers(kind: str) -> None:
@@ -124,10 +149,7 @@ def memoize(kind: str, compute: Callable[[Path], Any], files: Sequence[Path]) ->
     A file counts as unchanged while its size and times stay the same. None is not kept.
     """
     memo = entry(kind, "known.json")
-    try:
-        known = dict(json.loads(memo.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        known = {}
+    known = _read_memo(memo)
     names = [str(file.absolute()) for file in files]
     states = {name: _state(name) for name in names}
     todo = [name for name in states if known.get(name, [None])[0] != states[name]]
@@ -137,11 +159,24 @@ def memoize(kind: str, compute: Callable[[Path], Any], files: Sequence[Path]) ->
     kept = [n for n in todo if values[n] is not None and states[n]]
     fresh = {n: [states[n], values[n]] for n in kept if max(states[n][1:3]) < settled}
     if fresh:
-        text = json.dumps(known | fresh)
+        text = json.dumps({memo.parent.name: known | fresh})
         with contextlib.suppress(OSError):  # the memo only saves time
             memo.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(memo, lambda file: file.write(text.encode()))
     return [values[name] if name in values else known[name][1] for name in names]
+
+
+def _read_memo(memo: Path) -> dict[str, list]:
+    """Read the state and the value of every known file."""
+    try:
+        known = json.loads(memo.read_text(encoding="utf-8"))[memo.parent.name]
+        return {name: [state, value] for name, (state, value) in known.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        _report_damage(memo)
+        remove(memo)
+        return {}
 
 
 def _state(name: str) -> list[int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from joblib import Parallel, cpu_count, delayed
 from joblib.parallel import LokyBackend, get_active_backend
@@ -30,14 +32,22 @@ def map_parallel(
     if not calls:
         return
     backend, configured = get_active_backend()
-    default = min(cpu_count(), 8, len(calls)) if isinstance(backend, LokyBackend) else -1
+    local = isinstance(backend, LokyBackend)
+    default = min(cpu_count(), 8, len(calls)) if local else -1
     size = max_pending or len(calls)
+    options: dict[str, Any] = {"initializer": _ignore_interruption} if local else {}
+    options |= {"n_jobs": jobs or configured or default, "return_as": "generator"}
     bar = tqdm(total=len(calls), desc=desc, unit="track", disable=not progress)
-    with bar, Parallel(n_jobs=jobs or configured or default, return_as="generator") as run:
+    with bar, Parallel(**options) as run:
         for first in range(0, len(calls), size):
             for result in run(delayed(function)(*call) for call in calls[first : first + size]):
                 bar.update()
                 yield result
+
+
+def _ignore_interruption() -> None:
+    """Leave Ctrl-C to the main process, which ends this one without a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def prefetch(items: Iterable) -> Generator:

@@ -50,9 +50,10 @@ _MAX_RIFF_BYTES = 0x7FFF_F000
 @contextmanager
 def open_container(path: str | PathLike, start: int = 0) -> Iterator[InputContainer]:
     """Open a media file from a byte on so that FFmpeg cannot reach any other file."""
+    path = Path(path).expanduser()
     with ExitStack() as stack:
         with raise_audio_error(path):
-            _check_file(Path(path))
+            _check_file(path)
             options = {"protocol_whitelist": "none", "format_whitelist": _FORMATS}
             # FFmpeg would take some names for addresses, and a playlist would make it open other
             # files. An open file without any protocol prevents both.

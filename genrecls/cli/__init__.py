@@ -6,11 +6,13 @@ immediately.
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import warnings
 
 import typer
+from typer.core import TyperGroup
 
 from genrecls.cli import data, experiments, use, weights
 from genrecls.errors import AudioWarning, GenreclsError
@@ -31,7 +33,21 @@ _COMMANDS = {
     use.serve: "--run models/demo/compact_cnn-default",
 }
 
+
+class _Commands(TyperGroup):
+    """Commands that an interruption ends with one line."""
+
+    def invoke(self, ctx):
+        # Typer would end the program itself, without a word.
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("genrecls: interrupted; finished parts are kept", err=True)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -58,6 +74,11 @@ class _Once(logging.Filter):
 
 def main() -> None:
     """Run the command; a user's error is one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names may have characters that the locale lacks, or bytes that are not text. The escape
+        # of a byte is also valid JSON, from which Python gets the name back.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     logging.basicConfig(format="genrecls: %(message)s", level=logging.WARNING)
     logging.getLogger().handlers[0].addFilter(_Once())
     # TensorFlow warns of retracing whenever the last batch is smaller than the others.
@@ -71,11 +92,10 @@ def main() -> None:
             default_showwarning(message, category, *args, **kwargs)
 
     warnings.showwarning = show
+    # joblib warns of results that nobody takes any more after an interruption.
+    warnings.filterwarnings("ignore", ".*adjusting the input task iterator")
     try:
         app()
     except (GenreclsError, ImportError, OSError) as error:
         typer.echo(f"genrecls: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("genrecls: interrupted; finished parts are kept", err=True)
-        sys.exit(130)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +15,13 @@ from genrecls.errors import CorpusError
 _CORPUS = "Folder with a folder for each genre, or a tracks.csv; by default the demo corpus."
 _PRESET = f"{' (as in the original lab), '.join(PRESETS)}, or all."
 
-CorpusPath = Annotated[Path | None, typer.Argument(help=_CORPUS)]
+
+def expand(path: Any) -> Any:
+    """Replace ``~`` in a path or in paths, which not every shell does."""
+    return [expand(one) for one in path] if isinstance(path, list) else path and path.expanduser()
+
+
+CorpusPath = Annotated[Path | None, typer.Argument(help=_CORPUS, callback=expand)]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")]
 Preset = Annotated[str, typer.Option(help=_PRESET)]
 Model = Annotated[str, typer.Option(help=f"{', '.join(MODELS)}, or all.")]
@@ -44,7 +50,9 @@ def read_corpus(corpus: Path | None) -> genrecls.Corpus:
 
 
 def demo(
-    out: Annotated[Path | None, typer.Option(help="Folder; by default data/demo.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; by default data/demo.", callback=expand)
+    ] = None,
     jobs: Jobs = None,
 ) -> None:
     """Make the demo corpus: synthetic music, 100 MB of MP3."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 import genrecls
+from genrecls import corpus as corpora
 from genrecls import evaluation, models, training
 from genrecls._utils.paths import models_dir, reports_dir
 from genrecls.cli import data
@@ -116,6 +117,8 @@ def robustness(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
 def evaluate(corpus: CorpusPath = None) -> None:
     """Compare the saved predictions of the trained models."""
     saved = evaluation.read_runs(data.corpus_name(corpus))
+    if changes := corpora.describe_changes(saved[0]):
+        typer.echo(f"genrecls: {changes}", err=True)
     typer.echo(genrecls.comparison_table(saved).T.to_string(header=False))
 
 

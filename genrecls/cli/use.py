@@ -15,7 +15,7 @@ import typer
 import genrecls
 from genrecls import corpus, evaluation, features
 from genrecls._utils.io import write_atomically
-from genrecls.cli.data import Jobs
+from genrecls.cli.data import Jobs, expand
 from genrecls.config import MIN_CONFIDENCE
 from genrecls.errors import AudioError, CorpusError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from genrecls.classifier import GenreClassifier, Prediction
 
 _RUN = "Folder of a saved run; by default the best validated run of the newest corpus."
-RunFolder = Annotated[Path | None, typer.Option(help=_RUN)]
+RunFolder = Annotated[Path | None, typer.Option(help=_RUN, callback=expand)]
 
 
 def _load(run: Path | None) -> genrecls.GenreClassifier:
@@ -36,12 +36,17 @@ def _load(run: Path | None) -> genrecls.GenreClassifier:
 
 def predict(
     files: Annotated[
-        list[Path], typer.Argument(help="Sound or video files of 15 s or more, or folders of them.")
+        list[Path],
+        typer.Argument(
+            help="Sound or video files of 15 s or more, or folders of them.", callback=expand
+        ),
     ],
     run: RunFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a row for each segment.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Plot of a single file to save.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Plot of a single file to save.", callback=expand)
+    ] = None,
     step: Annotated[float | None, typer.Option(help="Seconds from segment to segment.")] = None,
     min_confidence: Annotated[
         float, typer.Option(min=0, max=1, help='Below this probability the label is "not sure".')
@@ -112,7 +117,7 @@ def _audio_files(path: Path) -> tuple[list[Path], bool]:
 def _quiet_decoders():
     """Discard messages of C libraries about damaged files, but not those of Python."""
     with (
-        open(os.dup(2), "w", buffering=1) as stderr,
+        open(os.dup(2), "w", 1, encoding="utf-8", errors="backslashreplace") as stderr,
         open(os.devnull, "w") as null,
         contextlib.redirect_stderr(stderr),
     ):
@@ -176,7 +181,9 @@ def _echo_text(classifier: GenreClassifier, predictions: Iterable[Prediction]) -
 
 
 def export(
-    file: Annotated[Path, typer.Argument(help="File to write, such as model.onnx.")],
+    file: Annotated[
+        Path, typer.Argument(help="File to write, such as model.onnx.", callback=expand)
+    ],
     run: RunFolder = None,
 ) -> None:
     """Write a model as ONNX and check its probabilities."""

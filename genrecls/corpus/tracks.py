@@ -28,6 +28,7 @@ from genrecls.corpus.names import (
     unify_genres,
 )
 from genrecls.corpus.table import read_table
+from genrecls._utils.names import claim_name
 from genrecls.errors import CorpusError
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class Corpus:
     Attributes
     ----------
     name : str
-        Name of the folder. Everything that is computed from the corpus is kept under this name.
+        Name of the folder; see :meth:`corpus_name`. All results are kept under this name.
     root : Path
         Folder to which the paths of the tracks are relative.
     tracks : pd.DataFrame
@@ -85,11 +86,13 @@ class Corpus:
         """Return the name of the corpus in a folder or table.
 
         It is the name of the folder; a table that is not called ``tracks.csv`` adds its own name.
+        A corpus in another place that has this name already adds a number, such as ``music-2``.
         """
-        path = Path(path).resolve()
-        if not path.is_file():
-            return path.name
-        return path.parent.name + ("" if path.name == "tracks.csv" else f"-{path.stem}")
+        root = Path(path).expanduser().resolve()
+        if root.is_file() and root.name == _TABLE:
+            root = root.parent
+        name = f"{root.parent.name}-{root.stem}" if root.is_file() else root.name
+        return claim_name(name, root)
 
     @classmethod
     def of(cls, corpus: Corpus | str | os.PathLike) -> Corpus:
@@ -138,7 +141,7 @@ class Corpus:
 
         A file that is not used is in ``left_out``, and a line on each problem is logged.
         """
-        path, numbered = Path(path), None
+        path, numbered = Path(path).expanduser(), None
         file = path if path.is_file() else path / _TABLE
         if file.is_file():
             tracks = read_table(file)
@@ -206,7 +209,9 @@ def _fill_artists(root: Path, tracks: pd.DataFrame, numbered: pd.Series | None) 
     """
     artists = tracks["artist"].where(tracks["artist"].map(artist_key) != "", "")
     rows = tracks.index[(artists == "") | (False if numbered is None else numbered[tracks.index])]
-    tags = memoize("tags", audio.read_tags, [root / path for path in tracks.loc[rows, "path"]])
+    files = [root / path for path in tracks.loc[rows, "path"]]
+    # The report reads a corpus without a decoder, as long as the tags are known.
+    tags = memoize("tags", lambda file: audio.read_tags(file), files)
     albums = tracks["album"].copy()
     for i, found in zip(rows, tags, strict=True):
         if artist_key(found.get("artist", "")):

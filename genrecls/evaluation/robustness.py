@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
-import pyarrow
 from scipy.stats import binomtest
 
 from genrecls.errors import ModelError
@@ -25,7 +24,7 @@ def read_robustness(run: Run) -> pd.DataFrame:
     """
     try:
         table = pd.read_parquet(run.folder / ROBUSTNESS_FILE)
-    except (FileNotFoundError, pyarrow.ArrowException):
+    except (OSError, ValueError):  # it is missing or damaged
         table = pd.DataFrame()
     if table.attrs.get("uid") != run.card["uid"]:
         raise ModelError(

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from genrecls._utils import cache
 from genrecls._utils.paths import models_dir, project_root
 from genrecls.config import FrontEnd, Recipe
 from genrecls.errors import ModelError
@@ -83,7 +85,8 @@ class Run:
             Folder of the run, relative to the current folder or to the project. A ModelError is
             raised if there is no run in it, or its card is invalid.
         """
-        folder = Path(folder) if Path(folder).exists() else project_root() / folder
+        folder = Path(folder).expanduser()
+        folder = folder if folder.exists() else project_root() / folder
         file = folder / CARD
         try:
             card = json.loads(file.read_text(encoding="utf-8"))
@@ -129,17 +132,17 @@ class Run:
     @property
     def history(self) -> pd.DataFrame:
         """One row per epoch: ``epoch``, ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``."""
-        return pd.read_parquet(self.folder / "history.parquet")
+        return self._read("history.parquet", pd.read_parquet)
 
     @property
     def predictions(self) -> pd.DataFrame:
         """Validation and test segments with ``prob_<genre>`` (not calibrated) and ``predicted``."""
-        return pd.read_parquet(self.folder / "predictions.parquet")
+        return self._read("predictions.parquet", pd.read_parquet)
 
     @property
     def segments(self) -> pd.DataFrame:
         """Every segment of the corpus with its split."""
-        return pd.read_parquet(self.folder / "segments.parquet")
+        return self._read("segments.parquet", pd.read_parquet)
 
     @property
     def synthetic(self) -> bool:
@@ -151,9 +154,20 @@ class Run:
     @property
     def first_layer(self) -> tuple[dict[str, Any], np.ndarray]:
         """A test segment (``path``, ``segment``, ``log_mel``) and its first convolution's maps."""
-        with np.load(self.folder / "first_layer.npz", allow_pickle=False) as saved:
-            segment = {"path": str(saved["path"]), "segment": int(saved["segment"])}
-            return segment | {"log_mel": saved["log_mel"]}, saved["maps"]
+        saved = self._read("first_layer.npz", lambda file: dict(np.load(file, allow_pickle=False)))
+        segment = {"path": str(saved["path"]), "segment": int(saved["segment"])}
+        return segment | {"log_mel": saved["log_mel"]}, saved["maps"]
+
+    def _read(self, name: str, read: Callable[[Path], Any]) -> Any:
+        """Read a file of the run, or explain that it is damaged."""
+        file = self.folder / name
+        try:
+            return read(file)
+        # These are the errors of pandas, NumPy and the module zipfile.
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise ModelError(
+                f"{str(file)!r} is damaged ({error}); train the model or copy the run again"
+            ) from error
 
 
 def is_synthetic(segments: pd.DataFrame) -> bool:
@@ -220,12 +234,6 @@ def _rank(run: Run) -> tuple[float, float, str]:
     return -float(np.nan_to_num(right["balanced accuracy"][0])), float(loss[0]), run.name
 
 
-def read_uid(folder: Path) -> str | None:
-    """Return the identifier of the cross-validation in a folder, or None."""
-    card = folder / CARD
-    return json.loads(card.read_text(encoding="utf-8"))["uid"] if card.exists() else None
-
-
 def read_cross_validation(folder: Path, genres: Sequence[str]) -> pd.DataFrame:
     """Read a cross-validated model; its temperatures are fitted on the other folds."""
     predictions = pd.read_parquet(folder / "predictions.parquet")
@@ -241,7 +249,14 @@ def read_cross_validation(folder: Path, genres: Sequence[str]) -> pd.DataFrame:
 
 def has_predictions(corpus_name: str) -> bool:
     """Return whether any model of the corpus has been cross-validated."""
-    return any((models_dir() / corpus_name / FOLDER).glob(f"[!.]*/{CARD}"))
+    return bool(_find_cross_validations(corpus_name))
+
+
+def _find_cross_validations(corpus_name: str) -> list[Path]:
+    """Find the cards of cross-validations that are not damaged, the newest at the end."""
+    cards = (models_dir() / corpus_name / FOLDER).glob(f"[!.]*/{CARD}")
+    intact = [card for card in cards if cache.load(card.parent) is not None]
+    return sorted(intact, key=lambda card: card.stat().st_mtime)
 
 
 def read_predictions(corpus_name: str) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
@@ -261,8 +276,7 @@ def read_predictions(corpus_name: str) -> tuple[pd.DataFrame, dict[str, dict[str
         Card of every ``run``: settings, folds, repeats, ``split_by``.
     """
     folder = models_dir() / corpus_name / FOLDER
-    files = sorted(folder.glob(f"[!.]*/{CARD}"), key=lambda file: file.stat().st_mtime)
-    if not files:
+    if not (files := _find_cross_validations(corpus_name)):
         advice = "run 'genrecls crossval'"
         raise ModelError(f"no model of {corpus_name!r} has been cross-validated; {advice}")
     cards = {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in files}

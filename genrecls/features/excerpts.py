@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,12 @@ import pandas as pd
 
 from genrecls._utils import cache
 from genrecls._utils.parallel import map_parallel
+<<<<<<< HEAD
 from genrecls.audio.resample import resample
+=======
+from genrecls._utils.paths import models_dir
+from genrecls.audio.resample import resample, to_mono
+>>>>>>> 438923e (Keep the results of corpora of one name apart)
 from genrecls.config import FrontEnd, hash_json
 from genrecls.features.spectrogram import mel_spectrogram
 
@@ -63,7 +67,7 @@ def load_excerpts(corpus_name: str) -> dict[str, np.ndarray] | None:
     log-mel of its second segment, or else of its first one; and for genre 0 also ``mels_<n>``, the
     log-mel of the same 30 s with n mel bands.
     """
-    path = cache.entry("excerpts", corpus_name)
+    path = _entry(corpus_name)
     if cache.load(path) is None:
         return None
     with np.load(path / _FILE, allow_pickle=False) as saved:
@@ -75,19 +79,23 @@ def save_excerpts(corpus: Corpus, segments: pd.DataFrame, **options: Any) -> Non
     first = segments[segments["split"] != "test"].groupby("genre")[["path", "sha256"]].first()
     settings = FrontEnd.preset("default").to_dict()
     stamp = hash_json([settings, first.reset_index().to_numpy().tolist()])
-    path = cache.entry("excerpts", corpus.name)
+    path = _entry(corpus.name)
     if (cache.load(path) or {}).get("stamp") == stamp:
         return
     cache.remove_leftovers("excerpts")
-    shutil.rmtree(path, ignore_errors=True)  # excerpts of former tracks
     calls = [(i, corpus.file(track)) for i, track in enumerate(first["path"])]
     arrays: dict[str, Any] = {"genres": np.array(first.index.tolist())}
     arrays |= {f"path_{i}": np.array(track) for i, track in enumerate(first["path"])}
     for part in map_parallel(_excerpt, calls, desc="excerpts", **options):
         arrays |= part
-    with cache.new(path) as (folder, meta):
+    with cache.new(path, replace=True) as (folder, meta):  # there may be those of former tracks
         np.savez(folder / _FILE, **arrays)
         meta["stamp"] = stamp
+
+
+def _entry(corpus_name: str) -> Path:
+    # Outside a project, all folders with results have one cache, and names repeat.
+    return cache.entry("excerpts", f"{corpus_name}-{hash_json(str(models_dir().absolute()))[:8]}")
 
 
 def _excerpt(i: int, file: Path) -> dict[str, np.ndarray]:

@@ -105,14 +105,13 @@ def stored_log_mels(front_end: FrontEnd, sha256: str) -> np.ndarray:
     Raises
     ------
     CorpusError
-        If they are not stored.
+        If they are not stored or are damaged.
     """
-    return _map(log_mels_entry(front_end, sha256))
+    entry = log_mels_entry(front_end, sha256)
+    if cache.load(entry) is None:
+        raise CorpusError(f"{str(entry)!r} is missing; run 'genrecls prepare' first")
+    return _map(entry)
 
 
 def _map(entry: Path) -> np.ndarray:
-    file = entry / "log_mels.npy"
-    try:
-        return np.load(file, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise CorpusError(f"{str(file)!r} is missing; run 'genrecls prepare' first") from error
+    return np.load(entry / "log_mels.npy", mmap_mode="r", allow_pickle=False)

@@ -33,6 +33,8 @@ from genrecls.inspection.perturbations import TRANSFORMATIONS, Transformation
 _MARGIN = 0.05
 _N_SEGMENTS = 2  # of a track, at most
 _RANDOM_SEED = 0  # of the choice of tracks and of the noise
+# Raise it when a transformation gives another sound than before.
+_VERSION = 2
 _MAX_PENDING = 64  # tracks that wait for the models
 _SHIFTS_TIME = ("tempo −6 %", "tempo +6 %")  # their frames cannot be compared
 
@@ -76,7 +78,7 @@ def measure_robustness(
     """
     corpus = Corpus.of(corpus)
     settings: dict[Any, Any] = {"n_tracks": n_tracks, "n_segments": _N_SEGMENTS}
-    settings["transformations"] = list(TRANSFORMATIONS)
+    settings |= {"transformations": list(TRANSFORMATIONS), "version": _VERSION}
     todo = [c for c in classifiers if not _is_measured(c, settings)]
     paths = dict(zip(corpus.tracks["sha256"], corpus.tracks["path"], strict=True))
     users: dict[str, list[tuple[GenreClassifier, dict[Any, Any]]]] = {}

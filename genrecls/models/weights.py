@@ -80,16 +80,17 @@ def find_weights(model: str, weights: str | PathLike | None) -> Path | None:
         return None
     if weights == "imagenet":
         return find_package() if model == "efficientnet_lite0" else fetch(INCEPTION_RESNET_V2)
-    if not Path(weights).is_file():
-        raise WeightsError(f"there is no weights file at {str(weights)!r}; correct the path")
-    return Path(weights)
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise WeightsError(f"there is no weights file at {str(path)!r}; correct the path")
+    return path
 
 
 def recipe_settings(recipe: Recipe) -> dict:
     """Return the settings that decide the result of a recipe, with a weights file's hash."""
     settings = recipe.choices()
-    if recipe.weights and Path(recipe.weights).is_file():
-        settings["weights"] = hash_file(Path(recipe.weights))
+    if recipe.weights and (path := Path(recipe.weights).expanduser()).is_file():
+        settings["weights"] = hash_file(path)
     return settings
 
 

@@ -93,6 +93,7 @@ def add_cross_validation(report: Report, runs: Sequence[Run]) -> None:
     scores = tables.cross_validated_scores(predictions, genres)
     values = {"repeats": scores["repeats"][0], "groups": scores["fewest groups"][0]}
     values |= {"card": cards[names[0]], "resamples": RESAMPLES, "random_seed": RANDOM_SEED}
+    values["same_corpus"] = values["card"]["corpus_hash"] == runs[0].card["corpus_hash"]
     report.section("Cross-validation")
     report.text(render("cross_validation.md", **values))
     report.table("cross_validation_scores", scores, shown=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from tqdm.auto import tqdm
 from genrecls import plots
 from genrecls._utils.io import write_atomically
 from genrecls._utils.paths import reports_dir
+from genrecls.corpus.changes import describe_changes
 from genrecls.evaluation.runs import read_runs
 from genrecls.report.document import Report
 from genrecls.report.markdown import escape
@@ -20,12 +22,15 @@ from genrecls.report.sections import SECTIONS
 if TYPE_CHECKING:  # An audit needs an audio decoder, and a report does not.
     from genrecls.corpus.audit import Audit
 
+log = logging.getLogger(__name__)
+
 
 def write_report(corpus_name: str) -> Path:
     """Write the report on the trained models of a corpus, from saved tables alone.
 
     Every table is saved as CSV and Markdown, every figure as PNG and SVG, in
-    ``reports/<corpus>/``. ``reports/report.html`` is a copy of the report that was written last.
+    ``reports/<corpus>/``. ``reports/report.html`` is a copy of the report that was written last. A
+    warning is logged, and begins the report, if the corpus has changed since the training.
 
     Parameters
     ----------
@@ -52,6 +57,9 @@ def write_report(corpus_name: str) -> Path:
     """
     runs = read_runs(corpus_name)
     report = Report(f"Report on the corpus {corpus_name}", reports_dir() / corpus_name)
+    if changes := describe_changes(runs[0]):
+        log.warning("%s", changes)
+        report.text(f"**{escape(changes)}**")
     with plt.rc_context():
         plots.style()
         for add_section in tqdm(SECTIONS, desc="report", unit="section"):

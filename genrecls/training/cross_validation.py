@@ -18,14 +18,13 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from genrecls._utils import cache
-from genrecls._utils.io import write_atomically
 from genrecls._utils.paths import models_dir
 from genrecls.config import MODELS, FrontEnd, choose, hash_json, run_name
 from genrecls.config.recipe import Model
 from genrecls.corpus.splits import assign_folds, assign_splits, check_no_leak, split_hash
 from genrecls.corpus.tracks import Corpus
 from genrecls.evaluation.calibration import add_predictions
-from genrecls.evaluation.runs import CARD, FOLDER, read_cross_validation, read_uid
+from genrecls.evaluation.runs import CARD, FOLDER, read_cross_validation
 from genrecls.features.prepare import prepare
 from genrecls.features.stored import Features
 from genrecls.training.baselines import (
@@ -150,7 +149,7 @@ def _validate(
     by = settings["split_by"]
     run = f"{candidate.name}-by-{by}" if by else candidate.name
     folder = models_dir() / corpus.name / FOLDER / run
-    if read_uid(folder) != uid:
+    if (cache.load(folder) or {}).get("uid") != uid:
         entries = _predict_folds(candidate, features, settings, uid, desc=run, progress=progress)
         parts = [pd.read_parquet(path / _TABLE_FILE) for path in entries]
         predictions = pd.concat(parts, ignore_index=True)
@@ -198,9 +197,8 @@ def _predict_folds(
 
 
 def _save(folder: Path, predictions: pd.DataFrame, card: dict) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    # The old card goes first, so that a card is never beside the predictions of another one.
-    (folder / CARD).unlink(missing_ok=True)
-    write_atomically(folder / _TABLE_FILE, predictions.to_parquet)
-    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(folder / CARD, lambda file: file.write(text.encode()))
+    with cache.new(folder, replace=True) as (new, meta):
+        meta["uid"] = card["uid"]
+        predictions.to_parquet(new / _TABLE_FILE)
+        text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+        (new / CARD).write_text(text, encoding="utf-8")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from genrecls.features.stored import Features
 from genrecls.inspection.saliency import first_layer_activations
 from genrecls.training.stages import Fitted
 
-_PACKAGES = ("genrecls", "keras", "tensorflow", "torch", "torchaudio", "numpy", "librosa")
+_PACKAGES = "genrecls keras tensorflow torch torchaudio jax numpy librosa".split()
 
 
 def make_predictions(segments: pd.DataFrame, fitted: Fitted, *, leaky: bool) -> pd.DataFrame:
@@ -63,7 +64,7 @@ def make_card(
         "synthetic": is_synthetic(segments),
         "left_out": features.failures.to_dict("records"),
         "notes": features.notes.to_dict("records"),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in _PACKAGES},
+        "versions": {"python": platform.python_version()} | _find_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "architecture": model.name,
         "parameters": int(model.count_params()),
@@ -84,6 +85,15 @@ def make_card(
         "inference_ms_per_segment": _measure_inference_ms(model, test),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {keras.backend.backend()}",
     }
+
+
+def _find_versions() -> dict[str, str]:
+    """Return the versions of the packages that are installed; some are optional."""
+    found = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _measure_inference_ms(model: keras.Model, log_mels: np.ndarray, repeats: int = 21) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from genrecls._utils import cache
 from genrecls._utils.paths import models_dir
 from genrecls.classifier import GenreClassifier, save_run
 from genrecls.config import FrontEnd, Recipe, choose, hash_json, run_name
@@ -98,7 +99,7 @@ def train(
     corpus = Corpus.of(corpus)
     recipe, front_end, builder = choose(model, preset, front_end, **changes)
     name = name or run_name(preset, recipe)
-    folder = Path(folder or models_dir() / corpus.name / name)
+    folder = Path(folder or models_dir() / corpus.name / name).expanduser()
     features = prepare(corpus, front_end, jobs=jobs, progress=progress)
     segments = assign_splits(
         features.segments, split_by=recipe.split_by, random_seed=recipe.random_seed
@@ -142,6 +143,8 @@ def _hash_run(
 
 def _find_run(folder: Path, uid: str) -> GenreClassifier | None:
     """Load the run in a folder if it is up to date."""
+    if cache.load(folder) is None:  # there is no run, or a part of it is damaged
+        return None
     try:
         run = GenreClassifier.load(folder)
     except ModelError:
