@@ -21,6 +21,7 @@ $(STAMP): requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	$(BIN)/genrecls weights fetch musicnn
 	@touch $@
 
 run: install  ## everything from music to report and notebooks (CORPUS=path for your own)
@@ -40,8 +41,8 @@ check: install  ## format, lint, types and layers
 test: check  ## run the checks and the tests (both Keras backends)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 15
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -m 'not slow' --numprocesses 2 --dist loadfile \
-		tests/test_models.py tests/test_training.py tests/test_augmentation.py tests/test_stages.py \
-		tests/test_saliency.py
+		tests/test_models.py tests/test_musicnn.py tests/test_training.py \
+		tests/test_augmentation.py tests/test_stages.py tests/test_saliency.py
 
 smoke:  ## install the newest versions on the newest Python elsewhere, and use them (3 minutes)
 	$(PYTHON) tools/smoke.py

@@ -22,9 +22,11 @@ from .models.cnn import build_cnn as build_cnn
 from .models.compact_cnn import build_compact_cnn as build_compact_cnn
 from .models.efficientnet_lite0 import build_efficientnet_lite0 as build_efficientnet_lite0
 from .models.inception_resnet_v2 import build_inception_resnet_v2 as build_inception_resnet_v2
+from .models.musicnn import build_musicnn as build_musicnn
 from .report.write import write_audit as write_audit
 from .report.write import write_report as write_report
 from .training.cross_validation import cross_validate as cross_validate
+from .training.embedding import Embedding as Embedding
 from .training.loop import live_plot as live_plot
 from .training.run import train as train
 

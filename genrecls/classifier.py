@@ -21,7 +21,7 @@ from genrecls.audio.decode import warn_problems
 from genrecls.config import MIN_CONFIDENCE, FrontEnd
 from genrecls.errors import AudioError
 from genrecls.evaluation.calibration import probability_columns, scale
-from genrecls.evaluation.runs import CARD, Run
+from genrecls.evaluation.runs import CARD, EMBEDDINGS, Run
 from genrecls.features.extraction import compute_log_mels, open_sound
 from genrecls.features.segments import non_overlapping, step_samples
 from genrecls.models.checks import check_model_file
@@ -31,7 +31,7 @@ NOT_SURE = "not sure"
 # Row and log-mel of a segment.
 Segment = tuple[dict[str, Any], np.ndarray]
 
-_BATCH = 32  # segments, which are eight minutes of music
+_BATCH = 8  # segments, which are two minutes of music; musicnn needs 0.1 GB for each
 # Tracks that may wait for the model, and segments of each; they take 0.2 GB at most.
 _MAX_PENDING = 32
 _MAX_SEGMENTS = 64
@@ -132,8 +132,8 @@ class GenreClassifier(Run):
         """
         segment, maps = self.first_layer
         tables = {name: getattr(self, name) for name in ("history", "segments", "predictions")}
-        first_layer = {**segment, "maps": maps}
-        return save_run(Path(folder), self.card, self.model, first_layer=first_layer, **tables)
+        arrays = {"first_layer": {**segment, "maps": maps}, "embeddings": self.embeddings}
+        return save_run(Path(folder), self.card, self.model, **arrays, **tables)
 
     @cached_property
     def model(self):
@@ -347,7 +347,13 @@ def _extract(
 
 
 def save_run(
-    folder: Path, card: dict, model: Any, *, first_layer: dict, **tables: pd.DataFrame
+    folder: Path,
+    card: dict,
+    model: Any,
+    *,
+    first_layer: dict,
+    embeddings: np.ndarray | None = None,
+    **tables: pd.DataFrame,
 ) -> GenreClassifier:
     """Write the folder of a run, which appears only when it is complete, and load it."""
     with cache.new(folder, replace=True) as (new, _):
@@ -355,6 +361,8 @@ def save_run(
         for name, table in tables.items():
             table.to_parquet(new / f"{name}.parquet")
         np.savez_compressed(new / "first_layer.npz", **first_layer)
+        if embeddings is not None:
+            np.save(new / EMBEDDINGS, embeddings)
         text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
         (new / CARD).write_text(text, encoding="utf-8")
     return GenreClassifier.load(folder)

@@ -69,6 +69,12 @@ def test_recipe_refuses_contradictions():
         Recipe.preset("default", "efficientnet_lite0", mixup=0.5)
     with pytest.raises(ValueError, match="second stage"):
         Recipe.preset("default", "efficientnet_lite0", backbone="trained")
+    with pytest.raises(ValueError, match="needs backbone='frozen' and fine_tune_after=None"):
+        Recipe.preset("default", "musicnn", backbone="trained")
+    with pytest.raises(ValueError, match="needs backbone='frozen' and fine_tune_after=None"):
+        Recipe.preset("default", "efficientnet_lite0", head="logistic")
+    with pytest.raises(ValueError, match="'musicnn' needs head='logistic'"):
+        Recipe.preset("default", "musicnn", head="pool")
 
 
 def test_recipe_choices_leave_out_what_is_off():
@@ -95,6 +101,8 @@ def test_run_name_names_what_differs_from_the_usual_recipe():
     assert run_name("default", own) == "inception_resnet_v2-default-weights-backbone"
     random = Recipe.preset("default", "efficientnet_lite0", weights=None)
     assert run_name("default", random) == "efficientnet_lite0-default-weights-random"
+    tagged = Recipe.preset("default", "musicnn", weights="mtt")
+    assert run_name("default", tagged) == "musicnn-default-weights-mtt"
     whole = Recipe.preset(
         "default", "efficientnet_lite0", backbone="trained", fine_tune_after=None, epochs=2
     )
@@ -124,7 +132,10 @@ def test_choose_takes_a_name_a_recipe_or_a_builder():
     recipe, front_end, builder = choose("compact_cnn", epochs=3)
     assert recipe == Recipe.preset("default", "compact_cnn", epochs=3) and builder is None
     assert front_end == FrontEnd.preset("default")
+    for musicnn in ("musicnn", Recipe.preset("default", "musicnn")):
+        assert choose(musicnn)[1] == FrontEnd.preset("musicnn")
     own = FrontEnd(n_mels=64)
+    assert choose("musicnn", front_end=own)[1] == own
     assert choose(recipe, "original", own, epochs=5)[:2] == (
         Recipe.preset("default", "compact_cnn", epochs=5),
         own,

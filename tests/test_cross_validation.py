@@ -617,7 +617,10 @@ def test_comparison_candidates_are_the_baselines_and_the_networks(small_corpus, 
     assert number.endswith("-alone")
     assert rest == ["majority", "mfcc_svm", "cnn-original", "cnn-default", "compact_cnn-default",
                     "inception_resnet_v2-default", "efficientnet_lite0-default",
-                    "efficientnet_lite0-default-weights-random"]  # fmt: skip
+                    "efficientnet_lite0-default-weights-random",
+                    "efficientnet_lite0_frozen-default", "musicnn-default",
+                    "musicnn-default-weights-mtt", "musicnn-default-weights-random"]  # fmt: skip
+    assert models["musicnn-default"].front_end == FrontEnd.preset("musicnn")
     assert models["cnn-original"].front_end == FrontEnd.preset("original")
 
 

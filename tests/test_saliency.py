@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from conftest import GENRES
 
-from genrecls import Corpus, FrontEnd, GenreClassifier, prepare
+from genrecls import Corpus, FrontEnd, GenreClassifier, build_musicnn, prepare
 from genrecls.config import BACKBONES
 from genrecls.features.extraction import track_log_mels
 from genrecls.inspection import saliency
@@ -28,8 +28,10 @@ def segment(run, music):
 
 
 def untrained(name):
-    options = {"weights": None} if name in BACKBONES else {}
     keras.utils.set_random_seed(0)
+    if name == "musicnn":
+        return build_musicnn((96, 938, 1), 4)
+    options = {"weights": None} if name in BACKBONES else {}
     return BUILDERS[name]((128, 323, 1), 4, image=Image.from_front_end(DEFAULT), **options)
 
 
@@ -40,8 +42,10 @@ def mark_if_slow(name):
 
 
 @pytest.mark.parametrize("name", [mark_if_slow(name) for name in sorted(BUILDERS)])
-def test_maps_of_every_model_are_finite_and_depend_on_its_weights(name, segment):
+def test_maps_of_every_model_are_finite_and_depend_on_its_weights(name, segment, rng):
     model = untrained(name)
+    if name == "musicnn":
+        segment = rng.normal(-20, 10, (96, 938))
     activations = saliency.first_layer_activations(model, segment)
     assert activations.ndim == 3
     assert np.isfinite(activations).all()
@@ -56,6 +60,15 @@ def test_maps_of_every_model_are_finite_and_depend_on_its_weights(name, segment)
         assert np.isfinite(maps).all()
         assert np.ptp(maps) > 0
         assert not np.allclose(maps, randomized, rtol=0.1, atol=1e-3 * np.abs(maps).max())
+
+
+def test_maps_of_musicnn_join_the_patches_of_a_segment(rng):
+    model, segment = untrained("musicnn"), rng.normal(-20, 10, (96, 938))
+    maps = saliency.first_layer_activations(model, segment)
+    assert maps.shape == (204, 59, 5 * 187)
+    segment[:, 2 * 187 : 3 * 187] += 10  # the third patch
+    changed = np.abs(saliency.first_layer_activations(model, segment) - maps).max(axis=(0, 1))
+    assert np.flatnonzero(changed).tolist() == [*range(2 * 187, 3 * 187)]
 
 
 def test_sanity_check_of_a_trained_model_finds_no_high_correlation(run, segment):

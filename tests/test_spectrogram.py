@@ -4,10 +4,12 @@ import re
 import librosa
 import matplotlib
 import numpy as np
+import pyloudnorm
 import pytest
 import soundfile
 import torch
 import torchaudio
+from conftest import coloured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,8 +25,10 @@ from genrecls.features.spectrogram import (
     sounding_share,
 )
 
-ORIGINAL, DEFAULT = FrontEnd.preset("original"), FrontEnd.preset("default")
-PRESETS = pytest.mark.parametrize("front_end", [ORIGINAL, DEFAULT], ids=["original", "default"])
+ORIGINAL, DEFAULT, MUSICNN = map(FrontEnd.preset, ("original", "default", "musicnn"))
+PRESETS = pytest.mark.parametrize(
+    "front_end", [ORIGINAL, DEFAULT, MUSICNN], ids=["original", "default", "musicnn"]
+)
 
 
 def sine(hz, front_end, seconds=15.0, amplitude=0.5):
@@ -139,8 +143,9 @@ def signals(front_end):
 
 def torchaudio_mel(y, front_end):
     """Compute the spectrogram with the library of the original, in double precision."""
-    names = ("sample_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max")
+    names = ("sample_rate", "n_fft", "hop_length", "n_mels", "f_min", "f_max", "mel_scale")
     settings = {name: getattr(front_end, name) for name in names}
+    settings["norm"] = "slaney" if front_end.mel_scale == "slaney" else None
     transform = torchaudio.transforms.MelSpectrogram(**settings).double()
     return transform(torch.tensor(y, dtype=torch.float64)).numpy()
 
@@ -155,8 +160,8 @@ def librosa_mel(y, front_end):
         n_mels=front_end.n_mels,
         fmin=front_end.f_min,
         fmax=front_end.f_max,
-        htk=True,
-        norm=None,
+        htk=front_end.mel_scale == "htk",
+        norm="slaney" if front_end.mel_scale == "slaney" else None,
         pad_mode="reflect",
         dtype=np.float64,
     )
@@ -193,6 +198,12 @@ def test_mel_scale_agrees_with_its_other_formula():
     np.testing.assert_allclose(
         mel_frequencies(ORIGINAL), librosa.mel_frequencies(402, fmin=0, fmax=22050, htk=True)[1:-1]
     )
+    slaney = hz_to_mel(hz, "slaney")
+    np.testing.assert_allclose(slaney, librosa.hz_to_mel(hz))
+    np.testing.assert_allclose(mel_to_hz(slaney, "slaney"), hz, atol=1e-9)
+    np.testing.assert_allclose(
+        mel_frequencies(MUSICNN), librosa.mel_frequencies(98, fmin=0, fmax=8000)[1:-1]
+    )
 
 
 @PRESETS
@@ -204,9 +215,26 @@ def test_levels_are_finite_and_not_below_the_floor(front_end, level):
     assert levels.min() >= front_end.floor_db
 
 
-def test_silence_is_dark_with_a_peak_reference():
-    silence = np.zeros(DEFAULT.segment_samples)
-    assert to_image(mel_spectrogram(silence, DEFAULT), DEFAULT).max() == 0
+@pytest.mark.parametrize("front_end", [DEFAULT, MUSICNN], ids=["default", "musicnn"])
+def test_silence_is_dark_with_a_reference_in_the_segment(front_end):
+    silence = np.zeros(front_end.segment_samples)
+    assert to_image(mel_spectrogram(silence, front_end), front_end).max() == 0
+
+
+def test_mean_reference_is_a_power_of_1(rng):
+    for y in (rng.normal(0, 0.1, 48000), sine(440, MUSICNN, 3.0, amplitude=0.001)):
+        power = 10 ** (mel_spectrogram(y, MUSICNN) / 10)
+        assert power.mean() == pytest.approx(1, rel=1e-3)
+    silence = mel_spectrogram(1e-6 * rng.normal(0, 0.1, 48000), MUSICNN)
+    assert (10 ** (silence / 10)).mean() < 1e-3
+
+
+def test_a_segment_at_minus_13_lufs_has_a_mean_power_of_1(rng):
+    """Music has a spectrum that falls by about 4.5 dB per octave."""
+    y = pyloudnorm.normalize.loudness(coloured(rng, 15, rate=16000), 0, 0)
+    meter = pyloudnorm.Meter(16000)
+    y = pyloudnorm.normalize.loudness(y, meter.integrated_loudness(y), -13)
+    assert 10 * np.log10(mel_power(y, MUSICNN).mean()) == pytest.approx(0, abs=1.5)
 
 
 @pytest.mark.parametrize(
@@ -222,14 +250,15 @@ def test_silence_is_dark_with_a_peak_reference():
     ],
 )
 @pytest.mark.parametrize("peak", [0.5, 0.001])  # the second is a soft passage at -60 dBFS
-def test_sounding_share_is_the_share_without_silence_of_2_s(sounds, share, peak):
-    t = np.arange(DEFAULT.segment_samples) / DEFAULT.sample_rate
+@pytest.mark.parametrize("front_end", [DEFAULT, MUSICNN], ids=["default", "musicnn"])
+def test_sounding_share_is_the_share_without_silence_of_2_s(sounds, share, peak, front_end):
+    t = np.arange(front_end.segment_samples) / front_end.sample_rate
     y = peak * np.sin(2 * np.pi * 440 * t) * sum(((a <= t) & (t < b) for a, b in sounds), 0 * t)
-    db = mel_db(y, DEFAULT)
+    db = mel_db(y, front_end)
     # A window is 0.09 s long, so that it reaches over each end of a sound.
-    assert sounding_share(db, DEFAULT) == pytest.approx(share, abs=0.02)
-    assert (sounding_share(db, DEFAULT) == share) or 0 < share < 1
-    assert sounding_share(db, dataclasses.replace(DEFAULT, skip_silence=False)) == 1
+    assert sounding_share(db, front_end) == pytest.approx(share, abs=0.02)
+    assert (sounding_share(db, front_end) == share) or 0 < share < 1
+    assert sounding_share(db, dataclasses.replace(front_end, skip_silence=False)) == 1
     assert sounding_share(mel_db(y, ORIGINAL), ORIGINAL) == 1
 
 
@@ -240,11 +269,12 @@ def test_sounding_share_of_a_segment_shorter_than_a_rest_is_0_if_it_is_silent():
 
 @settings(deadline=None, max_examples=20)
 @given(gain_db=st.floats(-30, 6), seed=st.integers(0, 99))
-def test_default_levels_do_not_depend_on_loudness(gain_db, seed):
+def test_levels_do_not_depend_on_loudness(gain_db, seed):
     y = np.random.default_rng(seed).normal(0, 0.1, DEFAULT.sample_rate)
     louder = y * 10 ** (gain_db / 20)
-    difference = mel_spectrogram(louder, DEFAULT) - mel_spectrogram(y, DEFAULT)
-    assert np.abs(difference).max() < 0.01
+    for front_end in (DEFAULT, MUSICNN):
+        difference = mel_spectrogram(louder, front_end) - mel_spectrogram(y, front_end)
+        assert np.abs(difference).max() < 0.01
 
 
 def test_default_levels_do_not_depend_on_sound_above_10_khz():

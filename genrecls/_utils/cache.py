@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 VERSIONS = {
     "backbone_outputs": 3,
     "corpora": 5,
+    "embeddings": 1,
     "cross_validation": 4,
     "excerpts": 2,
     "file_hashes": 1,

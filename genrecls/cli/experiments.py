@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +21,7 @@ _WHOLE_MODEL = {
     "default": {"backbone": "trained", "fine_tune_after": None, "learning_rate": 1e-4},
 }
 # Candidates that `run` cross-validates: the others take hours on two cores.
-_QUICK = ["majority", "mfcc_svm", "compact_cnn-default"]
+_QUICK = ["majority", "mfcc_svm", "compact_cnn-default", "musicnn-default"]
 _SPLIT_BY = f"Also hold out a validation by {', '.join(SPLIT_BY)}, or all of these."
 
 
@@ -30,6 +31,7 @@ def run(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
         data.demo(jobs=jobs)
     data.prepare(corpus, jobs=jobs)
     data.audit(corpus, jobs=jobs)
+    train(corpus, model="musicnn", preset="default", jobs=jobs)  # the first answer, in a minute
     train(corpus, jobs=jobs)
     train(corpus, model="efficientnet_lite0", preset="default", weights="random", jobs=jobs)
     crossval(corpus, model=_QUICK, repeats=1, jobs=jobs)
@@ -43,7 +45,7 @@ def train(
     model: Model = "all",
     preset: Preset = "all",
     weights: Annotated[
-        str | None, typer.Option(help="imagenet, random, or a weights file.")
+        str | None, typer.Option(help="imagenet, msd, mtt, random, or a weights file.")
     ] = None,
     full: Annotated[bool, typer.Option(help="Train all layers together (hours on a CPU).")] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Largest number of epochs.")] = None,
@@ -51,18 +53,21 @@ def train(
 ) -> None:
     """Train and save the models that are not up to date."""
     if model == "all" and weights not in (None, "imagenet", "random"):
-        raise typer.BadParameter("--weights PATH needs a single model: name it with --model")
+        raise typer.BadParameter(f"--weights {weights} needs one model: name it with --model")
     music, recipes = read_corpus(corpus), []
     for model_name in choose_names(model, MODELS, "model"):
         for preset_name in choose_names(preset, PRESETS, "preset"):
             if model_name not in Recipe.preset_models(preset_name) and "all" in (model, preset):
                 continue
             changes: dict[str, Any] = {"epochs": epochs} if epochs else {}
-            if model_name in BACKBONES:
-                if weights:
-                    changes["weights"] = None if weights == "random" else weights
-                changes |= _WHOLE_MODEL[preset_name] if full else {"backbone": "frozen"}
             recipe = Recipe.preset(preset_name, model_name, **changes)
+            if model_name in BACKBONES:
+                # `--model all --weights imagenet` leaves musicnn its own weights.
+                if weights and (model != "all" or weights in ("random", *BACKBONES[model_name])):
+                    changes["weights"] = None if weights == "random" else weights
+                whole = full and recipe.head != "logistic"
+                changes |= _WHOLE_MODEL[preset_name] if whole else {"backbone": "frozen"}
+                recipe = dataclasses.replace(recipe, **changes)
             # Missing weights are an error before hours of training, not after them.
             models.weights.find_weights(model_name, recipe.weights)
             recipes.append((preset_name, recipe))

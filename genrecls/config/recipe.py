@@ -12,9 +12,14 @@ from genrecls.config.base import Config, look_up
 from genrecls.config.front_end import FrontEnd
 
 PRESETS = ("original", "default")
-MODELS = ("cnn", "compact_cnn", "inception_resnet_v2", "efficientnet_lite0")
-#: Models with a backbone that can be frozen and has weights of its own.
-BACKBONES = ("inception_resnet_v2", "efficientnet_lite0")
+#: Models with a backbone that can be frozen, and the names of its weights.
+BACKBONES = {
+    "inception_resnet_v2": ("imagenet",),
+    "efficientnet_lite0": ("imagenet",),
+    "efficientnet_lite0_frozen": ("imagenet",),
+    "musicnn": ("msd", "mtt"),
+}
+MODELS = ("cnn", "compact_cnn", *BACKBONES)
 #: Ways to hold out validation tracks, the most leaky first.
 SPLIT_BY = ("segment", "track", "artist")
 
@@ -30,8 +35,8 @@ class Recipe(Config):
     Attributes
     ----------
     model : str
-        ``'cnn'``, ``'compact_cnn'``, ``'inception_resnet_v2'``, ``'efficientnet_lite0'``, or the
-        name of the user's own builder.
+        ``'cnn'``, ``'compact_cnn'``, ``'inception_resnet_v2'``, ``'efficientnet_lite0'``,
+        ``'efficientnet_lite0_frozen'``, ``'musicnn'``, or the name of the user's own builder.
     split_by : {'segment', 'track', 'artist'}
         How validation is held out: shuffled segments (leaky: segments of one track are on both
         sides), whole tracks (leaky: an artist is on both sides), or whole artists.
@@ -64,10 +69,12 @@ class Recipe(Config):
         Largest number of passes in the second stage.
     fine_tune_rate : float > 0
         Initial learning rate of the second stage.
-    head : {'flatten', 'pool'}
-        For a model with a backbone; see :func:`genrecls.build_inception_resnet_v2`.
+    head : {'flatten', 'pool', 'logistic'}
+        For a model with a backbone; see :func:`genrecls.build_inception_resnet_v2`. The last one is
+        a logistic regression on the embeddings of the frozen backbone, which is fitted at once.
     weights : str, optional
-        Weights of the backbone: ``'imagenet'``, the path of a file, or None for random ones.
+        Weights of the backbone: ``'imagenet'``, for musicnn ``'msd'`` or ``'mtt'``, the path of a
+        file, or None for random ones.
     input_range : tuple of two floats
         Values that the model receives for the darkest and the brightest colour.
     random_seed : int >= 0
@@ -97,7 +104,7 @@ class Recipe(Config):
     fine_tune_after: str | None = None
     fine_tune_epochs: int = 20
     fine_tune_rate: float = 1e-4
-    head: Literal["flatten", "pool"] = "flatten"
+    head: Literal["flatten", "pool", "logistic"] = "flatten"
     weights: str | None = None
     input_range: tuple[float, float] = (0.0, 1.0)
     random_seed: int = 0
@@ -118,6 +125,10 @@ class Recipe(Config):
             )
         if self.fine_tune_after and self.backbone != "frozen":
             raise ValueError("fine_tune_after is a second stage and needs backbone='frozen'")
+        if self.head == "logistic" and (self.backbone != "frozen" or self.fine_tune_after):
+            raise ValueError("head='logistic' needs backbone='frozen' and fine_tune_after=None")
+        if self.model == "musicnn" and self.head != "logistic":
+            raise ValueError("'musicnn' needs head='logistic'")
         if self.halve_every and self.warm_up:
             raise ValueError("halve_every and warm_up exclude each other; set one of them to None")
 
@@ -160,14 +171,17 @@ def choose(
     model: Model, preset: str = "default", front_end: FrontEnd | None = None, **changes: Any
 ) -> tuple[Recipe, FrontEnd, Callable | None]:
     """Return the recipe, the front end and the user's own builder of a model, if it is one."""
-    front_end = front_end or FrontEnd.preset(preset)
+    builder = None
     if isinstance(model, Recipe):
-        return dataclasses.replace(model, **changes), front_end, None
-    if callable(model):
-        recipe = Recipe.preset(preset, "cnn", **changes)
-        name = getattr(model, "__name__", type(model).__name__)
-        return dataclasses.replace(recipe, model=name), front_end, model
-    return Recipe.preset(preset, model, **changes), front_end, None
+        recipe = dataclasses.replace(model, **changes)
+    elif callable(model):
+        builder, name = model, getattr(model, "__name__", type(model).__name__)
+        recipe = dataclasses.replace(Recipe.preset(preset, "cnn", **changes), model=name)
+    else:
+        recipe = Recipe.preset(preset, model, **changes)
+    # musicnn takes the log-mels that it was trained with.
+    front_end = front_end or FrontEnd.preset("musicnn" if recipe.model == "musicnn" else preset)
+    return recipe, front_end, builder
 
 
 def run_name(preset: str, recipe: Recipe) -> str:
@@ -197,6 +211,7 @@ _ORIGINAL_RECIPE = dict(
     class_weights=False,
 )
 _STAGES = dict(backbone="frozen", head="pool", learning_rate=1e-3, patience=10)
+_LOGISTIC = dict(backbone="frozen", head="logistic")
 _RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "original": {
         "cnn": dict(_ORIGINAL_RECIPE, epochs=150, halve_every=10),
@@ -222,5 +237,9 @@ _RECIPES: dict[str, dict[str, dict[str, Any]]] = {
             weights="imagenet",
             input_range=(-127 / 128, 1.0),
         ),
+        "efficientnet_lite0_frozen": dict(
+            _LOGISTIC, weights="imagenet", input_range=(-127 / 128, 1.0)
+        ),
+        "musicnn": dict(_LOGISTIC, weights="msd"),
     },
 }

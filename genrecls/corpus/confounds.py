@@ -79,7 +79,7 @@ def visible_confounds(tracks: pd.DataFrame, front_end: FrontEnd) -> pd.DataFrame
         channels=1,
         bandwidth_hz=tracks["bandwidth_hz"].clip(upper=front_end.f_max),
     )
-    if front_end.reference == "peak":  # levels relative to the peak hide the loudness
+    if front_end.reference != "unit":  # levels relative to the segment hide the loudness
         visible["loudness_lufs"] = 0.0
     if visible["codec"].nunique() > 1:  # a codec is visible only through its band limit
         visible["codec"] = visible["bandwidth_hz"]

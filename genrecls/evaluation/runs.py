@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 #: Version of the files of a run.
 FORMAT = 5
 CARD = "card.json"
+EMBEDDINGS = "embeddings.npy"
 #: Folder of the cross-validations of a corpus.
 FOLDER = "cross_validation"
 
@@ -143,6 +144,12 @@ class Run:
     def segments(self) -> pd.DataFrame:
         """Every segment of the corpus with its split."""
         return self._read("segments.parquet", pd.read_parquet)
+
+    @property
+    def embeddings(self) -> np.ndarray | None:
+        """Embedding of each row of ``segments``, if the model classifies embeddings."""
+        file = self.folder / EMBEDDINGS
+        return np.load(file, allow_pickle=False) if file.exists() else None
 
     @property
     def synthetic(self) -> bool:

@@ -11,12 +11,8 @@ import pandas as pd
 
 from genrecls._utils import cache
 from genrecls._utils.parallel import map_parallel
-<<<<<<< HEAD
-from genrecls.audio.resample import resample
-=======
 from genrecls._utils.paths import models_dir
-from genrecls.audio.resample import resample, to_mono
->>>>>>> 438923e (Keep the results of corpora of one name apart)
+from genrecls.audio.resample import resample
 from genrecls.config import FrontEnd, hash_json
 from genrecls.features.spectrogram import mel_spectrogram
 

@@ -16,7 +16,7 @@ from genrecls._utils.backend import gradient, keras
 from genrecls.classifier import GenreClassifier
 from genrecls.features.stored import Features
 
-_BATCH = 32  # segments
+_BATCH = 8  # segments
 
 
 def first_layer_activations(model: Any, segment: np.ndarray) -> np.ndarray:
@@ -43,7 +43,9 @@ def first_layer_activations(model: Any, segment: np.ndarray) -> np.ndarray:
     3
     """
     maps = keras.Model(model.inputs[0], _first_convolution(model).output)
-    return np.moveaxis(maps.predict_on_batch(_to_input(model, segment)[None])[0], -1, 0)
+    # musicnn convolves a batch of the patches that follow each other in a segment.
+    patches = maps.predict_on_batch(_to_input(model, segment)[None])
+    return np.moveaxis(np.concatenate(patches, axis=1), -1, 0)
 
 
 def _first_convolution(model: Any) -> Any:
@@ -227,6 +229,7 @@ def channel_segments(run: GenreClassifier, features: Features, *, n: int = 3) ->
     starts = range(0, len(segments), _BATCH)
     batches = (features.log_mels(segments.iloc[start : start + _BATCH]) for start in starts)
     activations = np.concatenate([channels.predict_on_batch(batch) for batch in batches])
+    activations = activations.reshape(len(segments), -1, activations.shape[-1]).mean(axis=1)
     n = min(n, len(segments) // 2)
     ranks = np.array([*range(1, n + 1), *range(-n, 0)])
     parts = []

@@ -6,6 +6,7 @@ from .compact_cnn import build_compact_cnn as build_compact_cnn
 from .efficientnet_lite0 import build_efficientnet_lite0 as build_efficientnet_lite0
 from .image import Image as Image
 from .inception_resnet_v2 import build_inception_resnet_v2 as build_inception_resnet_v2
+from .musicnn import build_musicnn as build_musicnn
 from .serialization import export_onnx as export_onnx
 from .serialization import load_model as load_model
 from .weights import find_weights as find_weights

@@ -13,7 +13,13 @@ from genrecls.errors import WeightsError
 
 layers = keras.layers
 
-HEADS = ("flatten", "pool")
+#: Heads, with the name of their first layer. The last one classifies the embedding, a layer of the
+#: backbone with one vector for each segment.
+HEADS = {"flatten": "flatten", "pool": "pool", "logistic": "unit_length"}
+
+
+#: Name of the layer with the embedding.
+EMBEDDING = "embedding"
 
 
 def add_head(x: Any, n_classes: int, head: str) -> Any:
@@ -24,8 +30,11 @@ def add_head(x: Any, n_classes: int, head: str) -> Any:
     elif head == "pool":
         x = layers.GlobalAveragePooling2D(name="pool")(x)
         x = layers.Dropout(0.2, name="dropout")(x)
+    elif head == "logistic":
+        x = layers.GlobalAveragePooling2D(name=EMBEDDING)(x)
+        x = layers.UnitNormalization(name="unit_length")(x)
     else:
-        raise ValueError(f"head must be one of {HEADS}, not {head!r}")
+        raise ValueError(f"head must be one of {tuple(HEADS)}, not {head!r}")
     return layers.Dense(n_classes, activation="softmax", name="genre")(x)
 
 
@@ -78,7 +87,7 @@ def backbone_end(model: keras.Model) -> str:
         Model of :func:`genrecls.build_inception_resnet_v2` or another builder with a ``head``.
     """
     names = [layer.name for layer in model.layers]
-    return names[next(i for i, name in enumerate(names) if name in HEADS) - 1]
+    return names[next(i for i, name in enumerate(names) if name in HEADS.values()) - 1]
 
 
 def unfreeze(model: keras.Model) -> None:

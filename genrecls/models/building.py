@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 from genrecls._utils.backend import keras
 from genrecls.config import BACKBONES, FrontEnd, Recipe, hash_json
@@ -14,6 +15,7 @@ from genrecls.models.compact_cnn import build_compact_cnn
 from genrecls.models.efficientnet_lite0 import build_efficientnet_lite0
 from genrecls.models.image import Image, image_input
 from genrecls.models.inception_resnet_v2 import build_inception_resnet_v2
+from genrecls.models.musicnn import build_musicnn
 
 #: Builder for every model name that a recipe can have.
 BUILDERS: dict[str, Callable[..., keras.Model]] = {
@@ -21,6 +23,8 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "compact_cnn": build_compact_cnn,
     "inception_resnet_v2": build_inception_resnet_v2,
     "efficientnet_lite0": build_efficientnet_lite0,
+    "efficientnet_lite0_frozen": build_efficientnet_lite0,
+    "musicnn": build_musicnn,
 }
 
 
@@ -37,7 +41,9 @@ def build_model(
     if builder is not None:
         return _build_own(builder, recipe.model, image, front_end.shape, n_genres)
     build = look_up(BUILDERS, recipe.model, "model")
-    options = {}
+    if recipe.model == "musicnn":  # takes levels instead of images
+        return build((*front_end.shape, 1), n_genres, weights=recipe.weights)
+    options: dict[str, Any] = {}
     if recipe.model in BACKBONES:
         options = {"weights": recipe.weights, "head": recipe.head}
     return build((*front_end.shape, 1), n_genres, image=image, **options)

@@ -32,6 +32,8 @@ STAGES = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
+#: Block whose mean is the embedding of the head ``'logistic'``: the last blocks know photographs.
+EMBEDDED_BLOCK = "block_10"
 
 
 def build_efficientnet_lite0(
@@ -73,12 +75,14 @@ def build_efficientnet_lite0(
         for first in [strides] + [1] * (repeats - 1):
             x = _block(x, next(names), kernel, first, expansion, channels)
     x = _convolution(x, "head", 1280)
+    backbone = keras.Model(inputs, x, name="efficientnet_lite0")
     if file:
-        backbone = keras.Model(inputs, x, name="efficientnet_lite0")
         if weights == "imagenet":
             _set_weights(backbone, _read_state(file))
         else:
             load_weights(backbone, file)
+    if head == "logistic":
+        x = backbone.get_layer(EMBEDDED_BLOCK).output
     return keras.Model(inputs, add_head(x, n_classes, head), name="efficientnet_lite0")
 
 

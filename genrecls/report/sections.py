@@ -251,7 +251,7 @@ def add_first_layer(report: Report, run: Run) -> None:
     image = to_image(segment["log_mel"], run.front_end)
     figure = plots.first_layer(image, maps[:_CHANNELS], run.front_end, columns=5)
     figure.axes[0].set_title(f"{run.name}: {segment['path']}, segment {segment['segment']}")
-    shown = f"the first {_CHANNELS} of {len(maps)}" if len(maps) > _CHANNELS else len(maps)
+    shown = f"the first {_CHANNELS}" if len(maps) > _CHANNELS else len(maps)
     caption = f"A segment, and the outputs of the first convolution: {shown} channels"
     report.figure(f"first_layer_{run.name}", figure, caption)
 

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from genrecls._utils import cache
 from genrecls._utils.backend import keras
-from genrecls.config import Recipe, hash_json
+from genrecls.config import FrontEnd, Recipe, hash_json
 from genrecls.features.stored import Features, SegmentLoader
 from genrecls.models.backbone import calibrate_batch_norm
 
@@ -23,28 +23,32 @@ _FILE = "outputs.npy"
 # Several tracks fill the batches better than one.
 _TRACKS = 8
 
-# All batches have this size, since TensorFlow would trace the model again for another one.
-_BATCH = 16
+# All batches have this size, since TensorFlow would trace the model again for another one. musicnn
+# needs 0.1 GB for each segment of a batch.
+_BATCH = 8
 
 # More segments hardly change the mean and variance of 10,000 pixels each. Keras keeps the output of
 # every layer while batch norm takes statistics: 3 GB for this many pixels of InceptionResNetV2.
 _CALIBRATION_SEGMENTS = 64
-_CALIBRATION_PIXELS = _BATCH * 128 * 323
+_CALIBRATION_BATCH = 16
+_CALIBRATION_PIXELS = _CALIBRATION_BATCH * 128 * 323
 
 
 def hash_backbone(
-    backbone: keras.Model, features: Features, segments: pd.DataFrame, recipe: Recipe
+    backbone: keras.Model, front_end: FrontEnd, recipe: Recipe, train: pd.DataFrame | None = None
 ) -> str:
-    """Hash everything that decides the outputs of a backbone beside the sound file."""
+    """Hash everything that decides the outputs of a backbone beside the sound file.
+
+    The batch norm of a random backbone takes its statistics from the training segments.
+    """
     weights = hashlib.sha256()
     for values in backbone.get_weights():
         weights.update(np.asarray(values).tobytes())
-    front_end = features.front_end.to_dict()
-    settings = [features.uid, front_end, recipe.input_range, recipe.fine_tune_after]
-    # The batch norm of a random backbone takes its statistics from the training segments.
-    train = segments.loc[segments["split"] == "train", ["sha256", "segment"]].to_numpy().tolist()
-    split = [train, recipe.random_seed] if recipe.weights is None else []
-    return hash_json([recipe.model, weights.hexdigest(), *settings, *split])[:16]
+    settings = [front_end.to_dict(), cache.VERSIONS["log_mels"]]
+    settings += [recipe.model, recipe.input_range, recipe.fine_tune_after]
+    rows = [] if train is None else train[["sha256", "segment"]].to_numpy().tolist()
+    split = [rows, recipe.random_seed] if rows else []
+    return hash_json([weights.hexdigest(), *settings, *split])[:16]
 
 
 def calibrate_backbone(
@@ -54,7 +58,8 @@ def calibrate_backbone(
     train = segments[segments["split"] == "train"]
     n = min(len(train), _CALIBRATION_SEGMENTS)
     sample = train.sample(n, random_state=recipe.random_seed)
-    size = max(1, min(_BATCH, _CALIBRATION_PIXELS // math.prod(features.front_end.shape)))
+    pixels = math.prod(features.front_end.shape)
+    size = max(1, min(_CALIBRATION_BATCH, _CALIBRATION_PIXELS // pixels))
     batches = [sample.iloc[i : i + size] for i in range(0, n, size)]
     calibrate_batch_norm(backbone, (features.log_mels(batch) for batch in batches))
 

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from genrecls.config import FrontEnd, Recipe, run_name
+from genrecls.config import FrontEnd, Recipe, choose, run_name
 from genrecls.corpus.audit import audit
 from genrecls.corpus.confounds import one_number_classifier
 from genrecls.corpus.tracks import Corpus
@@ -149,10 +149,14 @@ def named_candidates(front_end: FrontEnd) -> dict[str, Candidate]:
         ("default", "inception_resnet_v2", {}),
         ("default", "efficientnet_lite0", {}),
         ("default", "efficientnet_lite0", {"weights": None}),
+        ("default", "efficientnet_lite0_frozen", {}),
+        ("default", "musicnn", {}),
+        ("default", "musicnn", {"weights": "mtt"}),
+        ("default", "musicnn", {"weights": None}),
     ):
-        recipe = Recipe.preset(preset, model, **changes)
+        recipe, front_end, _ = choose(Recipe.preset(preset, model, **changes), preset)
         name = run_name(preset, recipe)
-        candidates.append(network_candidate(name, recipe, FrontEnd.preset(preset)))
+        candidates.append(network_candidate(name, recipe, front_end))
     return {candidate.name: candidate for candidate in candidates}
 
 

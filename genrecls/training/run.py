@@ -121,6 +121,7 @@ def train(
         segments=segments,
         predictions=predictions,
         first_layer=compute_first_layer(fitted.model, features, segments),
+        embeddings=fitted.embeddings,
     )
     write_model_card(run)
     return run

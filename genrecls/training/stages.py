@@ -2,7 +2,8 @@
 
 Stage 1 trains the head on the outputs of the frozen backbone. Stage 2 trains the head and the upper
 blocks of the backbone on the outputs of its lower blocks. The outputs are computed once and kept on
-disk, so that both stages take a small part of the time of training the whole model.
+disk, so that both stages take a small part of the time of training the whole model. The head
+``'logistic'`` is fitted at once.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import contextlib
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from genrecls._utils import cache
 from genrecls._utils.backend import keras, make_deterministic
 from genrecls.config import Recipe
 from genrecls.corpus.splits import check_no_leak
-from genrecls.features.stored import Features, SegmentLoader
+from genrecls.features.stored import Features, SegmentLoader, gather_segments
 from genrecls.models.backbone import backbone_end, split_at, unfreeze
 from genrecls.models.building import build_model
 from genrecls.training.backbone_outputs import (
@@ -32,6 +33,7 @@ from genrecls.training.backbone_outputs import (
     hash_backbone,
 )
 from genrecls.training.data import predict_held_out
+from genrecls.training.head import fit_head
 from genrecls.training.loop import fit_model
 
 
@@ -50,12 +52,15 @@ class Fitted:
         the start), with a validation ``val_loss`` and ``val_accuracy``, with stages ``stage``.
     best_epoch : int
         The epoch whose weights are kept: the last one, except with ``patience``.
+    embeddings : np.ndarray [shape=(segments, dimensions)], or None
+        Embeddings of all segments, in their order, with the head ``'logistic'``.
     """
 
     model: keras.Model
     probabilities: np.ndarray
     history: pd.DataFrame
     best_epoch: int
+    embeddings: np.ndarray | None = None
 
 
 def fit(
@@ -76,15 +81,20 @@ def fit(
     make_deterministic()
     keras.utils.set_random_seed(recipe.random_seed)
     options = {"progress": progress, "callbacks": [_clock(time.perf_counter()), *callbacks]}
+    embeddings = None
     model = build_model(recipe, features.front_end, segments["genre"].nunique(), builder)
-    if recipe.backbone == "frozen":
+    if recipe.head == "logistic":
+        history, embeddings, probabilities = _fit_logistic(
+            model, features, segments, recipe, **options
+        )
+    elif recipe.backbone == "frozen":
         history, probabilities = _fit_in_stages(model, features, segments, recipe, **options)
     else:
         history = fit_model(model, features.track, segments, recipe, **options)
         probabilities = predict_held_out(model, features.track, segments)
     by_validation = recipe.patience and "val_loss" in history
     best = int(history["val_loss"].argmin()) if by_validation else len(history) - 1
-    return Fitted(model, probabilities, history, best)
+    return Fitted(model, probabilities, history, best, embeddings)
 
 
 def _clock(start: float) -> Any:
@@ -96,16 +106,59 @@ def _clock(start: float) -> Any:
     return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
 
 
+def _fit_logistic(
+    model: keras.Model,
+    features: Features,
+    segments: pd.DataFrame,
+    recipe: Recipe,
+    *,
+    progress: bool,
+    callbacks: Sequence,
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Fit the head on embeddings; return the history, all embeddings, and the predictions."""
+    backbone, head = split_at(model, backbone_end(model))
+    with _frozen_outputs(backbone, features, segments, recipe, progress) as (_, _, outputs):
+        embeddings = gather_segments(outputs, segments)
+    row = fit_head(head, embeddings, segments, recipe)
+    for callback in callbacks:
+        callback.on_epoch_end(0, row)
+        callback.on_train_end()
+    held_out = embeddings[segments["split"] != "train"]
+    return pd.DataFrame([row]), embeddings, head.predict_on_batch(held_out)
+
+
 def _fit_in_stages(
     model: keras.Model, features: Features, segments: pd.DataFrame, recipe: Recipe, **options: Any
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Train the head, then the upper blocks of the backbone if the recipe names them."""
     backbone, head = split_at(model, backbone_end(model))
-    uid = hash_backbone(backbone, features, segments, recipe)
+    computed = _frozen_outputs(backbone, features, segments, recipe, options["progress"])
+    with computed as (upper, inputs, outputs):
+        keras.utils.set_random_seed(recipe.random_seed)
+        history = fit_model(head, outputs, segments, recipe, **options).assign(stage=1)
+        if upper is None:
+            return history, predict_held_out(head, outputs, segments)
+        unfreeze(upper)
+        trained = keras.Model(upper.input, head(upper.output), name="upper_blocks_and_head")
+        history = _fine_tune(trained, inputs, segments, recipe, history, **options)
+        return history, predict_held_out(trained, inputs, segments)
+
+
+@contextlib.contextmanager
+def _frozen_outputs(
+    backbone: keras.Model,
+    features: Features,
+    segments: pd.DataFrame,
+    recipe: Recipe,
+    progress: bool,
+) -> Iterator[tuple[keras.Model | None, SegmentLoader, SegmentLoader]]:
+    """Yield the blocks to fine-tune, their inputs, and the outputs of the whole backbone."""
+    random = recipe.weights is None
+    train = segments[segments["split"] == "train"] if random else None
+    uid = hash_backbone(backbone, features.front_end, recipe, train)
     path = cache.entry(KIND, uid)
     path.parent.mkdir(parents=True, exist_ok=True)
     cache.remove_leftovers(KIND)
-    random = recipe.weights is None
     # Outputs of a random backbone hardly serve another run and are deleted at the end. A second run
     # with the same backbone must wait, or it would miss what the first one deletes.
     with FileLock(path.with_suffix(".lock")) if random else contextlib.nullcontext():
@@ -117,23 +170,14 @@ def _fit_in_stages(
         if recipe.fine_tune_after:
             lower, upper = split_at(backbone, recipe.fine_tune_after)
         names = segments["sha256"].unique().tolist()
-        bar = {"progress": options["progress"]}
+        bar = {"progress": progress}
         inputs = outputs = cache_outputs(lower, features.track, f"{uid}-lower", names, **bar)
         if upper is not None:
             outputs = cache_outputs(upper, inputs, f"{uid}-upper", names, **bar)
-        keras.utils.set_random_seed(recipe.random_seed)
-        history = fit_model(head, outputs, segments, recipe, **options).assign(stage=1)
-        if upper is None:
-            probabilities = predict_held_out(head, outputs, segments)
-        else:
-            unfreeze(upper)
-            trained = keras.Model(upper.input, head(upper.output), name="upper_blocks_and_head")
-            history = _fine_tune(trained, inputs, segments, recipe, history, **options)
-            probabilities = predict_held_out(trained, inputs, segments)
+        yield upper, inputs, outputs
         if random:
             for entry in path.parent.glob(f"{uid}-*"):
                 shutil.rmtree(entry)
-    return history, probabilities
 
 
 def _fine_tune(

@@ -1,0 +1,124 @@
+"""Embeddings of tracks as a transformer of scikit-learn."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from genrecls._utils import cache
+from genrecls._utils.backend import keras
+from genrecls._utils.io import hash_file
+from genrecls.audio.decode import warn_problems
+from genrecls.config import FrontEnd, choose
+from genrecls.errors import AudioError
+from genrecls.features.extraction import extract_log_mels
+from genrecls.models.backbone import EMBEDDING, split_at
+from genrecls.models.building import build_model
+from genrecls.training.backbone_outputs import hash_backbone
+
+_KIND = "embeddings"
+_BATCH = 8  # segments; musicnn needs 0.1 GB for each
+
+
+class Embedding(TransformerMixin, BaseEstimator):
+    """Embed tracks or segments with a pretrained model, for any estimator of scikit-learn.
+
+    Nothing is fitted. The embedding of a file is kept under the hash of its content.
+
+    Parameters
+    ----------
+    model : {'musicnn', 'efficientnet_lite0_frozen'}
+        Model that turns a segment into 200 numbers (trained on music) or 112 (on photographs).
+    weights : str, optional
+        Name of its weights, such as ``'mtt'``; by default those of the default recipe.
+
+    Examples
+    --------
+    >>> import genrecls
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> corpus = genrecls.Corpus.read("music")
+    >>> files = [corpus.file(path) for path in corpus.tracks["path"]]
+    >>> model = make_pipeline(genrecls.Embedding("musicnn"), LogisticRegression())
+    >>> model.fit(files, corpus.tracks["genre"]).predict(files).shape
+    (15,)
+    """
+
+    def __init__(self, model: str = "musicnn", *, weights: str | None = None):
+        self.model = model
+        self.weights = weights
+
+    def fit(self, X: Any, y: Any = None) -> Embedding:  # noqa: N803  the name in scikit-learn
+        """Return the transformer, which needs no fitting.
+
+        Parameters
+        ----------
+        X, y
+            Not used.
+        """
+        return self
+
+    def transform(self, X: Sequence[str | os.PathLike] | np.ndarray) -> np.ndarray:  # noqa: N803
+        """Embed tracks or segments.
+
+        Parameters
+        ----------
+        X : sequence of path-like, or np.ndarray [shape=(segments, n_mels, frames)] (in dB)
+            Sound files, or log-mels from the front end of the model.
+
+        Returns
+        -------
+        np.ndarray [shape=(tracks or segments, dimensions)]
+            For each file the mean over its segments, weighted by their share of sound, or the
+            embedding of each log-mel.
+
+        Raises
+        ------
+        AudioError
+            If a file cannot be used.
+        WeightsError
+            If the weights are missing or wrong.
+        """
+        model, front_end, uid = _load(self.model, self.weights)
+        if isinstance(X, np.ndarray) and X.ndim > 1:
+            return _embed(model, X)
+        files = [Path(path) for path in X]
+        rows = []
+        for file, sha256 in zip(files, cache.memoize("file_hashes", hash_file, files), strict=True):
+            entry = cache.entry(_KIND, f"{uid}-{sha256}")
+            if (meta := cache.load(entry)) is None:
+                with cache.new(entry) as (_, meta):
+                    meta["embedding"] = _embed_track(model, file, front_end).tolist()
+            rows.append(meta["embedding"])
+        return np.array(rows)
+
+
+@functools.lru_cache(maxsize=2)
+def _load(name: str, weights: str | None) -> tuple[keras.Model, FrontEnd, str]:
+    """Build the part of a model up to its embedding; return its front end and identifier, too."""
+    changes: dict[str, Any] = {"weights": weights} if weights else {}
+    recipe, front_end, _ = choose(name, **changes)
+    if recipe.head != "logistic":
+        raise ValueError(f"{name!r} has no embedding; choose 'musicnn' or another frozen model")
+    model, _ = split_at(build_model(recipe, front_end, 2), EMBEDDING)
+    return model, front_end, hash_backbone(model, front_end, recipe)
+
+
+def _embed(model: keras.Model, log_mels: np.ndarray) -> np.ndarray:
+    x = np.asarray(log_mels, np.float32)[..., None]
+    batches = (x[i : i + _BATCH] for i in range(0, len(x), _BATCH))
+    return np.concatenate([model.predict_on_batch(batch) for batch in batches])
+
+
+def _embed_track(model: keras.Model, file: Path, front_end: FrontEnd) -> np.ndarray:
+    log_mels, segments, problems = extract_log_mels(file, front_end)
+    warn_problems(file, problems)
+    if not segments["sounding"].any():
+        raise AudioError(file, {"sound": "all of it is silent"}, "Remove the file.")
+    return np.average(_embed(model, log_mels), axis=0, weights=segments["sounding"])
