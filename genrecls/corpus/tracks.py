@@ -13,6 +13,7 @@ import pandas as pd
 from genrecls import audio
 from genrecls._utils.cache import memoize
 from genrecls._utils.io import hash_file
+from genrecls._utils.names import claim_name
 from genrecls.corpus.folders import (
     UNREADABLE,
     find_audio_files,
@@ -28,7 +29,6 @@ from genrecls.corpus.names import (
     unify_genres,
 )
 from genrecls.corpus.table import read_table
-from genrecls._utils.names import claim_name
 from genrecls.errors import CorpusError
 
 log = logging.getLogger(__name__)
