@@ -105,7 +105,7 @@ def measure_robustness(
     for classifier in todo:
         table = pd.concat(tables[classifier.folder])
         table = table.sort_values("path", kind="stable", ignore_index=True)
-        table.attrs = settings | {"uid": classifier.card["uid"]}
+        table.attrs = {**settings, "uid": classifier.card["uid"]}
         write_atomically(classifier.folder / ROBUSTNESS_FILE, table.to_parquet)
 
 
