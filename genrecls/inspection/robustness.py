@@ -77,7 +77,7 @@ def measure_robustness(
     19
     """
     corpus = Corpus.of(corpus)
-    settings: dict[Any, Any] = {"n_tracks": n_tracks, "n_segments": _N_SEGMENTS}
+    settings: dict[Hashable | None, Any] = {"n_tracks": n_tracks, "n_segments": _N_SEGMENTS}
     settings |= {"transformations": list(TRANSFORMATIONS), "version": _VERSION}
     todo = [c for c in classifiers if not _is_measured(c, settings)]
     paths = dict(zip(corpus.tracks["sha256"], corpus.tracks["path"], strict=True))
