@@ -1,6 +1,6 @@
 """musicnn, a CNN that was trained to tag music, with a head for genres.
 
-The weights are those of Pons and Serra; see :func:`genrecls.models.weights.fetch_musicnn`.
+The weights are those of Pons and Serra; the layers have the names in their checkpoints.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from genrecls.models.weights import find_weights
 layers = keras.layers
 ops: Any = keras.ops
 
-_BANDS, _PATCH = 96, 187  # mel bands; frames of a patch, which are 3 s
+_BANDS, _PATCH = 96, 187  # mel bands; frames of a patch of 3 s
 
 
 def build_musicnn(
@@ -39,27 +39,18 @@ def build_musicnn(
     Parameters
     ----------
     input_shape : tuple (96, frames, 1)
-        Shape of a log-mel under ``FrontEnd.preset("musicnn")``, with at least 187 frames.
-    n_classes : int >= 2
-        Number of genres.
+        Shape of a log-mel from ``FrontEnd.preset("musicnn")``, with at least 187 frames.
+    n_classes
+        See :func:`genrecls.build_cnn`, also for the result.
     weights : {'msd', 'mtt'}, path or None
-        Weights that were trained to predict tags on the Million Song Dataset or on MagnaTagATune;
-        the data of another checkpoint; or None for random weights.
-
-    Returns
-    -------
-    keras.Model
-        Not compiled; output [shape=(batch, n_classes)], probabilities.
-
-    Raises
-    ------
-    WeightsError
-        If the weights are not available, or are not the expected ones.
+        Weights that were trained to predict tags of the Million Song Dataset or of MagnaTagATune;
+        the data of another checkpoint; or None for random ones. A WeightsError is raised if they
+        are missing or wrong.
 
     References
     ----------
     Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging",
-    ISMIR late-breaking session 2019, DOI 10.48550/arXiv.1909.06654.
+    ISMIR 2019 late-breaking session, DOI 10.48550/arXiv.1909.06654.
 
     Examples
     --------
@@ -70,24 +61,18 @@ def build_musicnn(
     bands, frames, _ = input_shape
     patches = frames // _PATCH
     if bands != _BANDS or not patches:
-        raise ValueError(
-            f"musicnn takes log-mels of 96 bands and at least 187 frames, not {input_shape}"
-        )
+        raise ValueError(f"musicnn takes 96 bands and at least 187 frames, not {input_shape}")
     file = find_weights("musicnn", weights)
     inputs = keras.Input(input_shape, name="log_mel")
-    x = layers.BatchNormalization(name=_name("batch_normalization", 0))(_cut(inputs, patches))
-    x = _convolve_spectra(x)
-    levels = [x]
+    maps = [_convolve_spectra(_normalize(_cut(inputs, patches), 0))]
     for i in (5, 6, 7):
-        y = _convolution(levels[-1], i, layers.Conv1D, 64, 7)
-        levels.append(y if i == 5 else layers.Add()([y, levels[-1]]))
+        y = _convolution(maps[-1], i, layers.Conv1D, 64, 7)
+        maps.append(y if i == 5 else layers.Add()([y, maps[-1]]))
     # The patches of a segment follow each other in a map of height 1.
-    x = ops.reshape(layers.Concatenate()(levels), (-1, 1, patches * _PATCH, 753))
+    x = ops.reshape(layers.Concatenate()(maps), (-1, 1, patches * _PATCH, 753))
     pools = layers.MaxPooling2D, layers.AveragePooling2D
-    x = layers.Concatenate()([pool((1, _PATCH))(x) for pool in pools])
-    x = layers.BatchNormalization(name=_name("batch_normalization", 9))(x)
-    x = layers.Dense(200, activation="relu", name="dense")(x)
-    x = layers.BatchNormalization(name=_name("batch_normalization", 10))(x)
+    x = _normalize(layers.Concatenate()([pool((1, _PATCH))(x) for pool in pools]), 9)
+    x = _normalize(layers.Dense(200, activation="relu", name="dense")(x), 10)
     if file:
         _set_weights(keras.Model(inputs, x), file)
     return keras.Model(inputs, add_head(x, n_classes, "logistic"), name="musicnn")
@@ -106,37 +91,36 @@ def _cut(log_mels: Any, patches: int) -> Any:
 def _convolve_spectra(x: Any) -> Any:
     """Add the convolutions over frequency and time, each with its maximum over frequency."""
     padded = layers.ZeroPadding2D((0, 3))(x)
-    outputs = [
-        _convolution(padded, 0, layers.Conv2D, 204, (38, 7)),
-        _convolution(padded, 1, layers.Conv2D, 204, (67, 7)),
-        *(_convolution(x, i, layers.Conv2D, 51, (1, 256 >> i - 1)) for i in (2, 3, 4)),
-    ]
-    maxima = [layers.MaxPooling2D((y.shape[1], 1))(y) for y in outputs]
-    return layers.Concatenate()([layers.Reshape((_PATCH, y.shape[-1]))(y) for y in maxima])
-
-
-def _name(kind: str, i: int) -> str:
-    """Return the name of a layer in the checkpoint."""
-    return f"{kind}_{i}" if i else kind
+    kernels = (38, 7), (67, 7), (1, 128), (1, 64), (1, 32)
+    outputs = []
+    for i, kernel in enumerate(kernels):
+        timbre = i < 2
+        y = _convolution(padded if timbre else x, i, layers.Conv2D, 204 if timbre else 51, kernel)
+        y = layers.MaxPooling2D((y.shape[1], 1))(y)
+        outputs.append(layers.Reshape((_PATCH, y.shape[-1]))(y))
+    return layers.Concatenate()(outputs)
 
 
 def _convolution(x: Any, i: int, kind: Any, channels: int, kernel: Any) -> Any:
     """Add a convolution, ReLU, and batch norm."""
-    padding = "valid" if i < 2 else "same"
-    options = {"activation": "relu", "padding": padding, "name": _name("conv2d", i)}
-    x = kind(channels, kernel, **options)(x)
-    return layers.BatchNormalization(name=_name("batch_normalization", i + 1))(x)
+    padding, name = "valid" if i < 2 else "same", f"conv2d_{i}".removesuffix("_0")
+    x = kind(channels, kernel, padding=padding, activation="relu", name=name)(x)
+    return _normalize(x, i + 1)
+
+
+def _normalize(x: Any, i: int) -> Any:
+    name = f"batch_normalization_{i}".removesuffix("_0")
+    return layers.BatchNormalization(name=name)(x)
 
 
 def _set_weights(backbone: keras.Model, file: Path) -> None:
     """Copy the weights of a TensorFlow checkpoint, which has them in the order of their names."""
     values = np.fromfile(file, "<f4")
-    # Trained variables are followed by two of the optimizer. Two numbers and the layer that
+    # Trained weights are followed by two arrays of the optimizer. Two numbers and the layer that
     # predicts the tags are not used.
     sizes = {"beta1_power": 1, "beta2_power": 1, "dense_1/bias": 150, "dense_1/kernel": 30_000}
     ours = {f"{layer.name}/{w.name}": w for layer in backbone.layers for w in layer.weights}
-    for name, weight in ours.items():
-        sizes[name] = math.prod(weight.shape) * (3 if weight.trainable else 1)
+    sizes |= {k: math.prod(w.shape) * (3 if w.trainable else 1) for k, w in ours.items()}
     if len(values) != sum(sizes.values()):
         raise WeightsError(f"{str(file)!r} does not have the weights of 'musicnn'")
     start = 0

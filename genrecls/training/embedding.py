@@ -22,14 +22,13 @@ from genrecls.models.backbone import EMBEDDING, split_at
 from genrecls.models.building import build_model
 from genrecls.training.backbone_outputs import hash_backbone
 
-_KIND = "embeddings"
 _BATCH = 8  # segments; musicnn needs 0.1 GB for each
 
 
 class Embedding(TransformerMixin, BaseEstimator):
     """Embed tracks or segments with a pretrained model, for any estimator of scikit-learn.
 
-    Nothing is fitted. The embedding of a file is kept under the hash of its content.
+    Nothing is fitted. The embedding of a file is kept in the cache.
 
     Parameters
     ----------
@@ -54,14 +53,8 @@ class Embedding(TransformerMixin, BaseEstimator):
         self.model = model
         self.weights = weights
 
-    def fit(self, X: Any, y: Any = None) -> Embedding:  # noqa: N803  the name in scikit-learn
-        """Return the transformer, which needs no fitting.
-
-        Parameters
-        ----------
-        X, y
-            Not used.
-        """
+    def fit(self, X: Any, y: Any = None) -> Embedding:  # noqa: N803  scikit-learn's name
+        """Return the transformer, which needs no fitting; ``X`` and ``y`` are not used."""
         return self
 
     def transform(self, X: Sequence[str | os.PathLike] | np.ndarray) -> np.ndarray:  # noqa: N803
@@ -76,22 +69,14 @@ class Embedding(TransformerMixin, BaseEstimator):
         -------
         np.ndarray [shape=(tracks or segments, dimensions)]
             For each file the mean over its segments, weighted by their share of sound, or the
-            embedding of each log-mel.
-
-        Raises
-        ------
-        AudioError
-            If a file cannot be used.
-        WeightsError
-            If the weights are missing or wrong.
+            embedding of each log-mel. An AudioError is raised if a file cannot be used.
         """
         model, front_end, uid = _load(self.model, self.weights)
         if isinstance(X, np.ndarray) and X.ndim > 1:
             return _embed(model, X)
-        files = [Path(path) for path in X]
-        rows = []
+        files, rows = [Path(path) for path in X], []
         for file, sha256 in zip(files, cache.memoize("file_hashes", hash_file, files), strict=True):
-            entry = cache.entry(_KIND, f"{uid}-{sha256}")
+            entry = cache.entry("embeddings", f"{uid}-{sha256}")
             if (meta := cache.load(entry)) is None:
                 with cache.new(entry) as (_, meta):
                     meta["embedding"] = _embed_track(model, file, front_end).tolist()
@@ -101,7 +86,7 @@ class Embedding(TransformerMixin, BaseEstimator):
 
 @functools.lru_cache(maxsize=2)
 def _load(name: str, weights: str | None) -> tuple[keras.Model, FrontEnd, str]:
-    """Build the part of a model up to its embedding; return its front end and identifier, too."""
+    """Build a model up to its embedding; return it, its front end and its identifier."""
     changes: dict[str, Any] = {"weights": weights} if weights else {}
     recipe, front_end, _ = choose(name, **changes)
     if recipe.head != "logistic":
@@ -111,9 +96,8 @@ def _load(name: str, weights: str | None) -> tuple[keras.Model, FrontEnd, str]:
 
 
 def _embed(model: keras.Model, log_mels: np.ndarray) -> np.ndarray:
-    x = np.asarray(log_mels, np.float32)[..., None]
-    batches = (x[i : i + _BATCH] for i in range(0, len(x), _BATCH))
-    return np.concatenate([model.predict_on_batch(batch) for batch in batches])
+    batches = (log_mels[i : i + _BATCH, ..., None] for i in range(0, len(log_mels), _BATCH))
+    return np.concatenate([model.predict_on_batch(np.float32(batch)) for batch in batches])
 
 
 def _embed_track(model: keras.Model, file: Path, front_end: FrontEnd) -> np.ndarray:

@@ -1,11 +1,13 @@
-"""Logistic regression on the embeddings of a frozen backbone, as the last layers of its model."""
+"""Logistic regression on the embeddings of a frozen backbone, as the head of its model."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, log_loss
 from sklearn.preprocessing import normalize
 
 from genrecls._utils.backend import keras
@@ -20,49 +22,48 @@ _USUAL_C = 10.0
 
 
 def fit_head(
-    head: keras.Model, embeddings: np.ndarray, segments: pd.DataFrame, recipe: Recipe
-) -> dict[str, float]:
-    """Fit the head on the training segments, in place, and return the row of its history."""
+    head: keras.Model,
+    embeddings: np.ndarray,
+    segments: pd.DataFrame,
+    recipe: Recipe,
+    callbacks: Sequence = (),
+) -> pd.DataFrame:
+    """Fit the head on the training segments, in place, and return its history of one row."""
     x = np.asarray(normalize(embeddings.astype(float)))
-    train = (segments["split"] == "train").to_numpy()
-    training = segments[train]
-    c = choose_c(x[train], training, recipe)
-    model = _fit(x[train], training, recipe, c)
+    parts = {s: (segments["split"] == s).to_numpy() for s in ("train", "validation")}
+    train = parts["train"]
+    c = choose_c(x[train], segments[train], recipe)
+    model = _fit(x[train], segments[train], recipe, c)
     kernel, bias = np.asarray(model.coef_).T, np.asarray(model.intercept_)
-    if len(bias) == 1:  # of two genres, scikit-learn has the difference of the logits
-        kernel, bias = np.hstack([-kernel, kernel]) / 2, np.array([-bias[0], bias[0]]) / 2
+    if len(bias) == 1:  # for two genres, scikit-learn has the difference of the logits
+        kernel, bias = np.hstack([-kernel, kernel]) / 2, np.append(-bias, bias) / 2
     head.layers[-1].set_weights([kernel, bias])
-    row = {"epoch": 0, "stage": 1, "C": c, **_score(model, x[train], training)}
-    held_out = (segments["split"] == "validation").to_numpy()
-    if held_out.any():
-        scores = _score(model, x[held_out], segments[held_out])
-        row |= {f"val_{name}": value for name, value in scores.items()}
-    return row
+    row: dict[str, Any] = {"epoch": 0, "stage": 1, "C": c}
+    for prefix, part in zip(("", "val_"), parts.values(), strict=True):
+        if part.any():
+            losses = _group_losses(segments[part], model.predict_proba(x[part]))
+            row[f"{prefix}loss"] = losses.mean()
+            row[f"{prefix}accuracy"] = model.score(x[part], segments["genre"][part])
+    for callback in callbacks:
+        callback.on_epoch_end(0, row)
+        callback.on_train_end()
+    return pd.DataFrame([row])
 
 
 def choose_c(x: np.ndarray, segments: pd.DataFrame, recipe: Recipe) -> float:
-    """Choose the inverse strength of the regularization by groups that are held out.
+    """Choose the lowest C whose loss is within one standard error of the best.
 
-    It is the lowest one whose loss is within one standard error of the best: a few groups do not
-    tell the others apart. See Breiman et al., Classification and Regression Trees, 1984.
+    Groups are held out. Breiman et al. (Classification and Regression Trees, 1984) prefer the
+    simplest model that a few observations, here groups, cannot tell from the best.
     """
-    losses: dict[float, pd.Series] = {}
+    losses: dict[float, Any] = {}
     try:
         for c in _C:
             losses[c] = _group_losses(segments, predict_out_of_fold(x, segments, recipe, c))
     except CorpusError:  # a genre has a single group
         return _USUAL_C
-    best = min(losses.values(), key=pd.Series.mean)
-    limit = best.mean() + best.sem()
-    return next(c for c, loss in losses.items() if loss.mean() <= limit)
-
-
-def _group_losses(segments: pd.DataFrame, probabilities: np.ndarray) -> pd.Series:
-    """Return the mean negative log-likelihood of each group, weighted by sound."""
-    right = probabilities[np.arange(len(segments)), pd.factorize(segments["genre"], sort=True)[0]]
-    weight = segments["sounding"]
-    loss = weight * -np.log(np.maximum(right, np.finfo(float).tiny))
-    return loss.groupby(segments["group"]).sum() / weight.groupby(segments["group"]).sum()
+    best = min(losses.values(), key=lambda loss: loss.mean())
+    return next(c for c, loss in losses.items() if loss.mean() <= best.mean() + best.sem())
 
 
 def predict_out_of_fold(
@@ -83,11 +84,9 @@ def _fit(x: np.ndarray, segments: pd.DataFrame, recipe: Recipe, c: float) -> Log
     return LogisticRegression(C=c, max_iter=1000).fit(x, segments["genre"], weights)
 
 
-def _score(model: LogisticRegression, x: np.ndarray, segments: pd.DataFrame) -> dict[str, float]:
-    genre, weight = segments["genre"], segments["sounding"]
-    probabilities = model.predict_proba(x)
-    predicted = model.classes_[probabilities.argmax(axis=1)]
-    return {
-        "loss": log_loss(genre, probabilities, sample_weight=weight),
-        "accuracy": float(accuracy_score(genre, predicted)),
-    }
+def _group_losses(segments: pd.DataFrame, probabilities: np.ndarray) -> pd.Series:
+    """Return the mean negative log-likelihood of each group, weighted by sound."""
+    right = probabilities[np.arange(len(segments)), pd.factorize(segments["genre"], sort=True)[0]]
+    weight, group = segments["sounding"], segments["group"]
+    loss = weight * -np.log(np.maximum(right, np.finfo(float).tiny))
+    return loss.groupby(group).sum() / weight.groupby(group).sum()

@@ -2,8 +2,7 @@
 
 Stage 1 trains the head on the outputs of the frozen backbone. Stage 2 trains the head and the upper
 blocks of the backbone on the outputs of its lower blocks. The outputs are computed once and kept on
-disk, so that both stages take a small part of the time of training the whole model. The head
-``'logistic'`` is fitted at once.
+disk, so that both stages take a small part of the time of training the whole model.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import contextlib
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,12 +82,10 @@ def fit(
     options = {"progress": progress, "callbacks": [_clock(time.perf_counter()), *callbacks]}
     embeddings = None
     model = build_model(recipe, features.front_end, segments["genre"].nunique(), builder)
-    if recipe.head == "logistic":
-        history, embeddings, probabilities = _fit_logistic(
+    if recipe.backbone == "frozen":
+        history, probabilities, embeddings = _fit_in_stages(
             model, features, segments, recipe, **options
         )
-    elif recipe.backbone == "frozen":
-        history, probabilities = _fit_in_stages(model, features, segments, recipe, **options)
     else:
         history = fit_model(model, features.track, segments, recipe, **options)
         probabilities = predict_held_out(model, features.track, segments)
@@ -106,59 +103,17 @@ def _clock(start: float) -> Any:
     return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
 
 
-def _fit_logistic(
-    model: keras.Model,
-    features: Features,
-    segments: pd.DataFrame,
-    recipe: Recipe,
-    *,
-    progress: bool,
-    callbacks: Sequence,
-) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Fit the head on embeddings; return the history, all embeddings, and the predictions."""
-    backbone, head = split_at(model, backbone_end(model))
-    with _frozen_outputs(backbone, features, segments, recipe, progress) as (_, _, outputs):
-        embeddings = gather_segments(outputs, segments)
-    row = fit_head(head, embeddings, segments, recipe)
-    for callback in callbacks:
-        callback.on_epoch_end(0, row)
-        callback.on_train_end()
-    held_out = embeddings[segments["split"] != "train"]
-    return pd.DataFrame([row]), embeddings, head.predict_on_batch(held_out)
-
-
 def _fit_in_stages(
     model: keras.Model, features: Features, segments: pd.DataFrame, recipe: Recipe, **options: Any
-) -> tuple[pd.DataFrame, np.ndarray]:
-    """Train the head, then the upper blocks of the backbone if the recipe names them."""
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray | None]:
+    """Fit on the outputs of the backbone; return history, predictions, and embeddings if any."""
     backbone, head = split_at(model, backbone_end(model))
-    computed = _frozen_outputs(backbone, features, segments, recipe, options["progress"])
-    with computed as (upper, inputs, outputs):
-        keras.utils.set_random_seed(recipe.random_seed)
-        history = fit_model(head, outputs, segments, recipe, **options).assign(stage=1)
-        if upper is None:
-            return history, predict_held_out(head, outputs, segments)
-        unfreeze(upper)
-        trained = keras.Model(upper.input, head(upper.output), name="upper_blocks_and_head")
-        history = _fine_tune(trained, inputs, segments, recipe, history, **options)
-        return history, predict_held_out(trained, inputs, segments)
-
-
-@contextlib.contextmanager
-def _frozen_outputs(
-    backbone: keras.Model,
-    features: Features,
-    segments: pd.DataFrame,
-    recipe: Recipe,
-    progress: bool,
-) -> Iterator[tuple[keras.Model | None, SegmentLoader, SegmentLoader]]:
-    """Yield the blocks to fine-tune, their inputs, and the outputs of the whole backbone."""
-    random = recipe.weights is None
-    train = segments[segments["split"] == "train"] if random else None
+    train = segments[segments["split"] == "train"] if recipe.weights is None else None
     uid = hash_backbone(backbone, features.front_end, recipe, train)
     path = cache.entry(KIND, uid)
     path.parent.mkdir(parents=True, exist_ok=True)
     cache.remove_leftovers(KIND)
+    random = recipe.weights is None
     # Outputs of a random backbone hardly serve another run and are deleted at the end. A second run
     # with the same backbone must wait, or it would miss what the first one deletes.
     with FileLock(path.with_suffix(".lock")) if random else contextlib.nullcontext():
@@ -170,14 +125,42 @@ def _frozen_outputs(
         if recipe.fine_tune_after:
             lower, upper = split_at(backbone, recipe.fine_tune_after)
         names = segments["sha256"].unique().tolist()
-        bar = {"progress": progress}
+        bar = {"progress": options["progress"]}
         inputs = outputs = cache_outputs(lower, features.track, f"{uid}-lower", names, **bar)
         if upper is not None:
             outputs = cache_outputs(upper, inputs, f"{uid}-upper", names, **bar)
-        yield upper, inputs, outputs
+        embeddings = None
+        if recipe.head == "logistic":
+            embeddings = gather_segments(outputs, segments)
+            history = fit_head(head, embeddings, segments, recipe, options["callbacks"])
+            probabilities = head.predict_on_batch(embeddings[segments["split"] != "train"])
+        else:
+            loaders = (upper, inputs, outputs)
+            history, probabilities = _train(head, *loaders, segments, recipe, **options)
         if random:
             for entry in path.parent.glob(f"{uid}-*"):
                 shutil.rmtree(entry)
+    return history, probabilities, embeddings
+
+
+def _train(
+    head: keras.Model,
+    upper: keras.Model | None,
+    inputs: SegmentLoader,
+    outputs: SegmentLoader,
+    segments: pd.DataFrame,
+    recipe: Recipe,
+    **options: Any,
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Train the head, then also the upper blocks of the backbone if there are any."""
+    keras.utils.set_random_seed(recipe.random_seed)
+    history = fit_model(head, outputs, segments, recipe, **options).assign(stage=1)
+    if upper is None:
+        return history, predict_held_out(head, outputs, segments)
+    unfreeze(upper)
+    trained = keras.Model(upper.input, head(upper.output), name="upper_blocks_and_head")
+    history = _fine_tune(trained, inputs, segments, recipe, history, **options)
+    return history, predict_held_out(trained, inputs, segments)
 
 
 def _fine_tune(
