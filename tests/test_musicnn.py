@@ -4,7 +4,6 @@ The tests need the weights that ``make install`` fetches: ``genrecls weights fet
 """
 
 import dataclasses
-import shutil
 from pathlib import Path
 
 import keras
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from conftest import copy_weights
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -36,7 +36,6 @@ from genrecls.training import backbone_outputs, embedding, head, stages
 MUSICNN_FRONT_END = FrontEnd.preset("musicnn")
 SMALL = FrontEnd(n_mels=64, hop_length=4096)
 FROZEN = Recipe.preset("default", "efficientnet_lite0_frozen")
-WEIGHTS = Path(__file__).parents[1] / "models" / "weights"
 
 
 def log_mels():
@@ -52,10 +51,7 @@ def embeddings(model, x):
 @pytest.fixture
 def fetched(home):
     """A project with the weights of musicnn."""
-    (home / "models" / "weights").mkdir(parents=True)
-    for file in MUSICNN.values():
-        shutil.copy(WEIGHTS / file.name, home / "models" / "weights")
-    return home
+    return copy_weights(home)
 
 
 @pytest.fixture
