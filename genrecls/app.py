@@ -26,7 +26,7 @@ from genrecls.config import MIN_CONFIDENCE
 from genrecls.errors import AudioError, AudioWarning
 from genrecls.features.image import to_image
 from genrecls.features.segments import non_overlapping
-from genrecls.inspection.saliency import SALIENCY_METHODS
+from genrecls.inspection.saliency import grad_cam, occlusion
 
 try:
     import gradio as gr
@@ -36,6 +36,7 @@ except ImportError as error:
 
 _CHECK_EVERY_S, _MAX_AGE_S = 60, 540  # together ten minutes
 _N_EXAMPLES = 4
+_SLOW_MS = 30  # per segment
 _CAPTION = (
     "Grad-CAM: bright regions make the predicted genre more probable. Occlusion: the genre is less "
     "probable without a red region, and more probable without a blue one."
@@ -179,6 +180,12 @@ def _list_segments(prediction: Prediction) -> tuple[list[tuple[str, int]], int]:
 
 def _explain(classifier: GenreClassifier, prediction: Prediction, i: int) -> Figure:
     log_mel, genre = np.asarray(prediction.log_mels)[i], classifier.genres.index(prediction.genre)
-    maps = {name: f(classifier.model, log_mel, genre) for name, f in SALIENCY_METHODS.items()}
+    # A model that needs long for a segment gets 24 versions of it instead of 128.
+    slow = classifier.card["inference_ms_per_segment"] > _SLOW_MS
+    patches = (4, 5) if slow else (8, 15)
+    maps = {
+        "Grad-CAM": grad_cam(classifier.model, log_mel, genre),
+        "occlusion": occlusion(classifier.model, log_mel, genre, patches=patches),
+    }
     image = to_image(log_mel, classifier.front_end)
     return plots.saliency_maps(image, maps, classifier.front_end)

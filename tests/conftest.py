@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -108,6 +109,15 @@ def bundle(music, tmp_path_factory):
 def hostile(tmp_path_factory):
     """A folder of files that break naive loaders; see hostile_files.py."""
     return make_hostile_files(tmp_path_factory.mktemp("hostile"))
+
+
+def copy_weights(home):
+    """Give a project folder the weights of musicnn that ``make install`` fetches."""
+    target = home / "models" / "weights"
+    target.mkdir(parents=True)
+    for name in ("musicnn_msd.data", "musicnn_mtt.data"):
+        shutil.copy(Path(__file__).parents[1] / "models" / "weights" / name, target)
+    return home
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import soundfile
+from conftest import copy_weights
 from typer.testing import CliRunner
 
 from genrecls import AudioError, GenreClassifier
@@ -147,15 +148,16 @@ def calls(monkeypatch):
 
 def test_run_calls_every_step_in_order(calls, small_corpus):
     assert invoke("run", small_corpus, "--jobs", 2).exit_code == 0
-    steps = "prepare audit train train crossval robustness evaluate report".split()
+    steps = "prepare audit train train train crossval robustness evaluate report".split()
     assert [name for name, _ in calls] == steps
     assert {arguments["corpus"] for _, arguments in calls} == {small_corpus}
-    assert [arguments.get("jobs") for _, arguments in calls] == [*[2] * 6, None, None]
-    train_all, train_random = (calls[i][1] for i in (2, 3))
+    assert [arguments.get("jobs") for _, arguments in calls] == [*[2] * 7, None, None]
+    train_first, train_all, train_random = (calls[i][1] for i in (2, 3, 4))
+    assert train_first["model"] == "musicnn"
     assert train_all == {"corpus": small_corpus, "jobs": 2}
     random_weights = {"model": "efficientnet_lite0", "preset": "default", "weights": "random"}
     assert train_random.items() >= random_weights.items()
-    assert calls[4][1]["repeats"] == 1
+    assert calls[5][1]["repeats"] == 1
 
 
 def test_run_without_a_corpus_makes_the_demo_first(calls):
@@ -173,9 +175,20 @@ def test_train_trains_every_model_of_every_preset(small_corpus, home, monkeypatc
         return SimpleNamespace(name=names[-1], card=card, folder=home)
 
     monkeypatch.setattr("genrecls.train", train)
+    copy_weights(home)
     assert invoke("train", small_corpus, *EPOCHS).exit_code == 0
-    assert set(names) == {*RUNS, "inception_resnet_v2-default-epochs-2"}
-    assert len(names) == 6
+    logistic = {"efficientnet_lite0_frozen-default", "musicnn-default"}  # have no epochs
+    assert set(names) == {*RUNS, "inception_resnet_v2-default-epochs-2", *logistic}
+    assert len(names) == 8
+    names.clear()
+    options = ["--weights", "imagenet", "--full", "--preset", "default"]
+    monkeypatch.setattr("genrecls.models.weights.find_weights", lambda *_: None)
+    assert invoke("train", small_corpus, *options).exit_code == 0
+    assert logistic <= set(names)
+    assert invoke("train", small_corpus, "--weights", "mtt").exit_code == 2
+    assert invoke("train", small_corpus, "--model", "musicnn", "--weights", "mtt", "--preset",
+                  "default").exit_code == 0  # fmt: skip
+    assert names[-1] == "musicnn-default-weights-mtt"
 
 
 # Results of the steps
@@ -379,9 +392,11 @@ def test_export_writes_onnx(project, run, monkeypatch):
 def test_weights_status_names_the_files_and_the_way_to_get_them(tmp_path):
     done = genrecls("weights", "status", home=tmp_path, KERAS_HOME=str(tmp_path))
     assert done.returncode == 2
-    for part in ("InceptionResNetV2: ", "missing", "EfficientNet-Lite0: "):
+    for part in ("inception_resnet_v2: ", "musicnn: ", "missing", "efficientnet_lite0: "):
         assert part in done.stdout
-    assert re.fullmatch("genrecls: .* is missing. To get it: genrecls weights fetch\n", done.stderr)
+    [line] = done.stderr.splitlines()
+    assert line.startswith("genrecls: the weights ")
+    assert line.endswith("missing. To get them: genrecls weights fetch inception_resnet_v2")
 
 
 # Errors

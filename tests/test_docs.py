@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from conftest import copy_weights
 
 import genrecls
 from tools.api_reference import write_reference
@@ -29,6 +30,7 @@ def desk(music, bundle, tmp_path_factory):
     desk = tmp_path_factory.mktemp("desk")
     shutil.copytree(bundle, desk / "models" / "music" / bundle.name)
     shutil.copytree(music, desk / "music")
+    copy_weights(desk)
     sound = np.random.default_rng(0).normal(0, 0.1, (32 * 44100, 2))
     soundfile.write(desk / "song.mp3", sound, 44100)
     return desk

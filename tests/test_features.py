@@ -96,17 +96,6 @@ def test_track_maps_the_stored_log_mels_into_memory(corpus, tmp_path, monkeypatc
         stored_log_mels(DEFAULT, sha256)
 
 
-def test_uid_depends_on_the_log_mels_and_not_on_the_colours(corpus, monkeypatch):
-    features = prepared(corpus)
-    uids = {
-        dataclasses.replace(features, front_end=dataclasses.replace(DEFAULT, **change)).uid
-        for change in ({}, {"colormap": "viridis"}, {"n_mels": 64}, {"skip_silence": False})
-    }
-    assert len(uids) == 3
-    monkeypatch.setitem(cache.VERSIONS, "log_mels", 99)
-    assert features.uid not in uids
-
-
 @pytest.mark.parametrize("preset", ["original", "default"])
 def test_half_precision_costs_nothing_that_an_image_shows(preset, rng):
     front_end = FrontEnd.preset(preset)

@@ -65,7 +65,7 @@ def wrong_words(line):
     if command is None:
         return words[:1]
     if words[0] == "weights":
-        return [word for word in words[1:] if word not in command.commands]
+        return [word for word in words[1:2] if word not in command.commands]
     options = {name for parameter in command.params for name in parameter.opts}
     return [word for word in words if word.startswith("--") and word not in options]
 

@@ -59,15 +59,16 @@ def train(
         for preset_name in choose_names(preset, PRESETS, "preset"):
             if model_name not in Recipe.preset_models(preset_name) and "all" in (model, preset):
                 continue
-            changes: dict[str, Any] = {"epochs": epochs} if epochs else {}
-            recipe = Recipe.preset(preset_name, model_name, **changes)
+            recipe = Recipe.preset(preset_name, model_name)
+            fitted_at_once = recipe.head == "logistic"
+            changes: dict[str, Any] = {"epochs": epochs} if epochs and not fitted_at_once else {}
             if model_name in BACKBONES:
                 # `--model all --weights imagenet` leaves musicnn its own weights.
                 if weights and (model != "all" or weights in ("random", *BACKBONES[model_name])):
                     changes["weights"] = None if weights == "random" else weights
-                whole = full and recipe.head != "logistic"
+                whole = full and not fitted_at_once
                 changes |= _WHOLE_MODEL[preset_name] if whole else {"backbone": "frozen"}
-                recipe = dataclasses.replace(recipe, **changes)
+            recipe = dataclasses.replace(recipe, **changes)
             # Missing weights are an error before hours of training, not after them.
             models.weights.find_weights(model_name, recipe.weights)
             recipes.append((preset_name, recipe))

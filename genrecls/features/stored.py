@@ -48,11 +48,6 @@ class Features:
     notes: pd.DataFrame
     folder: Path
 
-    @property
-    def uid(self) -> str:
-        """Identifier of the log-mels: it changes if the same file gives other ones."""
-        return f"{self.front_end.log_mel_uid}-{cache.VERSIONS['log_mels']}"
-
     def log_mels(self, segments: pd.DataFrame) -> np.ndarray:
         """Load the log-mels of segments.
 

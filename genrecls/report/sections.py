@@ -231,9 +231,10 @@ def add_models(report: Report, runs: Sequence[Run]) -> None:
     report.section("Models")
     for run in runs:
         report.section(run.name, level=3)
-        figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
-        plots.history(run.history, axes=axes)[0].set_title(run.name)
-        report.figure(f"history_{run.name}", figure, "Training curves")
+        if len(run.history) > 1:  # a logistic regression has no curve
+            figure, axes = plt.subplots(1, 2, figsize=(10, 3.2))
+            plots.history(run.history, axes=axes)[0].set_title(run.name)
+            report.figure(f"history_{run.name}", figure, "Training curves")
 
         matrix = confusion_matrix(run.predictions.query("split == 'test'"), run.genres)
         report.table(f"confusion_{run.name}", matrix.reset_index(), shown=False)
