@@ -7,7 +7,6 @@ import zlib
 from unittest.mock import Mock
 
 import keras
-import librosa
 import numpy as np
 import pandas as pd
 import pytest
@@ -354,31 +353,6 @@ def test_predictions_of_a_fold_do_not_change_its_temperature(corpus, split_by):
 
 
 # -- real models -------------------------------------------------------------------------------
-
-
-def test_statistics_of_mfccs_agree_with_librosa(rng):
-    log_mels = rng.uniform(-80, 0, (2, 64, 30)).astype(np.float32)
-    mfcc = librosa.feature.mfcc(S=log_mels, n_mfcc=20)
-    delta = librosa.feature.delta(mfcc)
-    expected = np.concatenate([mfcc.mean(-1), mfcc.std(-1), delta.std(-1)], axis=-1)
-    np.testing.assert_allclose(baselines._mfcc_statistics(log_mels), expected, rtol=1e-3)
-
-
-def test_mfcc_svm_separates_chords_from_beats(corpus):
-    found = validated(corpus, baselines.mfcc_svm(SMALL), repeats=1)
-    assert (found["predicted"] == found["genre"]).mean() > 0.9
-    np.testing.assert_allclose(found[PROBABILITIES].sum(axis=1), 1)
-
-
-def test_majority_predicts_the_most_frequent_genre(corpus):
-    found = validated(corpus, baselines.majority(SMALL), repeats=1)
-    segments = Guess()
-    validated(corpus, model_of(segments), repeats=1)
-    for fold, rows in found.groupby("fold"):
-        train = segments.given[fold].query("split == 'train'")
-        shares = train["genre"].value_counts(normalize=True)
-        assert (rows[PROBABILITIES] == shares[["classique", "rap"]].to_numpy()).all(axis=None)
-        assert shares[rows["predicted"]].min() == shares.max()
 
 
 def test_baselines_weight_segments_by_their_sound(rng):

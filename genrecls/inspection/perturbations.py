@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import av
+import librosa
 import numpy as np
 import soundfile
 from scipy import fft, signal
@@ -23,9 +24,6 @@ Transformation = Callable[[np.ndarray, int, np.random.Generator], Sound]
 
 # Sample rates of MPEG-1, -2 and -2.5 audio (in Hz).
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-
-# Frames of the phase vocoder (in samples).
-_FRAMES: Any = {"nperseg": 2048, "noverlap": 1536}
 
 
 def _gain(y: np.ndarray, rate: int, rng: np.random.Generator, *, db: float) -> Sound:
@@ -80,30 +78,11 @@ def _noise(y: np.ndarray, rate: int, rng: np.random.Generator, *, snr_db: float)
 
 
 def _tempo(y: np.ndarray, rate: int, rng: np.random.Generator, *, factor: float) -> Sound:
-    """Move the frames of a phase vocoder, whose phases advance as before."""
-    spectra = np.asarray(signal.stft(y, **_FRAMES)[2])
-    spectra = np.pad(spectra, [*[(0, 0)] * (y.ndim), (0, 2)])
-    magnitude, phase = np.abs(spectra), np.angle(spectra)
-    steps = np.arange(0, spectra.shape[-1] - 2, factor)
-    first, share = steps.astype(int), np.float32(steps % 1)
-    magnitude = (1 - share) * magnitude[..., first] + share * magnitude[..., first + 1]
-    hop = _FRAMES["nperseg"] - _FRAMES["noverlap"]
-    expected = np.pi * hop * np.linspace(0, 1, len(spectra[0]))[:, None]
-    difference = phase[..., first + 1] - phase[..., first] - expected
-    advance = expected + difference - 2 * np.pi * np.round(difference / (2 * np.pi))
-    phase = np.cumsum(np.concatenate([phase[..., :1], advance[..., :-1]], axis=-1), axis=-1)
-    stretched = signal.istft(magnitude * np.exp(1j * phase), **_FRAMES)[1]
-    return _fix_length(stretched, round(y.shape[-1] / factor)), rate
+    return librosa.effects.time_stretch(y, rate=factor), rate
 
 
 def _pitch(y: np.ndarray, rate: int, rng: np.random.Generator, *, semitones: int) -> Sound:
-    factor = 2 ** (-semitones / 12)
-    stretched, _ = _tempo(y, rate, rng, factor=factor)
-    return _fix_length(resample(stretched, rate / factor, rate), y.shape[-1]), rate
-
-
-def _fix_length(y: np.ndarray, n: int) -> np.ndarray:
-    return np.pad(y, [(0, 0), (0, max(0, n - y.shape[-1]))])[..., :n].astype(np.float32)
+    return librosa.effects.pitch_shift(y, sr=rate, n_steps=semitones), rate
 
 
 def _tilt(y: np.ndarray, rate: int, rng: np.random.Generator, *, db_per_octave: float) -> Sound:

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import librosa
 import numpy as np
 import pandas as pd
-from scipy import fft, signal
 from scipy.special import softmax
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -116,7 +116,9 @@ def mfcc_svm(front_end: FrontEnd) -> Candidate:
     """
 
     def fit_predict(features: Features, segments: pd.DataFrame, _: int) -> np.ndarray:
-        x = _mfcc_statistics(features.log_mels(segments)[..., 0])
+        mfcc = librosa.feature.mfcc(S=features.log_mels(segments)[..., 0], n_mfcc=_N_MFCC)
+        delta = librosa.feature.delta(mfcc)
+        x = np.concatenate([mfcc.mean(-1), mfcc.std(-1), delta.std(-1)], axis=-1)
         train = (segments["split"] == "train").to_numpy()
         model = make_pipeline(StandardScaler(), SVC(C=10.0, decision_function_shape="ovr"))
         weights = {
@@ -131,12 +133,6 @@ def mfcc_svm(front_end: FrontEnd) -> Candidate:
         return softmax(margins, axis=1)
 
     return Candidate("mfcc_svm", front_end, fit_predict, {"model": "mfcc_svm", "n_mfcc": _N_MFCC})
-
-
-def _mfcc_statistics(log_mels: np.ndarray) -> np.ndarray:
-    mfcc = np.asarray(fft.dct(log_mels, axis=1, norm="ortho"))[:, :_N_MFCC]
-    delta = signal.savgol_filter(mfcc, 9, polyorder=1, deriv=1)
-    return np.concatenate([mfcc.mean(-1), mfcc.std(-1), delta.std(-1)], axis=-1)
 
 
 def named_candidates(front_end: FrontEnd) -> dict[str, Candidate]:
