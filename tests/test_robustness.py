@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pandas as pd
 import pytest
