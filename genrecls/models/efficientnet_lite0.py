@@ -7,11 +7,9 @@ fixed width.
 from __future__ import annotations
 
 import itertools
-import pickle
-from collections import OrderedDict
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -109,44 +107,11 @@ def _block(x, name: str, kernel: int, strides: int, expansion: int, channels: in
 
 
 def _read_state(file: Path) -> dict[str, np.ndarray]:
-    """Read the tensors of a file that a PyTorch before 1.6 has written, without PyTorch."""
-    with open(file, "rb") as stream:
-        for _ in range(3):  # magic number, version and machine
-            _StateReader(stream).load()
-        reader = _StateReader(stream)
-        state = reader.load()
-        for key in _StateReader(stream).load():
-            stream.read(8)  # number of values
-            stream.readinto(reader.storages[key])
-    return state
+    """Read the tensors of a PyTorch file; no code in the file is executed."""
+    import torch  # of the extra "pretrained"
 
-
-class _StateReader(pickle.Unpickler):
-    """Read a pickle that consists of tensors; no code in the file is executed."""
-
-    def __init__(self, stream: BinaryIO):
-        super().__init__(stream)
-        self.storages: dict[str, np.ndarray] = {}  # their values follow the pickle
-
-    def find_class(self, module: str, name: str) -> Any:
-        return _STATE_PARTS[module, name]
-
-    def persistent_load(self, pid: Any) -> np.ndarray:
-        _, dtype, key, _, size, _ = pid
-        return self.storages.setdefault(key, np.empty(size, dtype))
-
-
-def _view_tensor(storage: np.ndarray, offset: int, shape: tuple, strides: tuple, *_) -> np.ndarray:
-    n = storage.itemsize
-    return np.ndarray(shape, storage.dtype, storage.data, n * offset, [n * k for k in strides])
-
-
-_STATE_PARTS = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("torch", "FloatStorage"): np.float32,
-    ("torch", "LongStorage"): np.int64,
-    ("torch._utils", "_rebuild_tensor_v2"): _view_tensor,
-}
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    return {name: tensor.numpy() for name, tensor in state.items()}
 
 
 def _set_weights(backbone: keras.Model, state: dict[str, np.ndarray]) -> None:

