@@ -31,7 +31,7 @@ NOT_SURE = "not sure"
 # Row and log-mel of a segment.
 Segment = tuple[dict[str, Any], np.ndarray]
 
-_BATCH = 8  # segments, which are two minutes of music; musicnn needs 0.1 GB for each
+_BATCH = 4  # segments, which are a minute of music; musicnn needs 0.15 GB for each
 # Tracks that may wait for the model, and segments of each; they take 0.2 GB at most.
 _MAX_PENDING = 32
 _MAX_SEGMENTS = 64

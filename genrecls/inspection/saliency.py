@@ -16,7 +16,7 @@ from genrecls._utils.backend import gradient, keras
 from genrecls.classifier import GenreClassifier
 from genrecls.features.stored import Features
 
-_BATCH = 8  # segments
+_BATCH = 4  # segments
 
 
 def first_layer_activations(model: Any, segment: np.ndarray) -> np.ndarray:

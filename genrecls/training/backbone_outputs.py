@@ -24,7 +24,7 @@ _FILE = "outputs.npy"
 _TRACKS = 8
 
 # All batches have this size, since TensorFlow would trace the model again for another one. musicnn
-# needs 0.1 GB for each segment of a batch.
+# needs 0.15 GB for each segment of a batch.
 _BATCH = 8
 
 # More segments hardly change the mean and variance of 10,000 pixels each. Keras keeps the output of

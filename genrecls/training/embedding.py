@@ -22,7 +22,7 @@ from genrecls.models.backbone import EMBEDDING, split_at
 from genrecls.models.building import build_model
 from genrecls.training.backbone_outputs import hash_backbone
 
-_BATCH = 8  # segments; musicnn needs 0.1 GB for each
+_BATCH = 4  # segments; musicnn needs 0.15 GB for each
 
 
 class Embedding(TransformerMixin, BaseEstimator):
