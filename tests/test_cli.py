@@ -1,13 +1,17 @@
 """The commands, one after the other, on a small corpus."""
 
+import csv
 import inspect
+import io
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -15,7 +19,8 @@ import soundfile
 from conftest import copy_weights
 from typer.testing import CliRunner
 
-from genrecls import AudioError, GenreClassifier
+from genrecls import AudioError, GenreClassifier, load_audio
+from genrecls._utils.backend import check_backend
 from genrecls.cli import app, data, experiments
 from genrecls.config import run_name
 
@@ -107,6 +112,7 @@ def test_help_shows_whole_summaries():
 def test_help_imports_nothing_that_takes_long():
     code = """
 import sys
+from genrecls._utils.backend import check_backend
 from genrecls.cli import app
 try:
     app(["--help"])
@@ -223,6 +229,27 @@ def test_evaluate_shows_the_columns_of_the_original_first(project, small_corpus,
         "validation accuracy",
         "test F1",
     ]
+
+
+def test_evaluate_says_that_the_corpus_has_changed(project, small_corpus, tmp_path, monkeypatch):
+    monkeypatch.setenv("GENRECLS_HOME", str(project))
+    assert invoke("evaluate", small_corpus).stderr == ""
+    changed = shutil.copytree(small_corpus, tmp_path / "small")
+    (changed / "rap" / "rap 0 - Same Title.wav").unlink()
+    monkeypatch.setattr("genrecls.corpus.changes.find_root", lambda name: changed)
+    done = invoke("evaluate", small_corpus)
+    assert done.stdout.startswith("architecture")
+    assert done.stderr == (
+        "genrecls: The corpus 'small' has changed since its models were trained (tracks: 1 "
+        "removed). Train them again.\n"
+    )
+
+
+def test_evaluate_does_not_show_another_corpus_of_the_same_name(project, tmp_path):
+    (tmp_path / "small").mkdir()
+    done = genrecls("evaluate", tmp_path / "small", home=project)
+    assert done.returncode == 2
+    assert re.search(r"no trained models of a corpus 'small-\d'", done.stderr)
 
 
 REPORT_FILES = set(
@@ -365,6 +392,82 @@ def test_predict_prints_valid_output_until_it_is_interrupted(run, file, monkeypa
     assert "gone.mp3" in done.stderr
     rows = invoke("predict", file, file, "--run", run, "--csv").stdout.splitlines()
     assert len(rows) == 3
+
+
+NAMES = ["é 音.wav", 'a "b", c.wav', "a\nb.wav", "a\rb.wav", os.fsdecode(b"\x82 cp437.wav")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_predict_prints_valid_json_and_csv_whatever_the_names(run, file, tmp_path, monkeypatch):
+    for name in NAMES:
+        shutil.copy(file, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    command = ["predict", *NAMES, "--run", run, "--jobs", 1]
+    paths = [*NAMES[:-1], "\\x82 cp437.wav"]
+    by_locale = genrecls(*command, "--json", home=tmp_path, LC_ALL="C", PYTHONUTF8="0")
+    for text in (invoke(*command, "--json").stdout, by_locale.stdout):
+        assert [row["path"] for row in json.loads(text)] == paths
+    text = invoke(*command, "--csv").stdout
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row["path"] for row in rows[::2]] == [path.replace("\r", "\\r") for path in paths]
+
+
+def test_paths_may_begin_with_the_home_folder(run, file, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    shutil.copy(file, tmp_path / "song.wav")
+    shutil.copytree(run, tmp_path / "run")
+    options = ["--run", "~/run", "--json"]
+    [row] = json.loads(invoke("predict", "~/song.wav", *options).stdout)
+    assert row["path"] == str(tmp_path / "song.wav")
+    assert invoke("predict", "~/song.wav", "--plot", "~/song.png", *options).exit_code == 0
+    assert (tmp_path / "song.png").exists()
+    classifier = GenreClassifier.load("~/run")
+    [prediction] = classifier.predict_all(["~/song.wav"], progress=False)
+    assert prediction.genre == classifier.predict("~/song.wav").genre == row["genre"]
+    assert len(load_audio("~/song.wav")[0]) == 31 * 22050
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_predict_refuses_pipes(run, file, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for pipe in (tmp_path / "pipe", "/dev/fd/63", "/dev/null"):
+        done = invoke("predict", pipe, file, "--run", run, "--json", "--jobs", 1)
+        assert done.exit_code == 2
+        assert len(json.loads(done.stdout)) == 1
+        assert f"'{pipe}' cannot be used (file: is a pipe or a device)" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "crossval", "report"])
+def test_an_interruption_is_one_line_and_exit_code_130(small_corpus, home, monkeypatch, command):
+    monkeypatch.setattr("genrecls.Corpus.corpus_name", Mock(side_effect=KeyboardInterrupt))
+    done = invoke(command, small_corpus)
+    assert done.exit_code == 130
+    assert done.stderr == "genrecls: interrupted; finished parts are kept\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="there are no process groups")
+def test_an_interruption_ends_the_worker_processes_without_a_word(small_corpus, home):
+    command = [sys.executable, "-m", "genrecls", "prepare", small_corpus, "--jobs", "2"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        while not re.search("log-mels: +[1-9]", process.stderr.readline()):
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGINT)
+        lines = process.communicate()[1].splitlines()
+    assert process.returncode == 130
+    lines = [line for line in lines if line and "log-mels" not in line]
+    assert lines == ["genrecls: interrupted; finished parts are kept"]
+
+
+def test_predict_refuses_keras_backends_that_cannot_train(project, run, file):
+    for name in ("foo", "openvino"):
+        with pytest.raises(ImportError, match=f"is '{name}'; set KERAS_BACKEND"):
+            check_backend(name)
+    done = genrecls("predict", file, "--run", run, home=project, KERAS_BACKEND="numpy")
+    assert done.returncode == 2
+    choices = "set KERAS_BACKEND to one of tensorflow, torch, jax"
+    assert done.stderr == f"genrecls: the Keras backend is 'numpy'; {choices}\n"
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,11 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def printable(path: str | os.PathLike) -> str:
+    """Return a path as valid UTF-8, in which other bytes are escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal digits."""
     with open(path, "rb") as file:

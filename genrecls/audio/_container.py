@@ -50,10 +50,9 @@ _MAX_RIFF_BYTES = 0x7FFF_F000
 @contextmanager
 def open_container(path: str | PathLike, start: int = 0) -> Iterator[InputContainer]:
     """Open a media file from a byte on so that FFmpeg cannot reach any other file."""
-    path = Path(path).expanduser()
     with ExitStack() as stack:
         with raise_audio_error(path):
-            _check_file(path)
+            _check_file(Path(path))
             options = {"protocol_whitelist": "none", "format_whitelist": _FORMATS}
             # FFmpeg would take some names for addresses, and a playlist would make it open other
             # files. An open file without any protocol prevents both.
@@ -140,7 +139,9 @@ def raise_audio_error(path: str | PathLike) -> Iterator[None]:
 
 
 def _check_file(path: Path) -> None:
-    if not path.exists():
+    # A worker process does not have the pipes of the shell, which are in this folder.
+    shell_pipe = path.parent == Path("/dev/fd")
+    if not path.exists() and not shell_pipe:
         raise AudioError(path, {"file": "does not exist"}, "Check the path.")
     if path.is_dir():
         raise AudioError(path, {"file": "is a folder"}, "Name a file inside it.")

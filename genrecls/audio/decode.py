@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -115,6 +116,7 @@ def open_audio(
         On opening or while reading: if the file cannot be decoded, contains no sound, or has
         samples that are not finite or far above full scale.
     """
+    path = os.path.expanduser(path)
     audio = AudioStream(path, clip=clip)
     with closing(_decode_file(audio)) as frames:
         with raise_audio_error(path):

@@ -14,7 +14,7 @@ import typer
 
 import genrecls
 from genrecls import corpus, evaluation, features
-from genrecls._utils.io import write_atomically
+from genrecls._utils.io import printable, write_atomically
 from genrecls.cli.data import Jobs, expand
 from genrecls.config import MIN_CONFIDENCE
 from genrecls.errors import AudioError, CorpusError
@@ -148,9 +148,9 @@ def _echo_json(classifier: GenreClassifier, predictions: Iterable[Prediction]) -
     try:
         for prediction in predictions:
             values = {
-                "run": str(classifier.folder),
+                "run": printable(classifier.folder),
                 "trained_on_synthetic_music": classifier.synthetic,
-                "path": prediction.path,
+                "path": printable(prediction.path),
                 "label": prediction.label,
                 "genre": prediction.genre,
                 "min_confidence": prediction.min_confidence,
@@ -166,7 +166,8 @@ def _echo_json(classifier: GenreClassifier, predictions: Iterable[Prediction]) -
 def _echo_csv(_: GenreClassifier, predictions: Iterable[Prediction]) -> None:
     for i, prediction in enumerate(predictions):
         table = prediction.segments.copy()
-        table.insert(0, "path", prediction.path)
+        # Before Python 3.13, a carriage return would not be quoted.
+        table.insert(0, "path", printable(prediction.path).replace("\r", "\\r"))
         table["label"] = prediction.label
         typer.echo(table.to_csv(index=False, header=i == 0), nl=False)
 
@@ -174,7 +175,7 @@ def _echo_csv(_: GenreClassifier, predictions: Iterable[Prediction]) -> None:
 def _echo_text(classifier: GenreClassifier, predictions: Iterable[Prediction]) -> None:
     typer.echo(f"Model: {classifier.folder}\n")
     for prediction in predictions:
-        typer.echo(prediction.path)
+        typer.echo(printable(prediction.path))
         typer.echo(prediction.segments.round(3).to_string(index=False))
         shares = ", ".join(f"{genre} {p:.3f}" for genre, p in prediction.probabilities.items())
         typer.echo(f"Prediction: {prediction.label} ({shares})\n")

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from genrecls._utils.io import printable
 from genrecls.config import FrontEnd
 from genrecls.features.spectrogram import hz_to_mel
 from genrecls.plots._style import COLORS, HZ_TICKS, style
@@ -144,7 +145,7 @@ def prediction(result) -> Figure:
     if result.log_mels is None:
         raise ValueError("the prediction has no log-mels to draw; make it with predict()")
     shares = format_probabilities(result.probabilities)
-    title = f"{Path(result.path).name}: {result.label} ({shares})"
+    title = f"{printable(Path(result.path).name)}: {result.label} ({shares})"
     with plt.rc_context():
         style()
         return track(result.segments, result.log_mels, result.front_end, title=title)
