@@ -75,7 +75,7 @@ def _read_index(path: Path) -> dict[str, Any] | None:
     """Read the index of an entry, or return None if the entry is incomplete or damaged."""
     try:
         index = json.loads((path / _INDEX).read_text(encoding="utf-8"))
-        whole = index["key"] == path.name and isinstance(index["meta"], dict)
+        whole = index["key"] in (None, path.name) and isinstance(index["meta"], dict)
         whole &= all(_is_whole(path / name, *state) for name, state in index["files"].items())
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -111,7 +111,8 @@ def new(path: Path, *, replace: bool = False) -> Iterator[tuple[Path, dict[str, 
         for file in sorted(temporary.iterdir()):
             stat = file.stat()
             files[file.name] = (stat.st_size, stat.st_mtime_ns, _crc32(file))
-        index = {"key": path.name, "meta": meta, "files": files}
+        # A run may be copied and renamed; its card has its identifier.
+        index = {"key": None if replace else path.name, "meta": meta, "files": files}
         text = json.dumps(index, ensure_ascii=False)
         (temporary / _INDEX).write_text(text, encoding="utf-8")
         if replace or _read_index(path) is None:

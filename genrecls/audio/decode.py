@@ -137,7 +137,8 @@ def stream_array(y: np.ndarray, sample_rate: float | None) -> AudioStream:
         raise ValueError("the sample rate of an array is unknown: give sample_rate, in Hz")
     _check_rate(sample_rate)
     y = np.atleast_2d(y)
-    if y.ndim > 2 or len(y) > _MAX_CHANNELS or not np.issubdtype(y.dtype, np.floating):
+    is_float = np.issubdtype(y.dtype, np.floating)
+    if y.ndim > 2 or not y.size or len(y) > _MAX_CHANNELS or not is_float:
         expected = "an array of floats in [-1, 1] of shape (n,) or (channels, n)"
         most = f"with up to {_MAX_CHANNELS} channels"
         raise ValueError(f"sound must be {expected} {most}, not of {y.dtype} and shape {y.shape}")
