@@ -112,7 +112,6 @@ def test_help_shows_whole_summaries():
 def test_help_imports_nothing_that_takes_long():
     code = """
 import sys
-from genrecls._utils.backend import check_backend
 from genrecls.cli import app
 try:
     app(["--help"])
