@@ -8,7 +8,7 @@ import soundfile
 from genrecls import Corpus
 from genrecls.corpus import describe_changes
 from genrecls.corpus.splits import split_hash
-from genrecls.evaluation import Run
+from genrecls.evaluation.runs import Run
 
 
 @pytest.fixture
