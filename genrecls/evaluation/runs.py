@@ -148,8 +148,9 @@ class Run:
     @property
     def embeddings(self) -> np.ndarray | None:
         """Embedding of each row of ``segments``, if the model classifies embeddings."""
-        file = self.folder / EMBEDDINGS
-        return np.load(file, allow_pickle=False) if file.exists() else None
+        if not (self.folder / EMBEDDINGS).exists():
+            return None
+        return self._read(EMBEDDINGS, lambda file: np.load(file, allow_pickle=False))
 
     @property
     def synthetic(self) -> bool:
