@@ -216,7 +216,7 @@ def test_audit_names_similar_artists_a_jingle_and_unused_files(tmp_path, home, r
     result = audit(Corpus.read(tmp_path / "jingle"), jobs=1, progress=False)
     for part in (
         "almost the same name: artist 'Metalica' = 'Metallica'?, genre 'thrash metal' = 'Trash",
-        "such as a jingle, is in tracks by 3 artists; cut it out: ",
+        "such as a jingle, is in tracks from 3 groups; cut it out: ",
         "not sound: 1 .jpg, 1 .txt",
         "outside the genre folders: 'top.mp3'",
     ):

@@ -61,7 +61,7 @@ def test_tracks_of_another_genre_are_counted(corpus, home, run):
 def test_other_artists_are_a_change(corpus, run):
     table = Corpus.read(corpus).tracks[["path", "genre", "artist", "title", "split"]]
     table.assign(artist=table["artist"] + "x").to_csv(corpus / "tracks.csv", index=False)
-    assert "(tracks: other artists or splits)" in describe_changes(run)
+    assert "(tracks: other artists, albums, titles or splits)" in describe_changes(run)
 
 
 def test_a_corpus_that_cannot_be_read_any_more_is_named(corpus, run):

@@ -165,7 +165,7 @@ def test_choose_c_regularizes_more_the_more_noise_there_is(rng):
 
 def test_choose_c_needs_no_second_group(rng):
     segments = make_segments(1)
-    assert head.choose_c(make_embeddings(segments, rng), segments, FROZEN) == head._USUAL_C
+    assert head.choose_c(make_embeddings(segments, rng), segments, FROZEN) == head._DEFAULT_C
 
 
 def test_predict_out_of_fold_does_not_know_the_group(rng):

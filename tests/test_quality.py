@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genrecls.audio.quality import (
+    BandwidthMeter,
     ClippingMeter,
     LoudnessMeter,
-    SpectrumMeter,
     TrackMeter,
     measure_track,
 )
@@ -30,7 +30,7 @@ def measured(meter, y, blocks=1):
 
 
 def bandwidth_hz(y, rate=RATE, blocks=1):
-    return measured(SpectrumMeter(rate), y, blocks)
+    return measured(BandwidthMeter(rate), y, blocks)
 
 
 def loudness(y, rate=RATE, blocks=1):

@@ -132,7 +132,7 @@ def new(path: Path, *, replace: bool = False) -> Iterator[tuple[Path, dict[str, 
 
 
 def remove(path: Path) -> None:
-    """Delete an entry, or what is in its place, if there is anything."""
+    """Delete an entry, or any file or folder at its path."""
     with contextlib.suppress(OSError):  # another process may delete it at the same time
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 

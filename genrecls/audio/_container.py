@@ -17,7 +17,7 @@ from av.error import FFmpegError
 
 from genrecls.errors import AudioError
 
-# FFmpeg recognizes some rare formats by so little that it takes headerless samples for them. None
+# FFmpeg detects some rare formats so loosely that it mistakes headerless samples for them. None
 # of these was recognized in 480 files of headerless sound.
 _FORMATS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,iff,matroska,mlp,mov,mp3,mpc,"
@@ -49,7 +49,7 @@ _MAX_RIFF_BYTES = 0x7FFF_F000
 
 @contextmanager
 def open_container(path: str | PathLike, start: int = 0) -> Iterator[InputContainer]:
-    """Open a media file from a byte on so that FFmpeg cannot reach any other file."""
+    """Open a media file at a byte offset, without access to any other file."""
     with ExitStack() as stack:
         with raise_audio_error(path):
             _check_file(Path(path))

@@ -40,7 +40,8 @@ def measure_track(path: str | PathLike) -> dict[str, Any]:
         ``silent`` (whether the whole file is), ``silent_s`` and ``longest_silence_s``, from
         frames of 50 ms below -60 dBFS RMS; ``loudness_lufs`` (ITU-R BS.1770-4);
         ``bandwidth_hz``, the frequency above which a codec, for example, has cut the sound off,
-        or half the sample rate; the ``fingerprint``; and ``notes``, the problems on decoding.
+        or half the sample rate; the ``fingerprint``; and ``notes``, the problems found while
+        decoding.
 
     Raises
     ------
@@ -62,7 +63,7 @@ class TrackMeter:
         self._rate, self._n, self._peak, self._sum = rate, 0, 0.0, np.zeros(1)
         self._frames, self._silent = Framer(round(_FRAME_S * rate)), [np.empty(0, bool)]
         self._clipping: list[ClippingMeter] = []
-        self._loudness, self._spectrum = LoudnessMeter(rate), SpectrumMeter(rate)
+        self._loudness, self._spectrum = LoudnessMeter(rate), BandwidthMeter(rate)
         self._fingerprinter = Fingerprinter(rate)
 
     def push(self, y: np.ndarray) -> None:
@@ -74,7 +75,7 @@ class TrackMeter:
         self._clipping = self._clipping or [ClippingMeter() for _ in sides]
         for meter, side in zip(self._clipping, sides, strict=True):
             meter.push(side)
-        # A constant (DC) is not sound.
+        # The standard deviation ignores a constant offset (DC), which is inaudible.
         quiet = self._frames.push(y).std(axis=2) < 10 ** (_SILENCE_DBFS / 20)
         self._silent.append(quiet.all(axis=0))
         self._loudness.push(y)
@@ -125,7 +126,7 @@ class ClippingMeter:
     """Count the samples that are at least the third in a row at the maximum of a channel.
 
     The maximum of the channel is compared instead of full scale, because the level may have been
-    lowered after clipping. Tones above 100 Hz do not stay within a 16-bit step for so long.
+    lowered after clipping. Tones above 100 Hz do not stay within a 16-bit step for three samples.
     """
 
     def __init__(self):
@@ -172,12 +173,12 @@ class LoudnessMeter:
         steps = np.concatenate(self._powers) * 10**-0.0691
         # The standard measures 0.4 s every 0.1 s.
         power = (steps[3:] + steps[2:-1] + steps[1:-2] + steps[:-3]) / 4
-        # Its gates: absolute at -70 LUFS, then 10 LU below the mean of what remains.
+        # It drops blocks below -70 LUFS, then those 10 LU below the mean of the others.
         power = power[power >= 1e-7]
         return float(10 * np.log10(power[power > power.mean() / 10].mean())) if len(power) else None
 
 
-class SpectrumMeter:
+class BandwidthMeter:
     """Find the frequency in Hz above which one channel was cut off, or half the sample rate.
 
     A cut is a steep edge in the mean spectrum: within 1.5 kHz the level falls by 15 dB or more,

@@ -56,7 +56,7 @@ class Audit:
         One row per genre: numbers of tracks, artists, groups and segments.
     duplicates : pd.DataFrame
         One row per pair of tracks with the same content (``exact``), the same sound (``near``) or
-        a short sound that is in tracks by several artists (``shared``).
+        a short sound that is in tracks from several groups (``shared``).
     problems : pd.DataFrame
         One row per problem of a single track, and per file that is not used.
     tracks : pd.DataFrame
@@ -279,7 +279,7 @@ def _duplicate_warnings(table: pd.DataFrame) -> Iterator[str]:
         if kind == "shared":
             yield (
                 f"a sound of {pairs['overlap_s'].median():.0f} s, such as a jingle, is in tracks "
-                f"by {pairs['shared_by'].max():.0f} artists; cut it out: {names}"
+                f"from {pairs['shared_by'].max():.0f} groups; cut it out: {names}"
             )
         else:
             reason = "the same file" if kind == "exact" else "the same sound"

@@ -35,5 +35,5 @@ def describe_changes(run: Run) -> str:
     changes = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
     return (
         f"The corpus {name!r} has changed since its models were trained (tracks: "
-        f"{changes or 'other artists or splits'}). Train them again."
+        f"{changes or 'other artists, albums, titles or splits'}). Train them again."
     )

@@ -1,4 +1,4 @@
-"""Find the sound files of a folder, account for all others, and read what the folders mean."""
+"""Find the sound files of a folder, list all other files, and read genres and splits."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ EXTENSIONS = frozenset(
     ).split()
 )
 
-#: Problem of a file that is not used because of its ending.
+#: Problem of a file whose ending is not in EXTENSIONS.
 NOT_SOUND = "not sound"
-#: Problem of a file, link or folder that might be music.
+#: Problem of a file, link or folder that may contain music but cannot be read.
 UNREADABLE = "cannot be read"
 _COLUMNS = ["path", "problem", "detail"]
 
@@ -43,7 +43,7 @@ SPLITS = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-# "Soul Train" is a name, and "Rock test" is not.
+# After a space only "test" marks a split: "Soul Train" is a genre, "Rock test" is not.
 _SUFFIX = re.compile(
     rf"(.*[^ _-])(?:[_-]+({'|'.join(SPLITS)})|[ _-]+(test|testing))", re.IGNORECASE
 )
@@ -55,7 +55,7 @@ def left_out_table(rows: list[tuple[str, str, str]]) -> pd.DataFrame:
 
 
 def summarize_left_out(left_out: pd.DataFrame) -> list[str]:
-    """Return a line on every problem: the endings of files without sound, and some names."""
+    """Return one line per problem, with some of its paths or endings."""
     lines = []
     for problem, rows in left_out.groupby("problem", sort=False):
         names = rows["path"].map(repr) + rows["detail"].map(lambda why: f" ({why})" if why else "")
@@ -72,7 +72,7 @@ def count_endings(rows: pd.DataFrame) -> pd.Series:
 
 
 def list_some(names: pd.Series, n: int = 3) -> str:
-    """Join the first names, and the number of the others."""
+    """Join the first n names and the number of the remaining ones."""
     more = f" and {len(names) - n} more" if len(names) > n else ""
     return ", ".join(names[:n]) + more
 
@@ -92,8 +92,8 @@ def find_audio_files(folder: Path) -> tuple[list[Path], pd.DataFrame]:
     files : list of Path
         Files with a known ending, sorted.
     left_out : pd.DataFrame
-        One row for every other file, and for hidden or unreadable folders: ``path`` (relative to
-        the folder), ``problem`` and ``detail``.
+        One row for every other file, and for hidden, unreadable or repeated folders: ``path``
+        (relative to the folder), ``problem`` and ``detail``.
     """
     files, left_out, _ = _walk(folder)
     return files, left_out
@@ -102,7 +102,7 @@ def find_audio_files(folder: Path) -> tuple[list[Path], pd.DataFrame]:
 def _walk(root: Path) -> tuple[list[Path], pd.DataFrame, list[Path]]:
     """Return the sound files, a table of all that is left out, and all folders."""
     files, rows, folders, todo, links = [], [], [], [root], []
-    # A link to a folder above would bring in all that is beside this one.
+    # A link to a parent folder would add files from outside the corpus.
     seen = {_identity(above): ".." for above in root.resolve().parents}
     while todo or links:
         # Links come last, so that a folder is read in its own place.
@@ -155,7 +155,7 @@ def _find_problem(entry: os.DirEntry) -> tuple[str, str] | None:
 
 
 def require_utf8(name: str) -> None:
-    """Check that Python can handle a name with letters beyond ASCII."""
+    """Raise a CorpusError if the locale cannot encode a name."""
     encoding = sys.getfilesystemencoding()
     if not name.isascii() and encoding != "utf-8":
         raise CorpusError(
@@ -203,13 +203,13 @@ def _find_split(name: str) -> str:
 
 def _has_split_folders(root: Path, paths: list[Path]) -> bool:
     """Check whether the folders of genres are in folders of splits, such as ``train``."""
-    tops = sorted({path.parts[0] for path in paths if len(path.parts) > 1})
-    named = [top for top in tops if _find_split(top)]
-    if named and len(named) < len(tops):
+    top_folders = sorted({path.parts[0] for path in paths if len(path.parts) > 1})
+    named = [top for top in top_folders if _find_split(top)]
+    if named and len(named) < len(top_folders):
+        others = ", ".join(top for top in top_folders if top not in named)
         raise CorpusError(
             f"{str(root)!r} has folders of splits ({', '.join(named)}) beside other folders "
-            f"({', '.join(top for top in tops if top not in named)}). Put the folder of each genre "
-            f"into the folders of the splits"
+            f"({others}). Put the folder of each genre into the folders of the splits"
         )
     return bool(named)
 

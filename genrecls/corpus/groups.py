@@ -1,4 +1,4 @@
-"""Group tracks that belong together: on one side of every split."""
+"""Group tracks that must be on the same side of every split."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _ONE_SIGN = str.maketrans(dict.fromkeys("_-‐‑‒–—―−", " ") | dict.f
 # Names that programs write where they know none.
 _UNKNOWN = {"", "<unknown>", "n/a", "none", "unknown", "unknown album", "unknown artist"}
 _UNKNOWN |= {"va", "v.a.", "various", "various artists"}
-_MIN_LETTERS = 6  # of a word: in a shorter one another letter usually makes another name
+_MIN_LETTERS = 6  # of a word; in shorter words, one changed letter usually makes another name
 _MAX_LENGTH = 300  # of a key: a damaged tag may be of any length
 
 
@@ -89,7 +89,7 @@ def begins_with_number(name: str) -> bool:
 
 
 def parse_file_name(stem: str) -> tuple[str, str]:
-    """Return artist and title from ``Artist - Title``, both without a number before them."""
+    """Return artist and title from ``Artist - Title``, the artist without a track number."""
     text = unicodedata.normalize("NFC", stem)
     first, *others = _DASH.split(text if " " in text else text.replace("_", " "))
     if not others:
@@ -102,7 +102,7 @@ def parse_file_name(stem: str) -> tuple[str, str]:
 
 
 def drop_track_numbers(artists: Sequence[str]) -> list[str]:
-    """Drop a number that shows itself as one of a track.
+    """Drop leading numbers that are track numbers, judged from all artists.
 
     "12 Metallica" is an artist, unless "Metallica" or "11 Metallica" is there as well.
     """
@@ -132,14 +132,14 @@ def find_similar(keys: Iterable[str]) -> list[tuple[str, str]]:
     """Find pairs of keys that differ only by a letter, accents, punctuation or the word order.
 
     The time is proportional to the number of letters: keys that are equal without one letter of
-    a word, or without any, meet under this form.
+    a word, or equal as they are, share a dictionary entry.
     """
     met: dict[str, list[str]] = defaultdict(list)
     for key in sorted(set(keys)):
         for form in _similar_forms(key):
             met[form].append(key)
     pairs = {pair for same in met.values() for pair in itertools.pairwise(same)}
-    # Another number is another name.
+    # Names with different numbers are different.
     return sorted((a, b) for a, b in pairs if re.findall(r"\d+", a) == re.findall(r"\d+", b))
 
 

@@ -1,4 +1,4 @@
-"""Read a table of tracks, and say which row is wrong."""
+"""Read a table of tracks, and name the first row that is wrong."""
 
 from __future__ import annotations
 

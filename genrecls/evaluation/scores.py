@@ -98,7 +98,7 @@ def aggregate_tracks(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.Dat
     ----------
     predictions : pd.DataFrame
         Predictions of one model on segments; those of a cross-validation have ``repeat``. Each
-        counts by its ``sounding``, the share that is not silent; without this column by 1.
+        is weighted by ``sounding``, its share that is not silent; by 1 without this column.
     genres : sequence of str
         Genres in the order of the model's outputs.
 

@@ -202,5 +202,5 @@ def _describe_pairs(paths: list[str], pairs: pd.DataFrame) -> Iterator[tuple[str
     for a, b, overlap_s, shared_by in zip(*columns, strict=True):
         note = f"{paths[b]!r} and {paths[a]!r} have {overlap_s:.0f} s in common"
         if shared_by:
-            note += f" with tracks by {shared_by} artists; a jingle joins no groups"
+            note += f" with tracks from {shared_by} groups; a jingle joins no groups"
         yield paths[b], note

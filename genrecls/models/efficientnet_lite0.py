@@ -30,7 +30,8 @@ STAGES = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
-#: Block whose mean is the embedding of the head ``'logistic'``: the last blocks know photographs.
+#: Block whose mean is the embedding of the head ``'logistic'``: later blocks are specific to
+#: photographs.
 EMBEDDED_BLOCK = "block_10"
 
 

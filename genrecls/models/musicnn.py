@@ -131,10 +131,10 @@ def _set_weights(backbone: keras.Model, file: Path) -> None:
 
 
 def _arrange(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Give the first of some values the shape and the order of a weight."""
+    """Take the values of one weight from the checkpoint, in Keras' layout."""
     values = values[: math.prod(shape)]
-    if len(shape) == 4:  # theirs are (time, frequency, 1, channels)
+    if len(shape) == 4:  # the checkpoint has (time, frequency, 1, channels)
         return values.reshape(shape[1], shape[0], *shape[2:]).swapaxes(0, 1)
-    if shape[0] == 1506:  # their maxima and means alternate
+    if shape[0] == 1506:  # in the checkpoint, maxima and means alternate
         values = values.reshape(753, 2, -1).swapaxes(0, 1)
     return values.reshape(shape)

@@ -16,9 +16,9 @@ from genrecls.corpus.splits import assign_folds
 from genrecls.errors import CorpusError
 from genrecls.training.data import balanced_weights
 
-# Inverse strengths of the regularization to choose from, and the one where nothing can be held out.
+# Candidates for C, and the value that is used if no group can be held out.
 _C = (1.0, 3.0, 10.0, 30.0)
-_USUAL_C = 10.0
+_DEFAULT_C = 10.0
 
 
 def fit_head(
@@ -35,7 +35,7 @@ def fit_head(
     c = choose_c(x[train], segments[train], recipe)
     model = _fit(x[train], segments[train], recipe, c)
     kernel, bias = np.asarray(model.coef_).T, np.asarray(model.intercept_)
-    if len(bias) == 1:  # for two genres, scikit-learn has the difference of the logits
+    if len(bias) == 1:  # scikit-learn stores one logit for two genres
         kernel, bias = np.hstack([-kernel, kernel]) / 2, np.append(-bias, bias) / 2
     head.layers[-1].set_weights([kernel, bias])
     row: dict[str, Any] = {"epoch": 0, "stage": 1, "C": c}
@@ -53,15 +53,16 @@ def fit_head(
 def choose_c(x: np.ndarray, segments: pd.DataFrame, recipe: Recipe) -> float:
     """Choose the lowest C whose loss is within one standard error of the best.
 
-    Groups are held out. Breiman et al. (Classification and Regression Trees, 1984) prefer the
-    simplest model that a few observations, here groups, cannot tell from the best.
+    The losses come from cross-validation over whole groups. Breiman et al. (Classification and
+    Regression Trees, 1984) prefer the simplest model that a few observations, here groups, cannot
+    tell from the best.
     """
     losses: dict[float, Any] = {}
     try:
         for c in _C:
             losses[c] = _group_losses(segments, predict_out_of_fold(x, segments, recipe, c))
     except CorpusError:  # a genre has a single group
-        return _USUAL_C
+        return _DEFAULT_C
     best = min(losses.values(), key=lambda loss: loss.mean())
     return next(c for c, loss in losses.items() if loss.mean() <= best.mean() + best.sem())
 
