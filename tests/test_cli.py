@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -448,8 +449,10 @@ def test_an_interruption_is_one_line_and_exit_code_130(small_corpus, home, monke
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="there are no process groups")
 def test_an_interruption_ends_the_worker_processes_without_a_word(small_corpus, home):
     command = [sys.executable, "-m", "genrecls", "prepare", small_corpus, "--jobs", "2"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
-    with subprocess.Popen(command, text=True, **pipes) as process:
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
+    # The shell of the tests may ignore the signal.
+    options["preexec_fn"] = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, text=True, **options) as process:
         while not re.search("log-mels: +[1-9]", process.stderr.readline()):
             assert process.poll() is None
         os.killpg(process.pid, signal.SIGINT)
