@@ -142,7 +142,7 @@ def stream_array(y: np.ndarray, sample_rate: float | None) -> AudioStream:
         expected = "an array of floats in [-1, 1] of shape (n,) or (channels, n)"
         most = f"with up to {_MAX_CHANNELS} channels"
         raise ValueError(f"sound must be {expected} {most}, not of {y.dtype} and shape {y.shape}")
-    peak = float(np.abs(y).max(initial=0))
+    peak = float(np.abs(y).max())
     if not peak <= _MAX_PEAK:  # This is also true for NaN.
         raise ValueError(f"samples reach {peak:.3g} where full scale is 1")
     starts = range(0, y.shape[1], _BLOCK)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from genrecls._utils.io import printable
 from genrecls.corpus.names import (
     artist_key,
     begins_with_number,
@@ -108,7 +109,7 @@ def _walk(root: Path) -> tuple[list[Path], pd.DataFrame, list[Path]]:
         # Links come last, so that a folder is read in its own place.
         folder = todo.pop() if todo else links.pop(0)
         try:
-            name = _show(folder.relative_to(root))
+            name = printable(folder.relative_to(root).as_posix())
             if (place := seen.setdefault(_identity(folder), name)) != name:
                 rows.append((folder, "repeated folder", f"a link leads to {place!r}"))
                 continue
@@ -125,7 +126,7 @@ def _walk(root: Path) -> tuple[list[Path], pd.DataFrame, list[Path]]:
                 files.append(path)
             else:
                 (links if entry.is_symlink() else todo).append(path)
-    shown = [(_show(path.relative_to(root)), *why) for path, *why in rows]
+    shown = [(printable(path.relative_to(root).as_posix()), *why) for path, *why in rows]
     return sorted(files), left_out_table(sorted(shown)), sorted(folders)
 
 
@@ -164,11 +165,6 @@ def require_utf8(name: str) -> None:
         )
 
 
-def _show(path: PurePath) -> str:
-    """Return a relative path as valid text."""
-    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
-
-
 def read_folders(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read genre folders; return the tracks and a table of all that is left out.
 
@@ -188,11 +184,11 @@ def read_folders(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             f"no audio files in the folders of {str(root)!r}; put each genre in its own folder"
         )
     outside = [path for path in paths if len(path.parts) <= depth]
-    rows = [(_show(path), "outside the genre folders", "") for path in outside]
+    rows = [(printable(path.as_posix()), "outside the genre folders", "") for path in outside]
     genres = {path.parts[:depth] for path in paths if len(path.parts) > depth}
     for folder in (folder.relative_to(root) for folder in folders):
         if len(folder.parts) == depth and folder.parts not in genres:
-            rows.append((_show(folder), "folder without sound", ""))
+            rows.append((printable(folder.as_posix()), "folder without sound", ""))
     return pd.DataFrame(tracks), pd.concat([left_out, left_out_table(rows)], ignore_index=True)
 
 
