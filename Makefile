@@ -5,6 +5,8 @@ CORPUS ?= data/demo
 override CORPUS := $(CORPUS:/=)
 BIN := .venv/bin
 STAMP := .venv/installed
+# By default the longest test, of the notebooks, would come last and run alone.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install run check test smoke bench docs lab publish lock clean
@@ -39,10 +41,9 @@ check: install  ## format, lint, types and layers
 	$(BIN)/lint-imports
 
 test: check  ## run the checks and the tests (both Keras backends)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 15
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -m 'not slow' --numprocesses 2 --dist loadfile \
-		tests/test_models.py tests/test_musicnn.py tests/test_training.py \
-		tests/test_augmentation.py tests/test_stages.py tests/test_saliency.py
+	$(PYTEST) --durations 15
+	KERAS_BACKEND=torch $(PYTEST) -m 'not slow' tests/test_models.py tests/test_musicnn.py \
+		tests/test_training.py tests/test_augmentation.py tests/test_stages.py tests/test_saliency.py
 
 smoke:  ## install the newest versions on the newest Python elsewhere, and use them (3 minutes)
 	$(PYTHON) tools/smoke.py

@@ -59,22 +59,22 @@ def measure_track(path: str | PathLike) -> dict[str, Any]:
 class TrackMeter:
     """Measure a track from blocks [shape=(channels, n)]."""
 
-    def __init__(self, rate: int):
-        self._rate, self._n, self._peak, self._sum = rate, 0, 0.0, np.zeros(1)
-        self._frames, self._silent = Framer(round(_FRAME_S * rate)), [np.empty(0, bool)]
+    def __init__(self, sample_rate: int):
+        self._rate, self._n, self._peak, self._sum = sample_rate, 0, 0.0, np.zeros(1)
+        self._frames, self._silent = Framer(round(_FRAME_S * sample_rate)), [np.empty(0, bool)]
         self._clipping: list[ClippingMeter] = []
-        self._loudness, self._spectrum = LoudnessMeter(rate), BandwidthMeter(rate)
-        self._fingerprinter = Fingerprinter(rate)
+        self._loudness, self._spectrum = LoudnessMeter(sample_rate), BandwidthMeter(sample_rate)
+        self._fingerprinter = Fingerprinter(sample_rate)
 
     def push(self, y: np.ndarray) -> None:
         """Add a block."""
         self._n += y.shape[1]
         self._sum = self._sum + y.sum(axis=1)
-        sides = [side for channel in y for side in (channel, -channel)]
-        self._peak = max(self._peak, *(float(side.max()) for side in sides))
-        self._clipping = self._clipping or [ClippingMeter() for _ in sides]
-        for meter, side in zip(self._clipping, sides, strict=True):
-            meter.push(side)
+        polarities = [x for channel in y for x in (channel, -channel)]
+        self._peak = max(self._peak, *(float(x.max()) for x in polarities))
+        self._clipping = self._clipping or [ClippingMeter() for _ in polarities]
+        for meter, x in zip(self._clipping, polarities, strict=True):
+            meter.push(x)
         # The standard deviation ignores a constant offset (DC), which is inaudible.
         quiet = self._frames.push(y).std(axis=2) < 10 ** (_SILENCE_DBFS / 20)
         self._silent.append(quiet.all(axis=0))
@@ -110,15 +110,15 @@ class Framer:
 
     def __init__(self, length: int):
         self._length = length
-        self._rest: np.ndarray | None = None
+        self._remainder: np.ndarray | None = None
 
     def push(self, y: np.ndarray) -> np.ndarray:
         """Add a block; return the frames [shape=(channels, count, length)] that are complete."""
-        if self._rest is not None:
-            y = np.concatenate([self._rest, y], axis=1)
+        if self._remainder is not None:
+            y = np.concatenate([self._remainder, y], axis=1)
         count = y.shape[1] // self._length
         end = count * self._length
-        self._rest = y[:, end:]
+        self._remainder = y[:, end:]
         return y[:, :end].reshape(len(y), count, self._length)
 
 
@@ -152,10 +152,10 @@ class ClippingMeter:
 class LoudnessMeter:
     """Measure the loudness in LUFS (ITU-R BS.1770-4)."""
 
-    def __init__(self, rate: int):
-        k_weighting = pyloudnorm.Meter(rate)._filters.values()
+    def __init__(self, sample_rate: int):
+        k_weighting = pyloudnorm.Meter(sample_rate)._filters.values()
         self._filters = [(stage.b, stage.a, np.zeros((1, 2))) for stage in k_weighting]
-        self._steps = Framer(round(0.1 * rate))
+        self._framer = Framer(round(0.1 * sample_rate))
         self._powers = [np.empty(0)]
 
     def push(self, y: np.ndarray) -> None:
@@ -166,7 +166,7 @@ class LoudnessMeter:
             y, state = lfilter(b, a, y, zi=np.broadcast_to(state, (len(y), 2)))
             self._filters[i] = b, a, state
         gains = np.array([1, 1, 1, 1.41, 1.41])[: len(y)]
-        self._powers.append(gains @ np.square(self._steps.push(y)).mean(axis=2))
+        self._powers.append(gains @ np.square(self._framer.push(y)).mean(axis=2))
 
     def finish(self) -> float | None:
         """Return the loudness of all blocks; None below -70 LUFS."""
@@ -186,8 +186,8 @@ class BandwidthMeter:
     level is within 6 dB of that in the kilohertz below the edge for the last time.
     """
 
-    def __init__(self, rate: int):
-        self._rate, self._frames, self._power = rate, Framer(_N_FFT), np.zeros(_N_FFT // 2)
+    def __init__(self, sample_rate: int):
+        self._rate, self._frames, self._power = sample_rate, Framer(_N_FFT), np.zeros(_N_FFT // 2)
 
     def push(self, y: np.ndarray) -> None:
         """Add samples [shape=(n,)]."""
@@ -207,11 +207,12 @@ class BandwidthMeter:
         level = median_filter(level, 5, mode="nearest")
         highest_above = np.maximum.accumulate(level[::-1])[::-1]
         # Below 3 kHz, where an octave is narrow, music itself falls as steeply.
-        reach, before, first = (round(hz / bin_hz) for hz in (1500, 1000, 3000))
-        drop = level[first:-reach] - highest_above[first + reach :]
+        edge_bins, plateau_bins, lowest = (round(hz / bin_hz) for hz in (1500, 1000, 3000))
+        drop = level[lowest:-edge_bins] - highest_above[lowest + edge_bins :]
         if not len(drop) or drop.max() < 15:
             return self._rate / 2
-        edge = first + int(drop.argmax())
-        threshold = np.median(level[edge - before : edge + 1]) - 6
-        last = edge - before + np.flatnonzero(level[edge - before : edge + reach] >= threshold)[-1]
-        return float((last + 1) * bin_hz)
+        edge = lowest + int(drop.argmax())
+        start = edge - plateau_bins
+        threshold = np.median(level[start : edge + 1]) - 6
+        cut = start + np.flatnonzero(level[start : edge + edge_bins] >= threshold)[-1]
+        return float((cut + 1) * bin_hz)

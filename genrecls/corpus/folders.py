@@ -175,10 +175,12 @@ def read_folders(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     files, left_out, folders = _walk(root)
     paths = [file.relative_to(root) for file in files]
     depth = 2 if _has_split_folders(root, paths) else 1
-    inner = {_find_split(path.parts[1]) for path in paths if len(path.parts) > 2} - {""}
+    in_genres = {_find_split(path.parts[1]) for path in paths if len(path.parts) > 2} - {""}
     # A single such name, other than "test", may be that of an artist.
-    inside = depth == 1 and ("test" in inner or len(inner) > 1)
-    tracks = [_describe_file(path, depth, inside) for path in paths if len(path.parts) > depth]
+    splits_in_genres = depth == 1 and ("test" in in_genres or len(in_genres) > 1)
+    tracks = [
+        _describe_file(path, depth, splits_in_genres) for path in paths if len(path.parts) > depth
+    ]
     if not tracks:
         raise CorpusError(
             f"no audio files in the folders of {str(root)!r}; put each genre in its own folder"
@@ -210,14 +212,14 @@ def _has_split_folders(root: Path, paths: list[Path]) -> bool:
     return bool(named)
 
 
-def _describe_file(path: Path, depth: int, splits_inside: bool) -> dict[str, Any]:
+def _describe_file(path: Path, depth: int, splits_in_genres: bool) -> dict[str, Any]:
     *above, name = path.parts
     split = _find_split(above[0]) if depth == 2 else ""
     genre, *between = above[depth - 1 :]
     if not split and (match := _SUFFIX.fullmatch(genre)):
         genre, split = match[1], _find_split(match[2] or match[3])
-    if splits_inside and between and (inner := _find_split(between[0])):
-        split, between = inner, between[1:]
+    if splits_in_genres and between and (named := _find_split(between[0])):
+        split, between = named, between[1:]
     artist, title = parse_file_name(Path(name).stem)
     return {
         "path": path.as_posix(),
