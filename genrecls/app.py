@@ -22,7 +22,6 @@ from matplotlib.figure import Figure
 from genrecls import plots
 from genrecls._utils.paths import data_dir
 from genrecls.classifier import GenreClassifier, Prediction
-from genrecls.config import MIN_CONFIDENCE
 from genrecls.errors import AudioError, AudioWarning
 from genrecls.features.image import to_image
 from genrecls.features.segments import non_overlapping
@@ -134,11 +133,13 @@ def make_page(classifier: GenreClassifier, *, max_mb: int, max_minutes: float) -
 def _describe(classifier: GenreClassifier, max_mb: int, max_minutes: float) -> str:
     texts = [
         f"Upload a track, and the model {classifier.name} predicts its genre: "
-        f"{', '.join(classifier.genres)}. If the probability is below {MIN_CONFIDENCE:g}, the "
-        f"result is “not sure”.",
+        f"{', '.join(classifier.genres)}. If the probability is below "
+        f"{classifier.card['min_confidence']:.2g}, the result is “not sure”.",
         f"A track may have up to {max_mb} MB and {max_minutes:g} min. It is not sent to any "
         f"other machine, and it is deleted after ten minutes at the latest.",
     ]
+    if classifier.novelty:
+        texts.append("If the track is unlike all that it was trained on: “none of these”.")
     if getattr(classifier, "synthetic", False):
         texts.append("The model was trained on synthetic music only: do not rely on its results.")
     return "<h1>Sound is a picture too</h1>" + _format_paragraphs(texts)
@@ -166,7 +167,10 @@ def _predict(
         prediction = classifier.predict(path, step_s=3.0, max_duration_s=60 * max_minutes)
     texts = [str(w.message) for w in caught if issubclass(w.category, AudioWarning)]
     notes = [text.replace(repr(path), repr(Path(path).name)) for text in texts]
-    return prediction, [plots.format_probabilities(prediction.probabilities), *notes]
+    shares = plots.format_probabilities(prediction.probabilities)
+    if prediction.novelty is not None:
+        notes.insert(0, f"Novelty: {prediction.novelty:.2f} (above 1, it is none of these genres)")
+    return prediction, [shares, *notes]
 
 
 def _list_segments(prediction: Prediction) -> tuple[list[tuple[str, int]], int]:

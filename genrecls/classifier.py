@@ -18,16 +18,16 @@ from genrecls import models
 from genrecls._utils import cache
 from genrecls._utils.parallel import map_parallel
 from genrecls.audio.decode import warn_problems
-from genrecls.config import MIN_CONFIDENCE, FrontEnd
+from genrecls.config import FrontEnd
 from genrecls.errors import AudioError
 from genrecls.evaluation.calibration import probability_columns, scale
-from genrecls.evaluation.runs import CARD, EMBEDDINGS, Run
+from genrecls.evaluation.novelty import NONE_OF_THESE, NOT_SURE, Novelty
+from genrecls.evaluation.runs import CARD, EMBEDDINGS, NOVELTY, Run
 from genrecls.features.extraction import DTYPE, compute_log_mels, open_sound
 from genrecls.features.segments import non_overlapping, step_samples
 from genrecls.models.checks import check_model_file
 
 MODEL = "model.keras"
-NOT_SURE = "not sure"
 # Row and log-mel of a segment.
 Segment = tuple[dict[str, Any], np.ndarray]
 
@@ -52,15 +52,18 @@ class Prediction:
         weighted by ``sounding``.
     segments : pd.DataFrame
         One row per segment: ``segment, start_s, end_s, sounding`` (the share that is not silent;
-        1 if the front end keeps silence), ``prob_<genre>...`` (calibrated), ``predicted``. The
-        segments overlap if a shorter step was given.
+        1 if the front end keeps silence), ``prob_<genre>...`` (calibrated), ``predicted`` and, if
+        known, ``novelty``. The segments overlap if a shorter step was given.
     front_end : FrontEnd
         Front end of the model.
+    min_confidence : float in [0, 1]
+        Probability below which ``label`` is "not sure".
+    novelty : float >= 0, or None
+        Mean over the segments, as for ``probabilities``. Above 1, ``label`` is "none of these".
+        None if the model has no embedding.
     log_mels : np.ndarray [shape=(segments, n_mels, frames), dtype=float16] (in dB), or None
         Log-mels of the segments that do not overlap; None from
         :meth:`~genrecls.GenreClassifier.predict_all`.
-    min_confidence : float in [0, 1]
-        Probability below which ``label`` is "not sure".
     """
 
     path: str
@@ -68,8 +71,9 @@ class Prediction:
     probabilities: dict[str, float]
     segments: pd.DataFrame
     front_end: FrontEnd = field(repr=False)
+    min_confidence: float
+    novelty: float | None = None
     log_mels: np.ndarray | None = field(default=None, repr=False)
-    min_confidence: float = MIN_CONFIDENCE
 
     @property
     def probability(self) -> float:
@@ -78,7 +82,9 @@ class Prediction:
 
     @property
     def label(self) -> str:
-        """``genre``, or ``'not sure'`` if its probability is below ``min_confidence``."""
+        """``genre``, ``'not sure'`` or ``'none of these'``."""
+        if self.novelty is not None and self.novelty > 1:
+            return NONE_OF_THESE
         return self.genre if self.probability >= self.min_confidence else NOT_SURE
 
     def plot(self):
@@ -133,7 +139,9 @@ class GenreClassifier(Run):
         segment, maps = self.first_layer
         tables = {name: getattr(self, name) for name in ("history", "segments", "predictions")}
         arrays = {"first_layer": {**segment, "maps": maps}, "embeddings": self.embeddings}
-        return save_run(Path(folder), self.card, self.model, **arrays, **tables)
+        return save_run(
+            Path(folder), self.card, self.model, novelty=self.novelty, **arrays, **tables
+        )
 
     @cached_property
     def model(self):
@@ -153,9 +161,22 @@ class GenreClassifier(Run):
         np.ndarray [shape=(segments, genres)]
             Probabilities.
         """
+        return self._apply(log_mels)[0]
+
+    def _apply(self, log_mels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return probabilities, and the novelty if known, after one pass through the model."""
         starts = range(0, len(log_mels), _BATCH)
         batches = (np.asarray(log_mels[i : i + _BATCH], np.float32)[..., None] for i in starts)
-        return np.concatenate([self.model.predict_on_batch(batch) for batch in batches])
+        below, above = self._halves
+        outputs = np.concatenate([below.predict_on_batch(batch) for batch in batches])
+        if not self.novelty:
+            return outputs, None
+        return above.predict_on_batch(outputs), self.novelty.score(outputs)
+
+    @cached_property
+    def _halves(self) -> tuple[Any, Any]:
+        """The model up to its embedding, and from there on if the novelty is known."""
+        return models.split_at(self.model, models.EMBEDDING) if self.novelty else (self.model, None)
 
     def predict(
         self,
@@ -163,7 +184,7 @@ class GenreClassifier(Run):
         sample_rate: int | None = None,
         *,
         step_s: float | None = None,
-        min_confidence: float = MIN_CONFIDENCE,
+        min_confidence: float | None = None,
         max_duration_s: float | None = None,
     ) -> Prediction:
         """Predict the genre of a file or of samples.
@@ -178,8 +199,8 @@ class GenreClassifier(Run):
         step_s : float > 0, optional (in seconds)
             Time from one segment to the next, such as 1; by default the segment length. It
             changes the table of segments and the plot, but not the prediction.
-        min_confidence : float in [0, 1]
-            Calibrated probability below which the label is "not sure".
+        min_confidence : float in [0, 1], optional
+            Calibrated probability below which the label is "not sure"; by default that of the run.
         max_duration_s : float > 0, optional (in seconds)
             Refuse longer tracks.
 
@@ -225,7 +246,7 @@ class GenreClassifier(Run):
         *,
         jobs: int | None = None,
         step_s: float | None = None,
-        min_confidence: float = MIN_CONFIDENCE,
+        min_confidence: float | None = None,
         progress: bool = True,
     ) -> Iterator[Prediction | AudioError]:
         """Predict the genres of many files, which are read in several processes.
@@ -271,17 +292,20 @@ class GenreClassifier(Run):
         path: str | os.PathLike,
         computed: Iterable[Segment],
         problems: list[str],
-        min_confidence: float,
+        min_confidence: float | None,
     ) -> Prediction:
         """Predict segments as they are computed; the problems are complete after the last."""
         computed, rows, batches = iter(computed), [], []
         while batch := list(itertools.islice(computed, _BATCH)):
             rows += [row for row, _ in batch]
-            batches.append(self.predict_log_mels(np.stack([log_mel for _, log_mel in batch])))
+            batches.append(self._apply(np.stack([log_mel for _, log_mel in batch])))
         warn_problems(path, problems)
-        segments, probabilities = pd.DataFrame(rows), np.concatenate(batches)
+        outputs, novelties = zip(*batches, strict=True)
+        segments, probabilities = pd.DataFrame(rows), np.concatenate(outputs)
         segments[probability_columns(self.genres)] = scale(probabilities, self.temperature)
         segments["predicted"] = np.array(self.genres)[probabilities.argmax(axis=1)]
+        if self.novelty:
+            segments["novelty"] = np.concatenate(novelties)
         apart = non_overlapping(segments, self.front_end)
         weights = segments["sounding"].to_numpy() * apart
         if not weights.any():
@@ -295,14 +319,15 @@ class GenreClassifier(Run):
             dict(zip(self.genres, mean.tolist(), strict=True)),
             segments,
             self.front_end,
-            min_confidence=min_confidence,
+            self.card["min_confidence"] if min_confidence is None else min_confidence,
+            float(np.average(segments["novelty"], weights=weights)) if self.novelty else None,
         )
 
     def export_onnx(self, file: str | os.PathLike) -> float:
         """Export the model as ONNX, for programs without Keras, and verify it.
 
         The exported model returns probabilities without calibration. Its metadata hold the
-        genres, the temperatures and the front end as JSON.
+        genres, the temperatures, the limit of "not sure" and the front end as JSON.
 
         Parameters
         ----------
@@ -321,7 +346,7 @@ class GenreClassifier(Run):
         ImportError
             If the extra ``onnx`` is not installed.
         """
-        keys = ("name", "genres", "front_end", "temperature", "track_temperature")
+        keys = ("name", "genres", "front_end", "temperature", "track_temperature", "min_confidence")
         properties = {key: json.dumps(self.card[key], ensure_ascii=False) for key in keys}
         return models.export_onnx(self.model, Path(file), self.front_end, properties)
 
@@ -354,6 +379,7 @@ def save_run(
     *,
     first_layer: dict,
     embeddings: np.ndarray | None = None,
+    novelty: Novelty | None = None,
     **tables: pd.DataFrame,
 ) -> GenreClassifier:
     """Write the folder of a run, which appears only when it is complete, and load it."""
@@ -364,6 +390,8 @@ def save_run(
         np.savez_compressed(new / "first_layer.npz", **first_layer)
         if embeddings is not None:
             np.save(new / EMBEDDINGS, embeddings)
+        if novelty is not None:
+            np.savez_compressed(new / NOVELTY, **vars(novelty))
         text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
         (new / CARD).write_text(text, encoding="utf-8")
     return GenreClassifier.load(folder)

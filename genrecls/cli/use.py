@@ -16,7 +16,6 @@ import genrecls
 from genrecls import corpus, evaluation, features
 from genrecls._utils.io import printable, write_atomically
 from genrecls.cli.data import Jobs, expand
-from genrecls.config import MIN_CONFIDENCE
 from genrecls.errors import AudioError, CorpusError
 
 if TYPE_CHECKING:
@@ -49,8 +48,9 @@ def predict(
     ] = None,
     step: Annotated[float | None, typer.Option(help="Seconds from segment to segment.")] = None,
     min_confidence: Annotated[
-        float, typer.Option(min=0, max=1, help='Below this probability the label is "not sure".')
-    ] = MIN_CONFIDENCE,
+        float | None,
+        typer.Option(min=0, max=1, help='"Not sure" below this; by default that of the model.'),
+    ] = None,
     jobs: Jobs = None,
 ) -> None:
     """Predict the genre of files and of their segments.
@@ -155,6 +155,7 @@ def _echo_json(classifier: GenreClassifier, predictions: Iterable[Prediction]) -
                 "genre": prediction.genre,
                 "min_confidence": prediction.min_confidence,
                 "probabilities": prediction.probabilities,
+                "novelty": prediction.novelty,
                 "segments": prediction.segments.to_dict("records"),
             }
             typer.echo(separator + json.dumps(values, indent=2, ensure_ascii=False), nl=False)

@@ -1,7 +1,6 @@
 from .base import hash_json as hash_json
 from .front_end import FrontEnd as FrontEnd
 from .recipe import BACKBONES as BACKBONES
-from .recipe import MIN_CONFIDENCE as MIN_CONFIDENCE
 from .recipe import MODELS as MODELS
 from .recipe import PRESETS as PRESETS
 from .recipe import SPLIT_BY as SPLIT_BY

@@ -23,10 +23,6 @@ MODELS = ("cnn", "compact_cnn", *BACKBONES)
 #: Ways to hold out validation tracks, the most leaky first.
 SPLIT_BY = ("segment", "track", "artist")
 
-#: Calibrated probability below which a prediction is labelled "not sure". At this probability,
-#: four predictions in ten are wrong.
-MIN_CONFIDENCE = 0.6
-
 
 @dataclass(frozen=True)
 class Recipe(Config):

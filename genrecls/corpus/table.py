@@ -21,7 +21,7 @@ _KNOWN = {"path", "genre", "artist", "album", "title", "split"}
 # Columns that later stages add to the table.
 _RESERVED = set(
     "track_id group grouped_by sha256 recording segment start_s end_s sounding "
-    "run repeat fold predicted temperature track_temperature".split()
+    "run repeat fold predicted temperature track_temperature novelty".split()
 )
 _SEPARATORS = ",;\t|"
 

@@ -26,6 +26,7 @@ from genrecls.corpus.groups import merge_groups
 from genrecls.corpus.names import (
     artist_key,
     drop_track_numbers,
+    genre_key,
     unify_genres,
 )
 from genrecls.corpus.table import read_table
@@ -34,6 +35,7 @@ from genrecls.errors import CorpusError
 log = logging.getLogger(__name__)
 
 _TABLE = "tracks.csv"
+_BACKGROUND = "other"  # folder or genre of sound that is none of the genres
 _OPTIONAL = ["artist", "album", "title", "split"]
 _COLUMNS = "track_id path genre artist album title group grouped_by split sha256".split()
 
@@ -56,6 +58,8 @@ class Corpus:
         ``'validation'``, ``'test'`` or empty (to be chosen).
     left_out : pd.DataFrame
         One row per file or folder that is not used: ``path, problem, detail``.
+    background : tuple of Path
+        Files in the folder or of the genre ``other``: sound that is none of the genres.
 
     Examples
     --------
@@ -71,6 +75,7 @@ class Corpus:
     root: Path
     tracks: pd.DataFrame
     left_out: pd.DataFrame = field(default_factory=lambda: left_out_table([]))
+    background: tuple[Path, ...] = ()
 
     @property
     def genres(self) -> list[str]:
@@ -139,6 +144,9 @@ class Corpus:
         Spellings that differ in case, Unicode form, spaces or dashes are one artist or genre. In
         artists, a featured one (``A feat. B``) and the article (``Beatles, The``) do not matter.
 
+        The folder or genre ``other`` (in any case) is not a genre but background: music that a
+        model with an embedding shall call "none of these".
+
         A file that is not used is in ``left_out``, and a line on each problem is logged.
         """
         path, numbered = Path(path).expanduser(), None
@@ -151,11 +159,15 @@ class Corpus:
             numbered = tracks.pop("numbered")
         # The current folder may change, and that of a worker process may be another one.
         root = file.parent.absolute()
-        tracks, unreadable = _complete(root, tracks, numbered)
+        is_other = tracks["genre"].map(genre_key) == _BACKGROUND
+        background = tuple(root / path for path in tracks.loc[is_other, "path"])
+        if is_other.any():
+            log.warning("%d tracks of 'other' are background, not a genre", len(background))
+        tracks, unreadable = _complete(root, tracks[~is_other], numbered)
         left_out = pd.concat([left_out, unreadable], ignore_index=True)
         for line in summarize_left_out(left_out):
             log.warning("%s", line)
-        return cls(_check_name(cls.corpus_name(path)), root, tracks, left_out)
+        return cls(_check_name(cls.corpus_name(path)), root, tracks, left_out, background)
 
 
 def _check_name(name: str) -> str:
@@ -184,8 +196,9 @@ def _complete(
     tracks["genre"] = unify_genres(tracks["genre"].tolist())
     tracks, unreadable = _hash_files(root, tracks)
     if tracks["genre"].nunique() < 2:
-        genre = tracks["genre"].iloc[0]
-        raise CorpusError(f"{str(root)!r} has only one genre, {genre!r}; add tracks of another one")
+        genre = ", ".join(map(repr, tracks["genre"].unique())) or "'other'"
+        advice = "add tracks of another one ('other' is background, not a genre)"
+        raise CorpusError(f"{str(root)!r} has only one genre, {genre}; {advice}")
     tracks = _fill_artists(root, tracks, numbered)
     stems = [Path(path).stem for path in tracks["path"]]
     tracks["title"] = tracks["title"].where(tracks["title"] != "", stems)

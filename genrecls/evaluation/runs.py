@@ -20,15 +20,17 @@ from genrecls._utils import cache
 from genrecls._utils.paths import models_dir, project_root
 from genrecls.config import FrontEnd, Recipe
 from genrecls.errors import ModelError
-from genrecls.evaluation.calibration import fit_group_temperature
+from genrecls.evaluation.calibration import calibrated, fit_group_temperature, probability_columns
+from genrecls.evaluation.novelty import NONE_OF_THESE, NOT_SURE, Novelty
 from genrecls.evaluation.scores import aggregate_tracks, scores
 
 log = logging.getLogger(__name__)
 
 #: Version of the files of a run.
-FORMAT = 5
+FORMAT = 6
 CARD = "card.json"
 EMBEDDINGS = "embeddings.npy"
+NOVELTY = "novelty.npz"
 #: Folder of the cross-validations of a corpus.
 FOLDER = "cross_validation"
 
@@ -37,6 +39,8 @@ _CARD_CHECKS: dict[str, Callable[[Any], Any]] = {
     "corpus": lambda x: x not in ("", "..") and Path(x).name == x,  # it becomes part of a path
     "genres": lambda x: x == list(dict.fromkeys(map(str, x))) and len(x) > 1,
     **dict.fromkeys(("temperature", "track_temperature"), lambda x: 0 < x < math.inf),
+    "min_confidence": lambda x: 0 <= x <= 1,
+    "novelty_threshold": lambda x: x is None or 0 < x < math.inf,
     "front_end": FrontEnd.from_dict,
     "recipe": Recipe.from_dict,
 }
@@ -137,7 +141,10 @@ class Run:
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """Validation and test segments with ``prob_<genre>`` (not calibrated) and ``predicted``."""
+        """Validation and test segments with ``prob_<genre>`` (not calibrated) and ``predicted``.
+
+        If known, ``novelty`` is above 1 for a segment that is none of the genres.
+        """
         return self._read("predictions.parquet", pd.read_parquet)
 
     @property
@@ -151,6 +158,22 @@ class Run:
         if not (self.folder / EMBEDDINGS).exists():
             return None
         return self._read(EMBEDDINGS, lambda file: np.load(file, allow_pickle=False))
+
+    @cached_property
+    def novelty(self) -> Novelty | None:
+        """Measure of the novelty of embeddings, if the model classifies embeddings."""
+        if self.card["novelty_threshold"] is None:
+            return None
+        return self._read(NOVELTY, lambda file: Novelty(**np.load(file, allow_pickle=False)))
+
+    def label_tracks(self, segments: pd.DataFrame) -> pd.DataFrame:
+        """Return the calibrated tracks of rows of ``predictions``, with their ``label``."""
+        tracks = calibrated(aggregate_tracks(segments, self.genres), self.genres)
+        sure = tracks[probability_columns(self.genres)].max(axis=1) >= self.card["min_confidence"]
+        tracks["label"] = tracks["predicted"].where(sure, NOT_SURE)
+        if "novelty" in tracks:
+            tracks["label"] = tracks["label"].where(tracks["novelty"] <= 1, NONE_OF_THESE)
+        return tracks
 
     @property
     def synthetic(self) -> bool:

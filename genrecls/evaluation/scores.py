@@ -107,16 +107,17 @@ def aggregate_tracks(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.Dat
     pd.DataFrame
         One row per track (and repeat): the columns that describe the track, ``segments``,
         ``wrong_segments``, ``prob_<genre>`` (not calibrated), ``predicted`` and, if known,
-        ``temperature`` (the one for tracks).
+        ``novelty`` and ``temperature`` (the one for tracks).
     """
     columns = probability_columns(genres)
+    means = [*columns, "novelty"] if "novelty" in predictions else columns
     keys = "track_id path title artist genre group repeat fold track_temperature".split()
     weight = predictions.get("sounding", pd.Series(1.0, predictions.index))
     wrong = predictions["predicted"] != predictions["genre"]
     rows = predictions.assign(wrong=wrong, weight=weight)
-    rows[columns] = rows[columns].mul(weight, axis=0)
+    rows[means] = rows[means].mul(weight, axis=0)
     by_track = rows.groupby([key for key in keys if key in rows], sort=False)
-    table = by_track[columns].sum().div(by_track["weight"].sum(), axis=0)
+    table = by_track[means].sum().div(by_track["weight"].sum(), axis=0)
     table.insert(0, "segments", by_track.size())
     table.insert(1, "wrong_segments", by_track["wrong"].sum())
     table["predicted"] = np.array(genres)[table[columns].to_numpy().argmax(axis=1)]

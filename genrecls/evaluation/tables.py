@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 
 from genrecls.config import BACKBONES, SPLIT_BY
 from genrecls.evaluation.intervals import format_interval, mcnemar, score_intervals
+from genrecls.evaluation.novelty import NONE_OF_THESE, NOT_SURE
 from genrecls.evaluation.runs import Run
 from genrecls.evaluation.scores import LOSSES, accuracy, aggregate_tracks, f1_scores, scores
 
@@ -242,6 +243,19 @@ def calibration_table(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.Da
             low, high = table["temperature"].min(), table["temperature"].max()
             row["temperature"] = f"{low:.2f}–{high:.2f}" if low < high else f"{low:.2f}"
             rows.append(row | _sizes(segments))
+    return pd.DataFrame(rows)
+
+
+def label_table(runs: Sequence[Run]) -> pd.DataFrame:
+    """Count the labels of test tracks: right and wrong genres, "not sure" and "none of these"."""
+    rows = []
+    for run in runs:
+        tracks = run.label_tracks(run.predictions.query("split == 'test'"))
+        right, counts = tracks["label"] == tracks["genre"], tracks["label"].value_counts()
+        others = {label: int(counts.get(label, 0)) for label in (NOT_SURE, NONE_OF_THESE)}
+        wrong = len(tracks) - int(right.sum()) - sum(others.values())
+        row = {"run": run.name, "right": int(right.sum()), "wrong": wrong, **others}
+        rows.append(row | {"sure from": round(run.card["min_confidence"], 3)})
     return pd.DataFrame(rows)
 
 

@@ -1,3 +1,4 @@
+from .backbone import EMBEDDING as EMBEDDING
 from .backbone import backbone_end as backbone_end
 from .backbone import split_at as split_at
 from .building import BUILDERS as BUILDERS

@@ -103,7 +103,8 @@ def taggram(segments: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw the probability of each genre over the time of a track.
 
     A stronger colour means a higher probability; colours fade where a part of the segment is
-    silent. Only the middles of overlapping segments are drawn.
+    silent. Only the middles of overlapping segments are drawn. The novelty, if known, is drawn in
+    grey up to 2; it is half as dark at 1, from where on a segment is none of the genres.
 
     Parameters
     ----------
@@ -120,15 +121,17 @@ def taggram(segments: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     left[0], right[-1] = start[0], end[-1]
     spans = list(zip(left, right - left, strict=True))
     sounding = segments.get("sounding", pd.Series(1.0, segments.index)).to_numpy()
-    for row, genre in enumerate(genres):
-        cmap = LinearSegmentedColormap.from_list(genre, ["white", COLORS[row % len(COLORS)]])
-        colors = cmap(segments[f"prob_{genre}"].to_numpy())
+    rows = [(f"prob_{genre}", COLORS[i % len(COLORS)], 1) for i, genre in enumerate(genres)]
+    rows += [("novelty", "0.2", 2)] * ("novelty" in segments)
+    for row, (name, color, highest) in enumerate(rows):
+        cmap = LinearSegmentedColormap.from_list(name, ["white", color])
+        colors = cmap(segments[name].to_numpy() / highest)
         colors[:, 3] = sounding
         ax.broken_barh(spans, (row - 0.45, 0.9), facecolors=colors, lw=0, antialiased=False)
     for i in np.flatnonzero(sounding == 0):
         ax.axvspan(left[i], right[i], fill=False, hatch="///", edgecolor="0.6", lw=0)
-    ax.set_yticks(range(len(genres)), genres)
-    ax.set(xlim=(0, right[-1]), ylim=(len(genres) - 0.5, -0.5), xlabel="Time (s)")
+    ax.set_yticks(range(len(rows)), [*genres, "novelty"][: len(rows)])
+    ax.set(xlim=(0, right[-1]), ylim=(len(rows) - 0.5, -0.5), xlabel="Time (s)")
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     return ax
@@ -145,6 +148,8 @@ def prediction(result) -> Figure:
     if result.log_mels is None:
         raise ValueError("the prediction has no log-mels to draw; make it with predict()")
     shares = format_probabilities(result.probabilities)
+    if result.novelty is not None:
+        shares += f"; novelty {result.novelty:.2f}"
     title = f"{printable(Path(result.path).name)}: {result.label} ({shares})"
     with plt.rc_context():
         style()
@@ -155,7 +160,7 @@ def track(
     segments: pd.DataFrame, log_mels: np.ndarray, front_end: FrontEnd, *, title: str
 ) -> Figure:
     """Draw the taggram of a track above the log-mels of its segments that do not overlap."""
-    height = 0.3 * len(_genres(segments))
+    height = 0.3 * (len(_genres(segments)) + ("novelty" in segments))
     figure = plt.figure(figsize=(10, 3.2 + height), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[0.4 + height, 2.8])
     taggram(segments, ax=top).set(xlabel="", title=title)

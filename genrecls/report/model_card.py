@@ -8,9 +8,8 @@ from __future__ import annotations
 import pandas as pd
 
 from genrecls._utils.io import write_atomically
-from genrecls.config import MIN_CONFIDENCE
-from genrecls.evaluation.calibration import calibrated, probability_columns
 from genrecls.evaluation.intervals import format_interval, score_intervals
+from genrecls.evaluation.novelty import NONE_OF_THESE, NOT_SURE
 from genrecls.evaluation.runs import Run
 from genrecls.evaluation.scores import aggregate_tracks, confusion_matrix
 from genrecls.evaluation.tables import split_table
@@ -31,9 +30,7 @@ def model_card(run: Run) -> str:
     segments, test = run.segments, run.predictions.query("split == 'test'")
     groups = segments.groupby(segments["split"] == "test")["group"].unique()
     tracks = aggregate_tracks(test, run.genres)
-    confident = calibrated(tracks, run.genres)
-    probability = confident[probability_columns(run.genres)].max(axis=1)
-    confident = confident[probability >= MIN_CONFIDENCE]
+    labels = run.label_tracks(test)["label"]
     levels = {f"tracks ({len(tracks)})": tracks, f"segments ({len(test)})": test}
     scores = {
         name: score_intervals(table, run.genres).apply(lambda row: format_interval(*row), axis=1)
@@ -46,10 +43,9 @@ def model_card(run: Run) -> str:
         split_table=join_header(split_table(segments)),
         licences=count_tracks(segments, ["genre", "licence"]) if "licence" in segments else None,
         scores=pd.DataFrame(scores).reset_index(names="score"),
-        min_confidence=MIN_CONFIDENCE,
         tracks=tracks,
-        confident=confident,
-        correct=int((confident["predicted"] == confident["genre"]).sum()),
+        counts={label: int((labels == label).sum()) for label in (NOT_SURE, NONE_OF_THESE)},
+        correct=int((labels == tracks["genre"]).sum()),
         confusion=confusion_matrix(tracks, run.genres).reset_index(),
         groups=test.groupby("genre")["group"].nunique(),
     )

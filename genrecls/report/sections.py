@@ -156,6 +156,7 @@ def add_calibration(report: Report, runs: Sequence[Run]) -> None:
     report.section("Calibration")
     report.text(render("calibration.md"))
     report.table("calibration", tables.calibration_table(predictions, genres))
+    report.table("labels", tables.label_table(runs), "Labels of test tracks:")
     figure, axes = _panels(len(runs), 3, 10, 2.9)
     for ax, run in zip(axes, runs, strict=True):
         test = run.predictions.query("split == 'test'")
@@ -287,7 +288,7 @@ def add_details(report: Report, runs: Sequence[Run]) -> None:
     report.section("Test tracks")
     for run in runs:
         report.section(run.name, level=3)
-        tracks = aggregate_tracks(run.predictions.query("split == 'test'"), run.genres)
+        tracks = run.label_tracks(run.predictions.query("split == 'test'"))
         report.table(f"tracks_{run.name}", tracks.drop(columns=["track_id"]).round(3))
     titles = {"left_out": "Left out:", "notes": "Used with a warning:"}
     problems = {key: [row for run in runs for row in run.card[key]] for key in titles}

@@ -73,13 +73,13 @@ class Embedding(TransformerMixin, BaseEstimator):
         """
         model, front_end, uid = _load(self.model, self.weights)
         if isinstance(X, np.ndarray) and X.ndim > 1:
-            return _embed(model, X)
+            return embed(model, X)
         files, rows = [Path(path) for path in X], []
         for file, sha256 in zip(files, cache.memoize("file_hashes", hash_file, files), strict=True):
             entry = cache.entry("embeddings", f"{uid}-{sha256}")
             if (meta := cache.load(entry)) is None:
                 with cache.new(entry) as (_, meta):
-                    meta["embedding"] = _embed_track(model, file, front_end).tolist()
+                    meta["embedding"] = embed_track(model, file, front_end).tolist()
             rows.append(meta["embedding"])
         return np.array(rows)
 
@@ -95,14 +95,16 @@ def _load(name: str, weights: str | None) -> tuple[keras.Model, FrontEnd, str]:
     return model, front_end, hash_backbone(model, front_end, recipe)
 
 
-def _embed(model: keras.Model, log_mels: np.ndarray) -> np.ndarray:
+def embed(model: keras.Model, log_mels: np.ndarray) -> np.ndarray:
+    """Embed log-mels with a model that ends in the embedding."""
     batches = (log_mels[i : i + _BATCH, ..., None] for i in range(0, len(log_mels), _BATCH))
     return np.concatenate([model.predict_on_batch(np.float32(batch)) for batch in batches])
 
 
-def _embed_track(model: keras.Model, file: Path, front_end: FrontEnd) -> np.ndarray:
+def embed_track(model: keras.Model, file: Path, front_end: FrontEnd) -> np.ndarray:
+    """Average the embeddings of a file, or raise an AudioError if it cannot be used."""
     log_mels, segments, problems = extract_log_mels(file, front_end)
     warn_problems(file, problems)
     if not segments["sounding"].any():
         raise AudioError(file, {"sound": "all of it is silent"}, "Remove the file.")
-    return np.average(_embed(model, log_mels), axis=0, weights=segments["sounding"])
+    return np.average(embed(model, log_mels), axis=0, weights=segments["sounding"])

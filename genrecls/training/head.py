@@ -27,12 +27,12 @@ def fit_head(
     segments: pd.DataFrame,
     recipe: Recipe,
     callbacks: Sequence = (),
-) -> pd.DataFrame:
-    """Fit the head on the training segments, in place, and return its history of one row."""
+) -> tuple[pd.DataFrame, np.ndarray | None]:
+    """Fit the head in place; return its history of one row, and the training out of fold."""
     x = np.asarray(normalize(embeddings.astype(float)))
     parts = {s: (segments["split"] == s).to_numpy() for s in ("train", "validation")}
     train = parts["train"]
-    c = choose_c(x[train], segments[train], recipe)
+    c, out_of_fold = choose_c(x[train], segments[train], recipe)
     model = _fit(x[train], segments[train], recipe, c)
     kernel, bias = np.asarray(model.coef_).T, np.asarray(model.intercept_)
     if len(bias) == 1:  # scikit-learn stores one logit for two genres
@@ -47,24 +47,26 @@ def fit_head(
     for callback in callbacks:
         callback.on_epoch_end(0, row)
         callback.on_train_end()
-    return pd.DataFrame([row])
+    return pd.DataFrame([row]), out_of_fold
 
 
-def choose_c(x: np.ndarray, segments: pd.DataFrame, recipe: Recipe) -> float:
-    """Choose the lowest C whose loss is within one standard error of the best.
+def choose_c(
+    x: np.ndarray, segments: pd.DataFrame, recipe: Recipe
+) -> tuple[float, np.ndarray | None]:
+    """Choose the lowest C whose loss is within one standard error; add its predictions if any.
 
     The losses come from cross-validation over whole groups. Breiman et al. (Classification and
     Regression Trees, 1984) prefer the simplest model that a few observations, here groups, cannot
     tell from the best.
     """
-    losses: dict[float, Any] = {}
     try:
-        for c in _C:
-            losses[c] = _group_losses(segments, predict_out_of_fold(x, segments, recipe, c))
+        predicted = {c: predict_out_of_fold(x, segments, recipe, c) for c in _C}
     except CorpusError:  # a genre has a single group
-        return _DEFAULT_C
+        return _DEFAULT_C, None
+    losses: dict[float, Any] = {c: _group_losses(segments, p) for c, p in predicted.items()}
     best = min(losses.values(), key=lambda loss: loss.mean())
-    return next(c for c, loss in losses.items() if loss.mean() <= best.mean() + best.sem())
+    c = next(c for c, loss in losses.items() if loss.mean() <= best.mean() + best.sem())
+    return c, predicted[c]
 
 
 def predict_out_of_fold(

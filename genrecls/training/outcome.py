@@ -17,7 +17,14 @@ from genrecls._utils.backend import keras
 from genrecls.config import Recipe
 from genrecls.corpus.splits import split_hash
 from genrecls.corpus.tracks import Corpus
-from genrecls.evaluation.calibration import add_predictions, fit_group_temperature
+from genrecls.evaluation.calibration import (
+    add_predictions,
+    calibrated,
+    choose_min_confidence,
+    default_min_confidence,
+    fit_group_temperature,
+)
+from genrecls.evaluation.novelty import Novelty
 from genrecls.evaluation.runs import is_synthetic
 from genrecls.evaluation.scores import accuracy, aggregate_tracks, f1_scores
 from genrecls.features.stored import Features
@@ -31,19 +38,38 @@ _CHANNELS = 32
 _PACKAGES = "genrecls keras tensorflow torch torchaudio jax numpy librosa".split()
 
 
-def make_predictions(segments: pd.DataFrame, fitted: Fitted, *, leaky: bool) -> pd.DataFrame:
-    """Return the predictions with the temperatures that fit the validation best."""
-    table = add_predictions(segments, fitted.probabilities)
-    if leaky:
-        # A leaky validation does not show how confident the model may be.
-        return table.assign(temperature=1.0, track_temperature=1.0)
+def fit_calibration(segments: pd.DataFrame, fitted: Fitted, *, leaky: bool) -> dict[str, float]:
+    """Fit the temperatures and the limit of "not sure" on groups that no model was trained on."""
     genres = sorted(segments["genre"].unique())
-    validation = table[table["split"] == "validation"]
-    tracks = aggregate_tracks(validation, genres)
-    return table.assign(
-        temperature=fit_group_temperature(validation, genres),
-        track_temperature=fit_group_temperature(tracks, genres),
-    )
+    if leaky:  # such a validation does not show how confident the model may be
+        limit = default_min_confidence(len(genres))
+        return {"temperature": 1.0, "track_temperature": 1.0, "min_confidence": limit}
+    held_out = add_predictions(segments, fitted.probabilities).query("split == 'validation'")
+    if fitted.out_of_fold is not None:
+        train = segments[segments["split"] == "train"].assign(split="validation")
+        held_out = pd.concat([held_out, add_predictions(train, fitted.out_of_fold)])
+    tracks = aggregate_tracks(held_out, genres)
+    temperature = fit_group_temperature(tracks, genres)
+    scaled = calibrated(tracks.assign(temperature=temperature), genres)
+    return {
+        "temperature": fit_group_temperature(held_out, genres),
+        "track_temperature": temperature,
+        "min_confidence": float(choose_min_confidence(scaled, genres)),
+    }
+
+
+def make_predictions(
+    segments: pd.DataFrame,
+    fitted: Fitted,
+    calibration: dict[str, float],
+    novelty: Novelty | None,
+) -> pd.DataFrame:
+    """Return the held-out predictions with their temperatures, and their novelty if known."""
+    table = add_predictions(segments, fitted.probabilities)
+    if novelty and fitted.embeddings is not None:
+        held_out = (segments["split"] != "train").to_numpy()
+        table["novelty"] = novelty.score(fitted.embeddings[held_out])
+    return table.assign(**{key: calibration[key] for key in ("temperature", "track_temperature")})
 
 
 def make_card(
@@ -62,8 +88,6 @@ def make_card(
         "genres": corpus.genres,
         "front_end": features.front_end.to_dict(),
         "recipe": recipe.to_dict(),
-        "temperature": float(predictions["temperature"].iloc[0]),
-        "track_temperature": float(predictions["track_temperature"].iloc[0]),
         "corpus_hash": split_hash(corpus.tracks),
         "synthetic": is_synthetic(segments),
         "left_out": features.failures.to_dict("records"),

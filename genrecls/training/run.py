@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from genrecls._utils import cache
+from genrecls._utils.io import hash_file
 from genrecls._utils.paths import models_dir
 from genrecls.classifier import GenreClassifier, save_run
 from genrecls.config import FrontEnd, Recipe, choose, hash_json, run_name
@@ -23,13 +24,19 @@ from genrecls.features.prepare import prepare
 from genrecls.models.building import builder_uid
 from genrecls.models.weights import recipe_settings
 from genrecls.report.model_card import MODEL_CARD_FILE, write_model_card
-from genrecls.training.outcome import compute_first_layer, make_card, make_predictions
+from genrecls.training.novelty import fit_novelty
+from genrecls.training.outcome import (
+    compute_first_layer,
+    fit_calibration,
+    make_card,
+    make_predictions,
+)
 from genrecls.training.stages import fit
 
 log = logging.getLogger(__name__)
 
 # Raise it when the same recipe and data give another run than before.
-_VERSION = 7
+_VERSION = 8
 
 
 def train(
@@ -105,14 +112,17 @@ def train(
         features.segments, split_by=recipe.split_by, random_seed=recipe.random_seed
     )
     split = split_hash(segments)
-    uid = _hash_run(name, recipe, front_end, segments, split, builder)
+    uid = _hash_run(name, recipe, front_end, segments, split, corpus.background, builder)
     if run := _find_run(folder, uid):
         return run
     fitted = fit(
         features, segments, recipe, builder=builder, progress=progress, callbacks=callbacks
     )
-    predictions = make_predictions(segments, fitted, leaky=recipe.split_by != "artist")
-    card = {"format": FORMAT, "name": name, "uid": uid, "split_hash": split}
+    novelty = fit_novelty(fitted, segments, corpus.background, features.front_end)
+    calibration = fit_calibration(segments, fitted, leaky=recipe.split_by != "artist")
+    predictions = make_predictions(segments, fitted, calibration, novelty)
+    card = {"format": FORMAT, "name": name, "uid": uid, "split_hash": split, **calibration}
+    card["novelty_threshold"] = novelty and float(novelty.threshold)
     run = save_run(
         folder,
         card=card | make_card(corpus, features, segments, recipe, fitted, predictions),
@@ -122,6 +132,7 @@ def train(
         predictions=predictions,
         first_layer=compute_first_layer(fitted.model, features, segments),
         embeddings=fitted.embeddings,
+        novelty=novelty,
     )
     write_model_card(run)
     return run
@@ -133,10 +144,13 @@ def _hash_run(
     front_end: FrontEnd,
     segments: pd.DataFrame,
     split: str,
+    background: Sequence[Path],
     builder: Callable | None,
 ) -> str:
     """Hash everything that decides the outcome of a run."""
     settings = [recipe_settings(recipe), front_end.to_dict(), split]
+    if background and recipe.head == "logistic":
+        settings.append(cache.memoize("file_hashes", hash_file, background))
     if builder:
         settings.append(builder_uid(builder, front_end, segments["genre"].nunique()))
     return hash_json([_VERSION, name, *settings])[:16]

@@ -53,6 +53,8 @@ class Fitted:
         The epoch whose weights are kept: the last one, except with ``patience``.
     embeddings : np.ndarray [shape=(segments, dimensions)], or None
         Embeddings of all segments, in their order, with the head ``'logistic'``.
+    out_of_fold : np.ndarray [shape=(training segments, genres)], or None
+        Predictions on the training segments by heads that were not fitted on their group.
     """
 
     model: keras.Model
@@ -60,6 +62,7 @@ class Fitted:
     history: pd.DataFrame
     best_epoch: int
     embeddings: np.ndarray | None = None
+    out_of_fold: np.ndarray | None = None
 
 
 def fit(
@@ -80,10 +83,10 @@ def fit(
     make_deterministic()
     keras.utils.set_random_seed(recipe.random_seed)
     options = {"progress": progress, "callbacks": [_clock(time.perf_counter()), *callbacks]}
-    embeddings = None
+    embeddings = out_of_fold = None
     model = build_model(recipe, features.front_end, segments["genre"].nunique(), builder)
     if recipe.backbone == "frozen":
-        history, probabilities, embeddings = _fit_in_stages(
+        history, probabilities, embeddings, out_of_fold = _fit_in_stages(
             model, features, segments, recipe, **options
         )
     else:
@@ -91,7 +94,7 @@ def fit(
         probabilities = predict_held_out(model, features.track, segments)
     by_validation = recipe.patience and "val_loss" in history
     best = int(history["val_loss"].argmin()) if by_validation else len(history) - 1
-    return Fitted(model, probabilities, history, best, embeddings)
+    return Fitted(model, probabilities, history, best, embeddings, out_of_fold)
 
 
 def _clock(start: float) -> Any:
@@ -105,8 +108,8 @@ def _clock(start: float) -> Any:
 
 def _fit_in_stages(
     model: keras.Model, features: Features, segments: pd.DataFrame, recipe: Recipe, **options: Any
-) -> tuple[pd.DataFrame, np.ndarray, np.ndarray | None]:
-    """Fit on the outputs of the backbone; return history, predictions, and embeddings if any."""
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Fit on the outputs of the backbone; return the last parts of :class:`Fitted`."""
     backbone, head = split_at(model, backbone_end(model))
     train = segments[segments["split"] == "train"] if recipe.weights is None else None
     uid = hash_backbone(backbone, features.front_end, recipe, train)
@@ -129,10 +132,11 @@ def _fit_in_stages(
         inputs = outputs = cache_outputs(lower, features.track, f"{uid}-lower", names, **bar)
         if upper is not None:
             outputs = cache_outputs(upper, inputs, f"{uid}-upper", names, **bar)
-        embeddings = None
+        embeddings = out_of_fold = None
         if recipe.head == "logistic":
             embeddings = gather_segments(outputs, segments)
-            history = fit_head(head, embeddings, segments, recipe, options["callbacks"])
+            callbacks = options["callbacks"]
+            history, out_of_fold = fit_head(head, embeddings, segments, recipe, callbacks)
             probabilities = head.predict_on_batch(embeddings[segments["split"] != "train"])
         else:
             loaders = (upper, inputs, outputs)
@@ -140,7 +144,7 @@ def _fit_in_stages(
         if random:
             for entry in path.parent.glob(f"{uid}-*"):
                 shutil.rmtree(entry)
-    return history, probabilities, embeddings
+    return history, probabilities, embeddings, out_of_fold
 
 
 def _train(
