@@ -11,7 +11,9 @@ from scipy.special import softmax
 from genrecls.evaluation.calibration import (
     BINS,
     calibrated,
+    choose_min_confidence,
     confidence_bins,
+    fit_group_temperature,
     fit_temperature,
     probability_columns,
     reliability,
@@ -117,12 +119,12 @@ def test_fit_temperature_finds_a_known_temperature(k, true, rng):
 @pytest.mark.parametrize("k", [2, 3, 10])
 @pytest.mark.parametrize("independent", [3, 8, 100])
 def test_fit_temperature_of_correct_predictions_gives_platts_targets(k, independent):
-    """The true genre becomes as probable as if every genre had been observed once more."""
+    """The true genre becomes as probable as if one more group were right, and one wrong."""
     labels = np.arange(30) % k
     p = np.where(np.eye(k)[labels] == 1, 0.8, 0.2 / (k - 1))
     temperature = fit_temperature(p, labels, independent=independent)
     scaled = scale(p, temperature)[np.arange(30), labels]
-    np.testing.assert_allclose(scaled, (independent + 1) / (independent + k), rtol=1e-3)
+    np.testing.assert_allclose(scaled, (independent + 1) / (independent + 2), rtol=1e-3)
 
 
 def test_fit_temperature_is_lower_with_more_independent_observations(rng):
@@ -143,10 +145,13 @@ def nll(p, labels):
 @settings(deadline=None)
 @given(p=outputs(np.float64, limit=4), seed=st.integers(0, 99), n=st.integers(1, 500))
 def test_fit_temperature_improves_the_likelihood_up_to_its_regularisation(p, seed, n):
-    """With n observations, the targets add 1/n of the cross-entropy of each genre."""
-    labels = np.random.default_rng(seed).integers(0, p.shape[1], len(p))
+    """With n observations, the targets add 1/n of the cross-entropy of the true and the others."""
+    k = p.shape[1]
+    labels = np.random.default_rng(seed).integers(0, k, len(p))
     after = scale(p, fit_temperature(p, labels, independent=n))
-    allowed = (np.log(after).sum(axis=1).mean() - np.log(p).sum(axis=1).mean()) / n
+    gain = np.log(after) - np.log(p)
+    right = gain[np.arange(len(p)), labels]
+    allowed = (right + (gain.sum(axis=1) - right) / (k - 1)).mean() / n
     assert nll(after, labels) <= nll(p, labels) + allowed + 1e-6
     many = scale(p, fit_temperature(p, labels, independent=10**9))
     assert nll(many, labels) <= nll(p, labels) + 1e-6
@@ -157,6 +162,48 @@ def test_fit_temperature_stays_within_its_bounds():
     assert fit_temperature(p, np.ones(20, int), independent=20) == pytest.approx(20, rel=1e-3)
     p = np.tile([0.501, 0.499], (20, 1))
     assert fit_temperature(p, np.zeros(20, int), independent=20) == pytest.approx(0.05, rel=1e-3)
+
+
+def overconfident(n_groups, rng, *, k=3, true=4.0):
+    """Return the predictions of groups of four, whose temperature should be ``true``."""
+    logits = rng.normal(0, 8, (4 * n_groups, k))
+    p = softmax(logits / true, axis=1)
+    labels = (p.cumsum(axis=1) < rng.random((len(p), 1))).sum(axis=1)
+    table, genres = predictions_of(softmax(logits, axis=1))
+    group = np.arange(n_groups).repeat(4)
+    return table.assign(genre=np.array(genres)[labels], group=group, track_id=group), genres
+
+
+def test_group_temperature_is_that_of_all_groups_if_it_helps(rng):
+    table, genres = overconfident(60, rng)
+    labels = table["genre"].map(genres.index).to_numpy()
+    p = table[probability_columns(genres)].to_numpy()
+    expected = fit_temperature(p, labels, independent=60)
+    assert fit_group_temperature(table, genres) == pytest.approx(expected) != 1
+
+
+@pytest.mark.parametrize("n_groups", [1, 2, 5])
+def test_group_temperature_is_1_if_the_predictions_are_right_and_confident(n_groups):
+    """A handful of groups would soften all of them to (n + 1) / (n + 2)."""
+    table, genres = predictions_of(np.tile([0.98, 0.01, 0.01], (20, 1)))
+    table["group"] = np.arange(20) % n_groups
+    assert fit_group_temperature(table, genres) == 1
+
+
+@pytest.mark.parametrize(("k", "lowest"), [(2, 0.6), (3, 0.467), (10, 0.28)])
+def test_min_confidence_of_few_groups_depends_on_the_number_of_genres(k, lowest):
+    table, genres = predictions_of(np.full((9, k), 1 / k), group=range(9))
+    assert choose_min_confidence(table, genres) == lowest
+
+
+def test_min_confidence_is_where_four_in_five_are_right():
+    confidence = np.linspace(0.9, 0.7, 20)
+    table, genres = predictions_of(np.stack([confidence, 1 - confidence], axis=1), group=range(20))
+    assert choose_min_confidence(table, genres) == 0.6
+    # Of the first fifteen, three are wrong; of more, too many are.
+    table.loc[[2, 7, 14, *range(15, 20)], "genre"] = genres[1]
+    assert choose_min_confidence(table, genres) == pytest.approx(confidence[14])
+    assert choose_min_confidence(table.assign(genre=genres[1]), genres) == 1
 
 
 # -- reliability -------------------------------------------------------------------------------

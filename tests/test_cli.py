@@ -336,6 +336,7 @@ def test_predict_draws_a_plot_and_takes_a_step_and_a_threshold(run, file, tmp_pa
     assert row["genre"] in ("classique", "rap")
     assert len(row["segments"]) == 6
     assert row["min_confidence"] == 1
+    assert row["novelty"] is None  # a compact CNN has no embedding
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,8 @@ def test_fit_head_gives_the_probabilities_of_the_regression(genres, rng):
     segments.loc[segments["group"].str.endswith("3"), "split"] = "validation"
     x = make_embeddings(segments, rng)
     model = build_head(len(genres))
-    row = head.fit_head(model, x, segments, FROZEN).loc[0]
+    history, out_of_fold = head.fit_head(model, x, segments, FROZEN)
+    row = history.loc[0]
     train = segments["split"] == "train"
     expected = LogisticRegression(C=row["C"], max_iter=1000)
     expected.fit(normalize(x[train]), segments["genre"][train])
@@ -152,12 +153,14 @@ def test_fit_head_gives_the_probabilities_of_the_regression(genres, rng):
     assert row["accuracy"] == pytest.approx(right[train].mean())
     assert row["val_accuracy"] == pytest.approx(right[~train].mean())
     assert row["loss"] > 0 and row["val_loss"] > 0
+    again = head.predict_out_of_fold(normalize(x[train]), segments[train], FROZEN, row["C"])
+    np.testing.assert_array_equal(out_of_fold, again)
 
 
 def test_choose_c_regularizes_more_the_more_noise_there_is(rng):
     segments = make_segments(5)
     clear, noisy = (
-        head.choose_c(normalize(make_embeddings(segments, rng, noise)), segments, FROZEN)
+        head.choose_c(normalize(make_embeddings(segments, rng, noise)), segments, FROZEN)[0]
         for noise in (0.02, 1.5)
     )
     assert clear > noisy
@@ -165,7 +168,8 @@ def test_choose_c_regularizes_more_the_more_noise_there_is(rng):
 
 def test_choose_c_needs_no_second_group(rng):
     segments = make_segments(1)
-    assert head.choose_c(make_embeddings(segments, rng), segments, FROZEN) == head._DEFAULT_C
+    found = head.choose_c(make_embeddings(segments, rng), segments, FROZEN)
+    assert found == (head._DEFAULT_C, None)
 
 
 def test_predict_out_of_fold_does_not_know_the_group(rng):

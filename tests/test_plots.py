@@ -177,6 +177,10 @@ def test_taggram_has_a_row_per_genre_and_a_cell_per_segment(ax):
     ends = [path.vertices[:, 0] for path in rows[0].get_paths()]
     np.testing.assert_allclose([[e.min(), e.max()] for e in ends], [[0, 9], [9, 12], [12, 21]])
     assert [patch.get_hatch() for patch in ax.patches] == ["///"]
+    ax = plots.taggram(table.assign(novelty=[0, 1, 30.0]), ax=plt.figure().gca())
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c", "novelty"]
+    grey = ax.collections[3].get_facecolors()[:, 0]
+    np.testing.assert_allclose(grey, [1, 0.6, 0.2], atol=0.01)
 
 
 def test_saliency_maps_cover_the_axes_of_their_image():

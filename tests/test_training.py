@@ -27,7 +27,7 @@ from genrecls import (
 )
 from genrecls.corpus.splits import assign_folds, assign_splits, check_no_leak
 from genrecls.errors import LeakError, ModelError
-from genrecls.evaluation.calibration import calibrated, fit_temperature
+from genrecls.evaluation.calibration import calibrated, fit_group_temperature
 from genrecls.evaluation.runs import FORMAT
 from genrecls.evaluation.scores import aggregate_tracks
 from genrecls.models import Image
@@ -35,7 +35,8 @@ from genrecls.report.model_card import model_card
 from genrecls.training import data, loop
 from genrecls.training.data import Batches
 from genrecls.training.loop import fit_model, learning_rate
-from genrecls.training.stages import fit
+from genrecls.training.outcome import fit_calibration
+from genrecls.training.stages import Fitted, fit
 
 SMALL = FrontEnd(n_mels=80, hop_length=4096)
 QUICK = Recipe.preset("default", "cnn", epochs=4)
@@ -139,22 +140,33 @@ def damage(file, harm):
 
 def test_train_fits_the_temperatures_to_the_validation(run):
     validation = run.predictions.query("split == 'validation'")
-    expected = fit_temperature(
-        validation[["prob_classique", "prob_rap"]].to_numpy(),
-        (validation["genre"] == "rap").to_numpy(int),
-        independent=validation["group"].nunique(),
-    )
-    assert run.temperature == run.card["temperature"] == pytest.approx(expected)
+    expected = fit_group_temperature(validation, run.genres)
+    assert run.temperature == run.card["temperature"] == expected
     assert (run.predictions["temperature"] == run.temperature).all()
-    assert run.temperature != 1
     tracks = aggregate_tracks(validation, run.genres)
-    expected = fit_temperature(
-        tracks[["prob_classique", "prob_rap"]].to_numpy(),
-        (tracks["genre"] == "rap").to_numpy(int),
-        independent=tracks["group"].nunique(),
-    )
-    assert run.track_temperature == run.card["track_temperature"] == pytest.approx(expected)
+    expected = fit_group_temperature(tracks, run.genres)
+    assert run.track_temperature == run.card["track_temperature"] == expected
     assert tracks["temperature"].unique().tolist() == [run.track_temperature]
+    assert run.card["min_confidence"] == 0.6 and run.novelty is None
+
+
+def test_calibration_uses_the_training_groups_out_of_fold():
+    """Six validation tracks are right; of the twelve training tracks, three are wrong."""
+    segments = pd.DataFrame({"genre": ["a", "b"] * 9, "track_id": range(18), "group": range(18)})
+    segments = segments.assign(title="", artist="", path="", segment=1, sounding=1.0)
+    segments["split"] = ["train"] * 12 + ["validation"] * 6
+    sure = np.where(np.eye(2)[[0, 1] * 9] == 1, 0.97, 0.03)
+    wrong = sure[:12].copy()
+    wrong[[2, 5, 8]] = wrong[[2, 5, 8], ::-1]
+    alone = Fitted(None, sure[12:], pd.DataFrame(), 0)
+    calibration = fit_calibration(segments, alone, leaky=False)
+    assert calibration == {"temperature": 1, "track_temperature": 1, "min_confidence": 0.6}
+    both = fit_calibration(segments, dataclasses.replace(alone, out_of_fold=wrong), leaky=False)
+    assert both["temperature"] == both["track_temperature"] > 1.5
+    assert both["min_confidence"] == 0.6
+    worse = dataclasses.replace(alone, out_of_fold=wrong[:, ::-1])
+    assert fit_calibration(segments, worse, leaky=False)["min_confidence"] > 0.6
+    assert fit_calibration(segments, worse, leaky=True)["min_confidence"] == 0.6
 
 
 @pytest.mark.parametrize("split_by", ["segment", "track"])

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -71,7 +71,7 @@ def predict(
     paths = [path for audio_files, _ in found for path in audio_files]
     lost = any(unreadable for _, unreadable in found)
     echo = _echo_json if as_json else _echo_csv if as_csv else _echo_text
-    options = {"step_s": step, "min_confidence": min_confidence}
+    options: dict[str, Any] = {"step_s": step, "min_confidence": min_confidence}
     errors: list[AudioError] = []
     try:
         with _quiet_decoders():

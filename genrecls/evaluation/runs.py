@@ -162,7 +162,7 @@ class Run:
     @cached_property
     def novelty(self) -> Novelty | None:
         """Measure of the novelty of embeddings, if the model classifies embeddings."""
-        if self.card["novelty_threshold"] is None:
+        if self.card.get("novelty_threshold") is None:
             return None
         return self._read(NOVELTY, lambda file: Novelty(**np.load(file, allow_pickle=False)))
 
