@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,8 @@ from genrecls.evaluation.runs import CARD, EMBEDDINGS, Run
 from genrecls.features.extraction import DTYPE, compute_log_mels, open_sound
 from genrecls.features.segments import non_overlapping, step_samples
 from genrecls.models.checks import check_model_file
+
+log = logging.getLogger(__name__)
 
 MODEL = "model.keras"
 NOT_SURE = "not sure"
@@ -108,6 +111,8 @@ class GenreClassifier(Run):
     def load(cls, folder: str | os.PathLike) -> Self:
         """Load a saved run without executing any code in its files.
 
+        A warning is logged if the run is no better than chance.
+
         Parameters
         ----------
         folder : path-like
@@ -120,6 +125,9 @@ class GenreClassifier(Run):
         """
         run = cls.read(folder)
         check_model_file(run.folder / MODEL)
+        if not run.beats_chance:
+            reached = f"its balanced accuracy over validation tracks is {run.validation_score:.2f}"
+            log.warning("%s is no better than chance: %s; do not use it", run.name, reached)
         return run
 
     def save(self, folder: str | os.PathLike) -> GenreClassifier:

@@ -1,13 +1,14 @@
 """Intervals and paired comparisons of scores.
 
-Whole groups (artists) are resampled, because segments of one track, and tracks of one artist, are
-not independent. Groups are drawn within each genre, so that every genre has the same weight in a
+Whole groups are resampled, because segments of one track, and tracks of one artist, are not
+independent. Groups are drawn within each genre, so that every genre has the same weight in a
 resample as in the corpus.
 
 References
 ----------
 Rao and Wu, "Resampling inference with complex survey data", J. Am. Stat. Assoc. 83(401), 1988,
 DOI 10.1080/01621459.1988.10478591.
+Clopper and Pearson, Biometrika 26(4), 1934, DOI 10.1093/biomet/26.4.404.
 McNemar, Psychometrika 12(2), 1947, DOI 10.1007/BF02295996.
 """
 
@@ -17,9 +18,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import beta, binomtest
 
-from genrecls.evaluation.scores import scores
+from genrecls.evaluation.scores import LOSSES, scores
 
 #: Number of bootstrap resamples, and the random seed with which they are drawn.
 RESAMPLES = 2000
@@ -35,7 +36,7 @@ def group_weights(
     # From the n groups of a genre, n - 1 are drawn and weighted by n / (n - 1). The plain bootstrap
     # draws n, and its intervals are too narrow if there are few groups.
     rng = np.random.default_rng(random_seed)
-    stratum = pd.crosstab(group, genre).idxmax(axis=1)  # the commonest genre of each group
+    stratum = _main_genres(genre, group)
     weights = pd.DataFrame(0.0, range(n), stratum.index)
     for _, members in stratum.groupby(stratum):
         size = len(members)
@@ -43,6 +44,11 @@ def group_weights(
         counts = rng.multinomial(draws, np.full(size, 1 / size), size=n)
         weights[members.index] = counts * (size / draws)
     return weights
+
+
+def _main_genres(genre: pd.Series, group: pd.Series) -> pd.Series:
+    """Return the commonest genre of each group."""
+    return pd.crosstab(group, genre).idxmax(axis=1)
 
 
 def score_intervals(
@@ -64,16 +70,47 @@ def score_intervals(
     ``macro F1``, ``AUC`` (one against all, within folds; half of the time), ``accuracy``,
     ``recall <genre>``, ``NLL``, ``Brier`` (sum over genres) and ``ECE``. Repeats are averaged. NaN
     if a resample lacks a genre that is needed.
+
+    If all predictions are right, or all wrong, or genres have a single group, the resamples do not
+    differ. The interval is then that of Clopper and Pearson: for a recall over the groups of its
+    genre, for the accuracy over all groups. For the other scores, which are means over genres, each
+    genre counts with as many groups as the smallest one, so that the interval is rather too wide.
+    That of a difference is the widest that the intervals of both scores allow.
     """
     tables = [table] if minus is None else [table, minus]
     rows = pd.concat(tables)
     weights = group_weights(rows["genre"], rows["group"], n=resamples, random_seed=random_seed)
     values = [pd.DataFrame(scores(part, genres, auc=auc)) for part in tables]
     drawn = [_resample_scores(part, genres, weights, auc) for part in tables]
+    groups = _count_groups(_main_genres(rows["genre"], rows["group"]), genres, values[0].columns)
+    low, high = exact = _exact_interval(values[0].loc[0], groups)
+    equal = pd.concat(values).round(9).isin([0, 1]).all() | (groups.min() == 1)
     if minus is not None:
+        low, high = _exact_interval(values[1].loc[0], groups)
+        low, high = exact[0] - high, exact[1] - low
         values, drawn = [values[0] - values[1]], [drawn[0] - drawn[1]]
-    low, high = drawn[0].quantile(0.025), drawn[0].quantile(0.975)
-    return pd.DataFrame({"value": values[0].loc[0], "low": low, "high": high}).rename_axis("score")
+    found = pd.DataFrame({"value": values[0].loc[0]}).rename_axis("score")
+    found["low"], found["high"] = drawn[0].quantile(0.025), drawn[0].quantile(0.975)
+    equal &= (found["low"] == found["high"]) & ~found.index.isin(LOSSES)
+    found.loc[equal, "low"], found.loc[equal, "high"] = low[equal], high[equal]
+    return found
+
+
+def _count_groups(main_genres: pd.Series, genres: Sequence[str], names: pd.Index) -> pd.Series:
+    """Count the groups that each score rests on."""
+    sizes = main_genres.value_counts().reindex(list(genres), fill_value=1)
+    groups = pd.Series(len(sizes) * sizes.min(), names)
+    groups["accuracy"] = len(main_genres)
+    groups.update(sizes.add_prefix("recall "))
+    return groups
+
+
+def _exact_interval(share: pd.Series, n: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Compute the exact 95 % interval of shares of n groups."""
+    k = share * n
+    low, high = beta.ppf(0.025, k, n - k + 1), beta.ppf(0.975, k + 1, n - k)
+    # The quantiles are not defined for 0 of n and for n of n.
+    return pd.Series(low, n.index).fillna(0), pd.Series(high, n.index).fillna(1)
 
 
 def _resample_scores(
@@ -92,10 +129,15 @@ def format_interval(value: float, low: float, high: float, *, signed: bool = Fal
     return f"{value:.3f} ({low:.2f}–{high:.2f})"
 
 
+def format_p(p: float) -> str:
+    """Format a p-value with two significant digits, a small one as ``< 0.001``."""
+    return f"{p:.2g}" if p >= 0.001 else "< 0.001"
+
+
 def mcnemar(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, float]:
     """Compare two models on the same tracks with the exact McNemar test."""
     # A track counts as right if most repeats are right. Tracks are taken as independent, so that p
-    # is a lower bound if artists have several.
+    # is a lower bound if groups have several.
     a, b = (
         (table["predicted"] == table["genre"]).groupby(table["track_id"]).mean() > 0.5
         for table in (first, second)

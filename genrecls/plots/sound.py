@@ -27,7 +27,7 @@ _MAX_COLUMNS = 20_000
 
 
 def waveform(envelope: np.ndarray, duration_s: float, *, ax: Axes | None = None) -> Axes:
-    """Draw the waveform of a track, with the original's red line at 30 s.
+    """Draw the waveform of a track, with the original's red line at 30 s if it is longer.
 
     Parameters
     ----------
@@ -41,7 +41,8 @@ def waveform(envelope: np.ndarray, duration_s: float, *, ax: Axes | None = None)
     ax = ax or plt.gca()
     times = np.linspace(0, duration_s, envelope.shape[1])
     ax.fill_between(times, *envelope, lw=0, color=COLORS[0])
-    ax.axvline(30.0, color="red", lw=1.2)
+    if duration_s > 30:
+        ax.axvline(30.0, color="red", lw=1.2)
     ax.set(xlim=(0, duration_s), ylim=(-1, 1), xlabel="Time (s)", ylabel="Amplitude")
     return ax
 
@@ -103,7 +104,8 @@ def taggram(segments: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw the probability of each genre over the time of a track.
 
     A stronger colour means a higher probability; colours fade where a part of the segment is
-    silent. Only the middles of overlapping segments are drawn.
+    silent. Only the middles of overlapping segments are drawn. The label of the genre with the
+    highest mean is dark.
 
     Parameters
     ----------
@@ -127,7 +129,9 @@ def taggram(segments: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.broken_barh(spans, (row - 0.45, 0.9), facecolors=colors, lw=0, antialiased=False)
     for i in np.flatnonzero(sounding == 0):
         ax.axvspan(left[i], right[i], fill=False, hatch="///", edgecolor="0.6", lw=0)
-    ax.set_yticks(range(len(genres)), genres)
+    ax.set_yticks(range(len(genres)), genres, color="0.5")
+    highest = segments[[f"prob_{genre}" for genre in genres]].mul(sounding, axis=0).sum().argmax()
+    ax.get_yticklabels()[highest].set(color="black", weight="bold")
     ax.set(xlim=(0, right[-1]), ylim=(len(genres) - 0.5, -0.5), xlabel="Time (s)")
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
@@ -160,6 +164,7 @@ def track(
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[0.4 + height, 2.8])
     taggram(segments, ax=top).set(xlabel="", title=title)
     log_mel(log_mels, front_end, ax=bottom, colorbar=False)
+    bottom.set_facecolor("0.9")  # the end of a track is not drawn if it is shorter than a segment
     return figure
 
 

@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
+
+# More columns do not fit on a printed page.
+_MAX_COLUMNS = 8
 
 
 def markdown(table: pd.DataFrame) -> str:
     """Write a table in Markdown, without its index; a missing value becomes a dash."""
+    if table.empty:
+        return "None.\n"
     columns = [_cells(table[name]) for name in table]
     rule = ["---:" if pd.api.types.is_numeric_dtype(table[name]) else "---" for name in table]
     lines = [[escape(str(name)) for name in table], rule, *zip(*columns, strict=True)]
@@ -36,10 +42,12 @@ def escape(text: str) -> str:
     return re.sub(special, lambda m: f"&#{ord(m[0])};", " ".join(text.split()))
 
 
-def join_header(table: pd.DataFrame, separator: str = " ") -> pd.DataFrame:
-    """Join a header of two rows into one, and make the index a column."""
-    names = [f"{upper}{separator}{lower}" for upper, lower in table.columns]
-    return table.set_axis(names, axis=1).reset_index()
+def split_columns(table: pd.DataFrame, keys: int) -> list[pd.DataFrame]:
+    """Split a wide table into narrow ones, which all begin with the first columns."""
+    n_others = table.shape[1] - keys
+    n_parts = max(-(-n_others // max(_MAX_COLUMNS - keys, 1)), 1)
+    others = np.array_split(np.arange(keys, table.shape[1]), n_parts)
+    return [table.iloc[:, [*range(keys), *columns]] for columns in others]
 
 
 def render(template: str, **values: Any) -> str:

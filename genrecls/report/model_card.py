@@ -11,10 +11,10 @@ from genrecls._utils.io import write_atomically
 from genrecls.config import MIN_CONFIDENCE
 from genrecls.evaluation.calibration import calibrated, probability_columns
 from genrecls.evaluation.intervals import format_interval, score_intervals
-from genrecls.evaluation.runs import Run
+from genrecls.evaluation.runs import Run, describe_groups, name_groups
 from genrecls.evaluation.scores import aggregate_tracks, confusion_matrix
 from genrecls.evaluation.tables import split_table
-from genrecls.report.markdown import join_header, render
+from genrecls.report.markdown import render
 
 #: Name of the model card in the folder of a run.
 MODEL_CARD_FILE = "README.md"
@@ -31,9 +31,7 @@ def model_card(run: Run) -> str:
     segments, test = run.segments, run.predictions.query("split == 'test'")
     groups = segments.groupby(segments["split"] == "test")["group"].unique()
     tracks = aggregate_tracks(test, run.genres)
-    confident = calibrated(tracks, run.genres)
-    probability = confident[probability_columns(run.genres)].max(axis=1)
-    confident = confident[probability >= MIN_CONFIDENCE]
+    confident = find_confident(run, tracks)
     levels = {f"tracks ({len(tracks)})": tracks, f"segments ({len(test)})": test}
     scores = {
         name: score_intervals(table, run.genres).apply(lambda row: format_interval(*row), axis=1)
@@ -43,7 +41,9 @@ def model_card(run: Run) -> str:
         "model_card.md",
         run=run,
         shared=len(set(groups[True]) & set(groups[False])),
-        split_table=join_header(split_table(segments)),
+        split_table=split_table(segments).reset_index(),
+        unit=name_groups(segments),
+        unknown=describe_groups(segments),
         licences=count_tracks(segments, ["genre", "licence"]) if "licence" in segments else None,
         scores=pd.DataFrame(scores).reset_index(names="score"),
         min_confidence=MIN_CONFIDENCE,
@@ -53,6 +53,13 @@ def model_card(run: Run) -> str:
         confusion=confusion_matrix(tracks, run.genres).reset_index(),
         groups=test.groupby("genre")["group"].nunique(),
     )
+
+
+def find_confident(run: Run, tracks: pd.DataFrame) -> pd.DataFrame:
+    """Return the tracks of a table that the model is sure about."""
+    calibrated_tracks = calibrated(tracks, run.genres)
+    probability = calibrated_tracks[probability_columns(run.genres)].max(axis=1)
+    return calibrated_tracks[probability >= MIN_CONFIDENCE]
 
 
 def count_tracks(segments: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
