@@ -60,7 +60,7 @@ class Prediction:
     front_end : FrontEnd
         Front end of the model.
     log_mels : np.ndarray [shape=(segments, n_mels, frames), dtype=float16] (in dB), or None
-        Log-mels of the segments that do not overlap; None from
+        Log-mels of the segments that do not overlap, and of the last one if it does; None from
         :meth:`~genrecls.GenreClassifier.predict_all`.
     min_confidence : float in [0, 1]
         Probability below which ``label`` is "not sure".
@@ -335,10 +335,10 @@ class GenreClassifier(Run):
 
 
 def _keep(computed: Iterable[Segment], every: int, log_mels: bytearray) -> Iterator[Segment]:
-    """Pass segments on, and keep the log-mels of those that do not overlap."""
+    """Pass segments on, and keep log-mels of those that do not overlap and of the last one."""
     for i, (row, log_mel) in enumerate(computed):
-        if i % every == 0:
-            log_mels += log_mel.tobytes()
+        kept = -(-i // every)
+        log_mels[kept * log_mel.nbytes :] = log_mel.tobytes()  # in place of one that overlaps
         yield row, log_mel
 
 

@@ -134,9 +134,10 @@ def write_run(folder: Path, *, right=2, confidence=0.8, model="cnn", created="20
                 rows += [row | {"segment": segment} for segment in (1, 2)]
     table = pd.DataFrame(rows)
     folder.mkdir(parents=True)
-    table.drop(columns=["predicted", *probability_columns(GENRES)]).assign(
-        **{"source": card.pop("source")} if "source" in card else {}
-    ).to_parquet(folder / "segments.parquet")
+    columns = {name: card.pop(name) for name in ("source", "grouped_by") if name in card}
+    table.drop(columns=["predicted", *probability_columns(GENRES)]).assign(**columns).to_parquet(
+        folder / "segments.parquet"
+    )
     table[table["split"] != "train"].to_parquet(folder / "predictions.parquet")
     split_by = card.pop("split_by", "artist")
     values = {

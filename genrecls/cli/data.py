@@ -90,7 +90,9 @@ def audit(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
     found = genrecls.audit(music, jobs=jobs)
     typer.echo("Differences between the genres, worst first (AUC: 0.5 is chance, 1 perfect):\n")
     columns = ["confound", "auc alone", *(f"under {preset}" for preset in PRESETS)]
-    typer.echo(found.confounds[columns].round(3).to_string(index=False, na_rep="–"))
+    typer.echo(found.confounds[columns].round(3).to_string(index=False, na_rep="–") + "\n")
+    values = found.confounds.set_index("confound").filter(regex="^in ")
+    typer.echo(values.T.unstack().to_string(header=False))
     typer.echo("\nTracks:\n\n" + found.genres.round(2).to_string(index=False))
     typer.echo("\nWarnings:" if found.warnings else "\nNo warnings.")
     for warning in found.warnings:

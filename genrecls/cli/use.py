@@ -219,6 +219,7 @@ def export(
 ) -> None:
     """Write a model as ONNX and check its probabilities."""
     classifier = _load(run)
+    typer.echo(f"{classifier.name} …", err=True)
     difference = classifier.export_onnx(file)
     typer.echo(f"{file}: probabilities within {difference:.1g} of those of {classifier.folder}")
 

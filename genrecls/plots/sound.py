@@ -158,13 +158,21 @@ def prediction(result) -> Figure:
 def track(
     segments: pd.DataFrame, log_mels: np.ndarray, front_end: FrontEnd, *, title: str
 ) -> Figure:
-    """Draw the taggram of a track above the log-mels of its segments that do not overlap."""
+    """Draw the taggram of a track above the log-mels of its segments that do not overlap.
+
+    One more log-mel is that of the last segment, which overlaps.
+    """
     height = 0.3 * len(_genres(segments))
     figure = plt.figure(figsize=(10, 3.2 + height), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[0.4 + height, 2.8])
     taggram(segments, ax=top).set(xlabel="", title=title)
-    log_mel(log_mels, front_end, ax=bottom, colorbar=False)
-    bottom.set_facecolor("0.9")  # the end of a track is not drawn if it is shorter than a segment
+    end_s, length_s = segments["end_s"].iloc[-1], front_end.segment_s
+    n = int(end_s / length_s + 1e-6)
+    for last in log_mels[n:].astype(np.float32):  # its beginning will be covered
+        _show(last, last.shape[1], front_end, bottom, start_s=end_s - length_s)
+    log_mel(log_mels[:n], front_end, ax=bottom, colorbar=False)
+    for image in bottom.images:
+        image.set_clim(log_mels.min(), log_mels.max())
     return figure
 
 
@@ -259,9 +267,18 @@ def _genres(segments: pd.DataFrame) -> list[str]:
     return segments.filter(regex="^prob_").columns.str.removeprefix("prob_").tolist()
 
 
-def _show(image: np.ndarray, frames: float, front_end: FrontEnd, ax: Axes, **options: Any) -> Axes:
+def _show(
+    image: np.ndarray,
+    frames: float,
+    front_end: FrontEnd,
+    ax: Axes,
+    *,
+    start_s: float = 0,
+    **options: Any,
+) -> Axes:
     """Show an image that is a number of frames wide, and label its axes."""
-    extent = (0, frames * front_end.hop_length / front_end.sample_rate, 0, front_end.n_mels)
+    end_s = start_s + frames * front_end.hop_length / front_end.sample_rate
+    extent = (start_s, end_s, 0, front_end.n_mels)
     ax.imshow(image, extent=extent, origin="lower", aspect="auto", **options)
     ax.set(xlabel="Time (s)", ylabel="Frequency (Hz)")
     ax.spines[:].set_visible(False)

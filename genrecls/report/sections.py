@@ -243,13 +243,13 @@ def add_robustness(report: Report, runs: Sequence[Run]) -> None:
 
 def add_audit(report: Report, runs: Sequence[Run]) -> None:
     """Add the tables that the audit of the corpus has written to the report's folder."""
-    files = [report.folder / f"audit_{name}.md" for name in _AUDIT_TABLES]
+    files = [report.folder / f"audit_{name}.csv" for name in _AUDIT_TABLES]
     files = [file for file in files if file.is_file()]
     if files:
         report.section("Audit")
     for file in files:
         report.section(file.stem.removeprefix("audit_").capitalize(), level=3)
-        report.text(file.read_text(encoding="utf-8"))
+        report.table(file.stem, pd.read_csv(file))
 
 
 def add_excerpts(report: Report, runs: Sequence[Run]) -> None:
