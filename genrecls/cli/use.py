@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -173,7 +172,7 @@ def _echo_json(classifier: GenreClassifier, predictions: Iterable[Prediction]) -
 
 
 def _echo_csv(_: GenreClassifier, predictions: Iterable[Prediction]) -> None:
-    writer = csv.writer(SimpleNamespace(write=partial(typer.echo, nl=False)), lineterminator="\n")
+    writer = csv.writer(sys.stdout, lineterminator="\n")
     for i, prediction in enumerate(predictions):
         if not i:
             names = "path label genre probability second_genre second_probability"

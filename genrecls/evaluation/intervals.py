@@ -80,37 +80,33 @@ def score_intervals(
     tables = [table] if minus is None else [table, minus]
     rows = pd.concat(tables)
     weights = group_weights(rows["genre"], rows["group"], n=resamples, random_seed=random_seed)
-    values = [pd.DataFrame(scores(part, genres, auc=auc)) for part in tables]
+    values = [pd.DataFrame(scores(part, genres, auc=auc)).iloc[0] for part in tables]
     drawn = [_resample_scores(part, genres, weights, auc) for part in tables]
-    groups = _count_groups(_main_genres(rows["genre"], rows["group"]), genres, values[0].columns)
-    low, high = exact = _exact_interval(values[0].loc[0], groups)
-    equal = pd.concat(values).round(9).isin([0, 1]).all() | (groups.min() == 1)
+    sizes = _main_genres(rows["genre"], rows["group"]).value_counts()
+    sizes = sizes.reindex(list(genres), fill_value=1)
+    low, high = _exact_interval(values[0], sizes)
+    extreme = pd.concat(values, axis=1).round(9).isin([0, 1]).all(axis=1)
     if minus is not None:
-        low, high = _exact_interval(values[1].loc[0], groups)
-        low, high = exact[0] - high, exact[1] - low
+        others = _exact_interval(values[1], sizes)
+        low, high = low - others[1], high - others[0]
         values, drawn = [values[0] - values[1]], [drawn[0] - drawn[1]]
-    found = pd.DataFrame({"value": values[0].loc[0]}).rename_axis("score")
+    found = pd.DataFrame({"value": values[0]}).rename_axis("score")
     found["low"], found["high"] = drawn[0].quantile(0.025), drawn[0].quantile(0.975)
-    equal &= (found["low"] == found["high"]) & ~found.index.isin(LOSSES)
+    equal = (found["low"] == found["high"]) & (extreme | (sizes.min() == 1))
+    equal &= ~found.index.isin(LOSSES)
     found.loc[equal, "low"], found.loc[equal, "high"] = low[equal], high[equal]
     return found
 
 
-def _count_groups(main_genres: pd.Series, genres: Sequence[str], names: pd.Index) -> pd.Series:
-    """Count the groups that each score rests on."""
-    sizes = main_genres.value_counts().reindex(list(genres), fill_value=1)
-    groups = pd.Series(len(sizes) * sizes.min(), names)
-    groups["accuracy"] = len(main_genres)
-    groups.update(sizes.add_prefix("recall "))
-    return groups
-
-
-def _exact_interval(share: pd.Series, n: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """Compute the exact 95 % interval of shares of n groups."""
+def _exact_interval(share: pd.Series, sizes: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Compute the exact 95 % interval of each score from the number of groups per genre."""
+    n = pd.Series(len(sizes) * sizes.min(), share.index)
+    n["accuracy"] = sizes.sum()
+    n.update(sizes.add_prefix("recall "))
     k = share * n
-    low, high = beta.ppf(0.025, k, n - k + 1), beta.ppf(0.975, k + 1, n - k)
     # The quantiles are not defined for 0 of n and for n of n.
-    return pd.Series(low, n.index).fillna(0), pd.Series(high, n.index).fillna(1)
+    low = pd.Series(beta.ppf(0.025, k, n - k + 1), n.index).fillna(0)
+    return low, pd.Series(beta.ppf(0.975, k + 1, n - k), n.index).fillna(1)
 
 
 def _resample_scores(

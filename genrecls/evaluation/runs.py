@@ -202,7 +202,13 @@ def is_synthetic(segments: pd.DataFrame) -> bool:
 
 
 def describe_groups(segments: pd.DataFrame) -> str:
-    """Write which artists are unknown, as a sentence; empty if all are known."""
+    """Write for how many tracks the artist is unknown, as a sentence.
+
+    Parameters
+    ----------
+    segments : pd.DataFrame
+        Segments or tracks with ``grouped_by``. The text is empty if all artists are known.
+    """
     tracks = segments.drop_duplicates("track_id")
     n = int((tracks["grouped_by"] != "artist").sum()) if "grouped_by" in tracks else 0
     if not n:
@@ -264,8 +270,11 @@ def find_best_run() -> Run:
 def best_run(runs: Sequence[Run]) -> Run:
     """Return the run with the highest balanced accuracy over validation tracks.
 
-    A tie goes to the lower NLL of validation segments, then to the first name. Runs with a leaky
-    validation (not by artist) count only if there are no others.
+    Parameters
+    ----------
+    runs : sequence of Run
+        Runs of one corpus. A tie goes to the lower NLL of validation segments, then to the first
+        name. Runs with a leaky validation (not by artist) count only if there are no others.
     """
     return min([run for run in runs if run.recipe.split_by == "artist"] or runs, key=_rank)
 

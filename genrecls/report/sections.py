@@ -60,39 +60,38 @@ def _panels(n: int, columns: int, width: float, height: float) -> tuple[Figure, 
     return figure, list(axes.flat[:n])
 
 
-def _group_by_split(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Group runs by the way in which their validation set is held out."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.recipe.split_by, []).append(run)
-    return groups
-
-
 def add_summary(report: Report, runs: Sequence[Run]) -> None:
     """Add what a reader must know: which model, how good, how sure, what to beware of."""
     run = best_run(runs)
-    test = run.predictions.query("split == 'test'")
-    tracks = aggregate_tracks(test, run.genres)
-    right = (tracks["predicted"] == tracks["genre"]).groupby(tracks["genre"]).agg(["sum", "size"])
     predictions, _ = _read_cross_validation(runs)
     tested = predictions[predictions["run"] == run.name] if len(predictions) else predictions
-    values = {"run": run, "runs": runs, "tracks": tracks, "right": right}
-    values |= {"score": _balanced_accuracy(tracks, run), "confident": find_confident(run, tracks)}
-    values["tested"] = len(tested) and _balanced_accuracy(aggregate_tracks(tested, run.genres), run)
-    values["weakest"] = (right["sum"] / right["size"]).idxmin()
+    test = run.predictions.query("split == 'test'")
+    tracks = aggregate_tracks(test, run.genres).set_index("genre", drop=False)
+    right = tracks["predicted"] == tracks["genre"]
+    values = {
+        "run": run,
+        "runs": runs,
+        "right": right,
+        "score": _balanced_accuracy(test, run),
+        "tested": len(tested) and _balanced_accuracy(tested, run),
+        "confident": find_confident(run, tracks),
+        "weakest": right.groupby(level=0).mean().idxmin(),
+        "caveats": _find_caveats(report, run, test),
+    }
     report.section("Summary")
-    report.text(render("summary.md", **values, caveats=_find_caveats(report, run, test)))
+    report.text(render("summary.md", **values))
 
 
-def _balanced_accuracy(tracks: pd.DataFrame, run: Run) -> str:
+def _balanced_accuracy(segments: pd.DataFrame, run: Run) -> str:
+    tracks = aggregate_tracks(segments, run.genres)
     return format_interval(*score_intervals(tracks, run.genres, auc=False).iloc[0])
 
 
 def _find_caveats(report: Report, run: Run, test: pd.DataFrame) -> list[str]:
-    """List the reasons to distrust the scores of a run."""
+    """List reasons to distrust the scores of a run."""
     groups = test.groupby("genre")["group"].nunique()
-    unit = name_groups(test) + ("s" if groups.min() > 1 else "")
-    caveats = [f"the test has {groups.min()} {unit} of the genre {groups.idxmin()}"]
+    plural = "s" if groups.min() > 1 else ""
+    caveats = [f"the test has {groups.min()} {name_groups(test)}{plural} of {groups.idxmin()}"]
     if not run.beats_chance:
         caveats.append("the model is no better than chance on its validation")
     if run.synthetic:
@@ -104,7 +103,7 @@ def _find_caveats(report: Report, run: Run, test: pd.DataFrame) -> list[str]:
             caveats.append(f"{name} alone predicts the genre with an AUC of {auc:.2f}")
     if (run.folder / ROBUSTNESS_FILE).is_file():
         rates = flip_rates([run]).query("genre == @ALL_GENRES")
-        worst = rates.loc[rates["flips"].idxmax()]
+        worst = rates.sort_values("flips", ascending=False, kind="stable").iloc[0]
         changed = f"{worst['flips']} of {worst['n']} predictions"
         caveats.append(f"{changed} change with the transformation {worst['transformation']}")
     return caveats
@@ -121,7 +120,7 @@ def add_overview(report: Report, runs: Sequence[Run]) -> None:
     report.section("Splits")
     if unknown := describe_groups(segments):
         report.text(unknown)
-    for split_by, (run, *_) in _group_by_split(runs).items():
+    for split_by, run in {run.recipe.split_by: run for run in runs}.items():
         leaky = "" if split_by == "artist" else " (leaky)"
         title = f"Validation held out by {run.held_out_by}{leaky}:"
         table = tables.split_table(run.segments).reset_index()
