@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,17 +37,6 @@ def envelope(y: np.ndarray) -> np.ndarray:
     """
     starts = np.linspace(0, len(y), min(2000, len(y)), endpoint=False).astype(int)
     return np.stack([np.minimum.reduceat(y, starts), np.maximum.reduceat(y, starts)])
-
-
-def excerpt_front_end(n_mels: int) -> FrontEnd:
-    """Return the original's front end with another number of mel bands.
-
-    Parameters
-    ----------
-    n_mels : int > 0
-        Number of mel bands.
-    """
-    return dataclasses.replace(FrontEnd.preset("original"), n_mels=n_mels)
 
 
 def load_excerpts(corpus_name: str) -> dict[str, np.ndarray] | None:
