@@ -22,12 +22,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from genrecls._utils.io import write_atomically
-from genrecls.report.markdown import escape, markdown, render, split_columns
+from genrecls.report.markdown import LONG, escape, markdown, render, split_columns
 
 _DPI = 120  # dots per inch of the figures
 _QUALITY = 80  # of the figures in the page, from 0 to 100
-
-_LONG = 45  # The text of a cell with more characters may be broken into lines.
 
 
 class Report:
@@ -130,7 +128,7 @@ def _render_text(tokens: Sequence[Token], i: int, *_: Any) -> str:
 
 
 def _open_cell(tokens: Sequence[Token], i: int, *options: Any) -> str:
-    if len(tokens[i + 1].content) > _LONG:
+    if len(tokens[i + 1].content) > LONG:
         tokens[i].attrs["class"] = "long"
     return _READER.renderer.renderToken(tokens, i, *options)  # pyright: ignore
 

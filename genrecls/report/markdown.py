@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-# More columns do not fit on a printed page.
-_MAX_COLUMNS = 8
+#: The text of a cell with more characters may be broken into lines.
+LONG = 45
+_MAX_WIDTH = 120  # characters in a line of a table
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -44,10 +44,19 @@ def escape(text: str) -> str:
 
 def split_columns(table: pd.DataFrame, keys: int) -> list[pd.DataFrame]:
     """Split a wide table into narrow ones, which all begin with the first columns."""
-    n_others = table.shape[1] - keys
-    n_parts = max(-(-n_others // max(_MAX_COLUMNS - keys, 1)), 1)
-    others = np.array_split(np.arange(keys, table.shape[1]), n_parts)
-    return [table.iloc[:, [*range(keys), *columns]] for columns in others]
+    widths = [_width(table.iloc[:, i]) for i in range(table.shape[1])]
+    room, parts = _MAX_WIDTH - sum(widths[:keys]), [[]]
+    for i, width in enumerate(widths[keys:], start=keys):
+        if parts[-1] and sum(widths[j] for j in parts[-1]) + width > room:
+            parts.append([])
+        parts[-1].append(i)
+    return [table.iloc[:, [*range(keys), *part]] for part in parts]
+
+
+def _width(column: pd.Series) -> int:
+    """Return the width of a column in characters, with a margin; long text can be broken."""
+    texts = [*str(column.name).split(), *_cells(column)]
+    return min(max(map(len, texts), default=0), LONG) + 3
 
 
 def render(template: str, **values: Any) -> str:

@@ -173,8 +173,7 @@ def add_cross_validation(report: Report, runs: Sequence[Run]) -> None:
         tracks = aggregate_tracks(predictions[predictions["run"] == run], genres)
         matrix = confusion_matrix(tracks, genres).reset_index()
         title = f"Confusion matrix of tracks, with counts over all repeats, of {escape(run)}:"
-        name, keys = f"cv_confusion_{run}", matrix.shape[1]
-        report.table(name, matrix, title, keys=keys, shown=run == best)
+        report.table(f"cv_confusion_{run}", matrix, title, shown=run == best)
     title = "Calibration before and after scaling, with temperatures fitted on the other folds:"
     report.table("cv_calibration", tables.calibration_table(predictions, genres), title, keys=2)
 
