@@ -7,11 +7,8 @@ from matplotlib import pyplot as plt
 #: Frequencies in Hz at which spectrograms have ticks.
 HZ_TICKS = (200, 500, 1000, 2000, 4000, 8000, 16000)
 
-#: Colours of lines and genres, in their order: eight, and a darker or lighter one for each of them.
-COLORS = (
-    *("#3b6ea8", "#c8553d", "#588157", "#8a5a9e", "#c99a2e", "#4f9d9d", "#a33b6b", "#6b705c"),
-    *("#1d3a5f", "#e39a86", "#2c4a2b", "#bda3cb", "#7a5a0c", "#97cfcf", "#5d1638", "#b3b8a2"),
-)
+#: Colours of lines and genres, in their order.
+COLORS = ("#3b6ea8", "#c8553d", "#588157", "#8a5a9e", "#c99a2e", "#4f9d9d", "#a33b6b", "#6b705c")
 
 
 def style() -> None:
