@@ -459,6 +459,29 @@ def test_an_interruption_is_one_line_and_exit_code_130(small_corpus, home, monke
     assert done.stderr == "genrecls: interrupted; finished parts are kept\n"
 
 
+def test_an_interruption_in_a_callback_is_repeated(tmp_path):
+    code = """
+import signal, sys, time, weakref
+import genrecls
+from genrecls.cli import main
+
+def work(corpus):
+    thing = type("Thing", (), {})()
+    reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+    del thing
+    for _ in range(600):
+        time.sleep(0.05)
+
+genrecls.Corpus.corpus_name = work
+sys.argv = ["genrecls", "evaluate", "music"]
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr == "genrecls: interrupted; finished parts are kept\n"
+
+
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="there are no process groups")
 def test_an_interruption_ends_the_worker_processes_without_a_word(small_corpus, home):
     command = [sys.executable, "-m", "genrecls", "prepare", small_corpus, "--jobs", "2"]

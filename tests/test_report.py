@@ -285,7 +285,7 @@ def test_summary_is_five_sentences_from_the_numbers(project):
     text = (project / "reports" / "hand" / "report.md").read_text(encoding="utf-8")
     summary = text.partition("## Summary\n\n")[2].partition("\n\n## ")[0]
     assert len(re.findall(r"[.](?:\s|$)", summary)) == 5
-    assert summary.startswith("Of 2 models, compact_cnn-default has the highest")
+    assert summary.startswith("- Of 2 models, compact_cnn-default has the highest")
     run = Run.read(project / "models" / "hand" / "compact_cnn-default")
     tracks = aggregate_tracks(run.predictions.query("split == 'test'"), run.genres)
     right = (tracks["predicted"] == tracks["genre"]).sum()
