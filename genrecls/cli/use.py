@@ -177,8 +177,9 @@ def _echo_csv(_: GenreClassifier, predictions: Iterable[Prediction]) -> None:
         if not i:
             names = "path label genre probability second_genre second_probability"
             writer.writerow(names.split())
-        first, second = _likeliest(prediction)
-        writer.writerow((_path_cell(prediction), prediction.label, *first, *second))
+        (first, p), (second, q) = _likeliest(prediction)
+        values = prediction.label, first, round(p, 4), second, round(q, 4)
+        writer.writerow((_path_cell(prediction), *values))
 
 
 def _save_segments(predictions: Iterable[Prediction], file: Path) -> Iterator[Prediction]:

@@ -44,6 +44,8 @@ def escape(text: str) -> str:
 
 def split_columns(table: pd.DataFrame, keys: int) -> list[pd.DataFrame]:
     """Split a wide table into narrow ones, which all begin with the first columns."""
+    if table.empty:
+        return [table]
     widths = [_width(table.iloc[:, i]) for i in range(table.shape[1])]
     room, parts = _MAX_WIDTH - sum(widths[:keys]), [[]]
     for i, width in enumerate(widths[keys:], start=keys):
@@ -56,7 +58,7 @@ def split_columns(table: pd.DataFrame, keys: int) -> list[pd.DataFrame]:
 def _width(column: pd.Series) -> int:
     """Return the width of a column in characters, with a margin; long text can be broken."""
     texts = [*str(column.name).split(), *_cells(column)]
-    return min(max(map(len, texts), default=0), LONG) + 3
+    return min(max(map(len, texts)), LONG) + 3
 
 
 def render(template: str, **values: Any) -> str:
