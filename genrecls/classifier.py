@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,8 @@ from genrecls.evaluation.runs import CARD, EMBEDDINGS, NOVELTY, Run
 from genrecls.features.extraction import DTYPE, compute_log_mels, open_sound
 from genrecls.features.segments import non_overlapping, step_samples
 from genrecls.models.checks import check_model_file
+
+log = logging.getLogger(__name__)
 
 MODEL = "model.keras"
 # Row and log-mel of a segment.
@@ -62,7 +65,7 @@ class Prediction:
         Mean over the segments, as for ``probabilities``. Above 1, ``label`` is "none of these".
         None if the model has no embedding.
     log_mels : np.ndarray [shape=(segments, n_mels, frames), dtype=float16] (in dB), or None
-        Log-mels of the segments that do not overlap; None from
+        Log-mels of the segments that do not overlap, and of the last one if it does; None from
         :meth:`~genrecls.GenreClassifier.predict_all`.
     """
 
@@ -114,6 +117,8 @@ class GenreClassifier(Run):
     def load(cls, folder: str | os.PathLike) -> Self:
         """Load a saved run without executing any code in its files.
 
+        A warning is logged if the run is no better than chance.
+
         Parameters
         ----------
         folder : path-like
@@ -126,6 +131,9 @@ class GenreClassifier(Run):
         """
         run = cls.read(folder)
         check_model_file(run.folder / MODEL)
+        if not run.beats_chance:
+            reached = f"its balanced accuracy over validation tracks is {run.validation_score:.2f}"
+            log.warning("%s is no better than chance: %s; do not use it", run.name, reached)
         return run
 
     def save(self, folder: str | os.PathLike) -> GenreClassifier:
@@ -352,10 +360,10 @@ class GenreClassifier(Run):
 
 
 def _keep(computed: Iterable[Segment], every: int, log_mels: bytearray) -> Iterator[Segment]:
-    """Pass segments on, and keep the log-mels of those that do not overlap."""
+    """Pass segments on, and keep log-mels of those that do not overlap and of the last one."""
     for i, (row, log_mel) in enumerate(computed):
-        if i % every == 0:
-            log_mels += log_mel.tobytes()
+        kept = -(-i // every)
+        log_mels[kept * log_mel.nbytes :] = log_mel.tobytes()  # in place of one that overlaps
         yield row, log_mel
 
 

@@ -149,6 +149,8 @@ def test_predict_with_a_step_overlaps_segments_and_keeps_the_prediction(classifi
     np.testing.assert_allclose(fine.segments["end_s"] - fine.segments["start_s"], 15)
     assert fine.probabilities == pytest.approx(plain.probabilities, abs=1e-6)
     assert len(plain.log_mels) == len(fine.log_mels) == 2
+    longer = np.tile(load_audio(song)[0], 2)[: 40 * 22050]
+    assert len(classifier.predict(longer, 22050, step_s=3).log_mels) == 3  # from 0, 15 and 24 s
     columns = [f"prob_{genre}" for genre in GENRES]
     every_fifth = fine.segments[columns].iloc[::5]
     np.testing.assert_allclose(every_fifth, plain.segments[columns], atol=1e-5)

@@ -11,7 +11,14 @@ from genrecls import FrontEnd, Recipe
 from genrecls.errors import ModelError
 from genrecls.evaluation.calibration import probability_columns
 from genrecls.evaluation.intervals import format_interval
-from genrecls.evaluation.runs import CARD, FORMAT, Run, find_best_run, read_runs
+from genrecls.evaluation.runs import (
+    CARD,
+    FORMAT,
+    Run,
+    describe_groups,
+    find_best_run,
+    read_runs,
+)
 from genrecls.evaluation.scores import accuracy, aggregate_tracks, confusion_matrix, f1_scores
 from genrecls.evaluation.tables import (
     comparison_table,
@@ -127,9 +134,10 @@ def write_run(folder: Path, *, right=2, confidence=0.8, model="cnn", created="20
                 rows += [row | {"segment": segment} for segment in (1, 2)]
     table = pd.DataFrame(rows)
     folder.mkdir(parents=True)
-    table.drop(columns=["predicted", *probability_columns(GENRES)]).assign(
-        **{"source": card.pop("source")} if "source" in card else {}
-    ).to_parquet(folder / "segments.parquet")
+    columns = {name: card.pop(name) for name in ("source", "grouped_by") if name in card}
+    table.drop(columns=["predicted", *probability_columns(GENRES)]).assign(**columns).to_parquet(
+        folder / "segments.parquet"
+    )
     table[table["split"] != "train"].to_parquet(folder / "predictions.parquet")
     split_by = card.pop("split_by", "artist")
     values = {
@@ -290,14 +298,33 @@ def test_comparison_table_compares_runs_with_the_majority(models):
 def test_score_table_has_a_row_per_split(models):
     table = score_table([write_run(models / "music" / "run", right=2)])
     assert table["split"].tolist() == ["validation", "test"]
-    assert table["balanced accuracy"].tolist() == ["1.000 (1.00–1.00)"] * 2
+    assert table["balanced accuracy"].tolist() == ["1.000 (0.40–1.00)"] * 2
     assert (table[["groups", "tracks", "segments"]] == [4, 4, 8]).all(axis=None)
 
 
 def test_split_table_counts_segments_tracks_and_artists(models):
     table = split_table(write_run(models / "music" / "run").segments)
-    assert table.index.tolist() == ["train", "validation", "test"]
-    assert table["rap"].loc["test"].to_dict() == {"segments": 4, "tracks": 2, "artists": 2}
+    assert table.index.tolist()[3:] == [("rap", s) for s in ("train", "validation", "test")]
+    assert table.loc["rap", "test"].to_dict() == {"segments": 4, "tracks": 2, "artists": 2}
+
+
+def test_groups_are_not_called_artists_if_artists_are_unknown(models):
+    run = write_run(models / "music" / "run", grouped_by="track")
+    assert "groups" in split_table(run.segments)
+    assert comparison_table([run])["validation split"].tolist() == ["–", "by group"]
+    assert describe_groups(run.segments).startswith("No artist is known: ")
+    some = run.segments["track_id"] == run.segments["track_id"].iloc[0]
+    mixed = run.segments.assign(grouped_by=np.where(some, "track", "artist"))
+    n = mixed["track_id"].nunique()
+    assert describe_groups(mixed).startswith(f"The artist of 1 of {n} tracks is unknown: ")
+    assert describe_groups(run.segments.assign(grouped_by="artist")) == ""
+
+
+def test_runs_that_do_not_beat_chance_are_marked(models):
+    runs = [write_run(models / "music" / str(n), right=n, split_by="artist") for n in (1, 2)]
+    table = comparison_table(runs)
+    assert table["beats chance"].tolist() == ["no", "no", "yes"]
+    assert [run.validation_score for run in runs] == [0.5, 1]
 
 
 def test_example_tracks_are_the_most_and_least_probable(models):

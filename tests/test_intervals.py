@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
+from scipy.stats import binomtest
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -21,6 +22,7 @@ from sklearn.metrics import (
 from genrecls.evaluation import intervals
 from genrecls.evaluation.calibration import calibrated, probability_columns
 from genrecls.evaluation.intervals import (
+    format_p,
     group_weights,
     mcnemar,
     score_intervals,
@@ -224,12 +226,32 @@ def test_score_intervals_are_percentiles_of_resampled_scores(monkeypatch):
     pd.testing.assert_frame_equal(score_intervals(table, GENRES[3], resamples=40), found)
 
 
-def test_score_intervals_of_equal_resamples_are_points():
-    genres = GENRES[2]
-    right = make_table([0, 1] * 5, np.eye(2)[[0, 1] * 5], genres, group=list("abcdefghij"))
-    found = score_intervals(right, genres, resamples=50)
-    assert (found.loc[["balanced accuracy", "macro F1", "AUC"]] == 1).all(axis=None)
-    assert found.loc["Brier"].tolist() == [0, 0, 0]
+def test_score_intervals_are_exact_if_all_predictions_are_right_or_wrong():
+    genres, truth = GENRES[2], [0, 1] * 2 + [0] * 6
+    for answer in (1, 0):
+        given = np.eye(2)[truth] if answer else 1 - np.eye(2)[truth]
+        table = make_table(truth, given, genres, group=list("abcdefghij"))
+        found = score_intervals(table, genres, resamples=50)
+        # The genres have 8 and 2 groups; the published interval of 10 in 10 begins at 0.692.
+        for name, n in {"accuracy": 10, "recall genre1": 2, "balanced accuracy": 4}.items():
+            exact = binomtest(answer * n, n).proportion_ci(method="exact")
+            assert found.loc[name].tolist() == pytest.approx([answer, *exact]), name
+        assert found.loc["accuracy", "low" if answer else "high"] == pytest.approx(
+            0.692 if answer else 0.308, abs=5e-4
+        )
+        assert found.loc["Brier"].tolist() == pytest.approx([2 - 2 * answer] * 3)
+        difference = score_intervals(table, genres, minus=table, resamples=50)
+        assert difference.loc["accuracy"].tolist() == pytest.approx([0, -0.308, 0.308], abs=5e-4)
+
+
+def test_score_intervals_are_exact_if_every_genre_has_a_single_group():
+    right = [1] * 7 + [0] * 3  # predictions in ten genres
+    table = make_table(range(10), np.eye(10)[np.where(right, range(10), 0)], GENRES[10])
+    found = score_intervals(table.assign(group=range(10)), GENRES[10], resamples=50)
+    exact = binomtest(7, 10).proportion_ci(method="exact")
+    for name in ("accuracy", "balanced accuracy"):
+        assert found.loc[name].tolist() == pytest.approx([0.7, *exact])
+    assert found.loc["recall genre1"].tolist() == pytest.approx([1, 0.025, 1])
 
 
 # -- coverage ----------------------------------------------------------------------------------
@@ -294,12 +316,15 @@ def test_score_intervals_over_segments_would_be_too_narrow(population):
 
 @settings(deadline=None, max_examples=10)
 @given(seed=st.integers(0, 10**6), k=st.sampled_from([2, 3, 10]))
-def test_score_intervals_of_a_model_minus_itself_are_0(seed, k):
+def test_score_intervals_of_a_model_minus_itself_are_around_0(seed, k):
     table = make_groups(seed, k, groups=4, segments=3)
     found = score_intervals(table, GENRES[k], minus=table, resamples=50)
-    assert (found.fillna(0) == 0).all(axis=None)
-    assert found["value"].notna().all()
-    assert found.loc["balanced accuracy"].tolist() == [0, 0, 0]
+    assert (found["value"] == 0).all()
+    np.testing.assert_allclose(found["low"], -found["high"])
+    # Genres that are all right or all wrong could differ in other groups.
+    recall = pd.Series({name: scores(table, GENRES[k])[name][0] for name in found.index})
+    constant = recall.isin([0, 1]) & ~recall.index.isin(LOSSES)
+    assert ((found["high"].fillna(0) > 0) == constant).all()
 
 
 def test_score_intervals_of_a_difference_change_sign_with_the_order():
@@ -377,6 +402,10 @@ def test_mcnemar_is_the_exact_binomial_test_and_symmetric(pairs):
 def test_mcnemar_of_8_to_0_is_significant():
     found = mcnemar(make_predictions([True] * 8 + [False]), make_predictions([False] * 9))
     assert found == {"only first": 8, "only second": 0, "p": pytest.approx(2 * 0.5**8)}
+
+
+def test_format_p_never_claims_0():
+    assert [format_p(p) for p in (1.0, 0.0123, 0.001, 1e-5)] == ["1", "0.012", "0.001", "< 0.001"]
 
 
 def test_mcnemar_counts_the_majority_of_repeats():

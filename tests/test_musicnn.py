@@ -203,7 +203,6 @@ def test_frozen_model_is_fitted_once_and_saved_with_its_embeddings(small_corpus,
     assert run.name == "efficientnet_lite0_frozen-default"
     assert len(run.history) == 1
     assert run.card["best_epoch"] == 0 and run.card["weights"] == "imagenet"
-    assert run.card["trained_parameters"] == 2 * 112 + 2
     assert run.embeddings.shape == (len(run.segments), 112)
     again = embeddings(run.model, prepare_log_mels(small_corpus, run.segments))
     np.testing.assert_allclose(run.embeddings, again, atol=1e-3)
@@ -251,7 +250,6 @@ def test_musicnn_is_trained_saved_and_exported(small_corpus, fetched):
     run = train(small_corpus, "musicnn", jobs=1, progress=False)
     assert run.name == "musicnn-default"
     assert run.front_end == MUSICNN_FRONT_END
-    assert run.card["trained_parameters"] == 402
     tracks = sorted(small_corpus.glob("*_test/*.wav"))
     predictions = list(run.predict_all(tracks, jobs=1, progress=False))
     assert [p.genre for p in predictions] == [t.parent.name.removesuffix("_test") for t in tracks]

@@ -13,6 +13,7 @@ from matplotlib import pyplot as plt
 from genrecls import FrontEnd, plots, report
 from genrecls.features.excerpts import envelope
 from genrecls.features.spectrogram import mel_frequencies
+from genrecls.plots import sound
 
 DEFAULT = FrontEnd.preset("default")
 
@@ -71,12 +72,14 @@ def test_first_layer_maps_cover_the_axes_of_their_image():
     plt.close(figure)
 
 
-def test_waveform_has_a_line_at_30_s(ax):
+def test_waveform_has_a_line_at_30_s_if_it_is_longer(ax):
     y = np.sin(np.linspace(0, 1000, 50_000)) * np.linspace(0, 1, 50_000)
     curve = envelope(y)
     assert curve.shape == (2, 2000)
     assert curve.min() == y.min()
     assert curve.max() == y.max()
+    plots.waveform(curve, 25.0, ax=ax)
+    assert not ax.lines
     plots.waveform(curve, 60.0, ax=ax)
     assert ax.lines[0].get_xdata()[0] == 30.0
 
@@ -164,6 +167,7 @@ def test_taggram_has_a_row_per_genre_and_a_cell_per_segment(ax):
     )
     plots.taggram(table, ax=ax)
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c"]
+    assert [t.get_color() for t in ax.get_yticklabels()] == ["black", "0.5", "0.5"]
     assert ax.yaxis_inverted()
     assert ax.get_xlim() == (0, 21)
     assert ax.get_xlabel() == "Time (s)"
@@ -181,6 +185,17 @@ def test_taggram_has_a_row_per_genre_and_a_cell_per_segment(ax):
     assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c", "novelty"]
     grey = ax.collections[3].get_facecolors()[:, 0]
     np.testing.assert_allclose(grey, [1, 0.6, 0.2], atol=0.01)
+
+
+def test_track_draws_the_end_that_only_an_overlapping_segment_covers():
+    table = pd.DataFrame({"start_s": [0.0, 5], "end_s": [15.0, 20], "prob_a": 1.0, "prob_b": 0.0})
+    log_mels = np.stack([np.full(DEFAULT.shape, level) for level in (-10.0, -30)])
+    figure = sound.track(table, log_mels, DEFAULT, title="x")
+    end, whole = figure.axes[1].images
+    assert end.get_extent()[:2] == pytest.approx((5, 20), abs=0.05)
+    assert whole.get_extent()[:2] == pytest.approx((0, 15), abs=0.05)
+    assert end.get_clim() == whole.get_clim() == (-30, -10)
+    assert figure.axes[1].get_xlim() == (0, 20)
 
 
 def test_saliency_maps_cover_the_axes_of_their_image():

@@ -15,10 +15,9 @@ from matplotlib import pyplot as plt
 
 from genrecls import FrontEnd, Recipe
 from genrecls.evaluation.runs import FORMAT, Run
-from genrecls.features.excerpts import EXCERPT_MELS, N_MELS, excerpt_front_end
+from genrecls.evaluation.scores import aggregate_tracks
 from genrecls.report import sections
 from genrecls.report.document import Report
-from genrecls.report.markdown import markdown
 from genrecls.report.model_card import model_card, write_model_card
 from genrecls.report.write import write_audit, write_report
 
@@ -96,9 +95,6 @@ def make_excerpts(corpus_name):
         arrays[f"duration_s_{i}"] = np.array(45.0)
         arrays[f"envelope_{i}"] = np.array([[-1.0, -0.5], [1.0, 0.5]])
         arrays[f"segment_{i}"] = rng.uniform(-80, 0, DEFAULT.shape)
-    for n_mels in (EXCERPT_MELS, *N_MELS):
-        shape = (n_mels, excerpt_front_end().shape[1])
-        arrays[f"mels_{n_mels}"] = rng.uniform(-80, 0, shape)
     return arrays
 
 
@@ -117,9 +113,9 @@ def project(tmp_path_factory):
         save_run(home, "compact_cnn-original", split_by="segment")
         save_run(home, "compact_cnn-default", seed=1)
         (home / "reports" / "hand").mkdir(parents=True)
-        genres = markdown(pd.DataFrame({"genre": GENRES}))
-        (home / "reports" / "hand" / "audit_genres.md").write_text(genres)
-        (home / "reports" / "hand" / "audit_problems.md").write_text("None.\n")
+        for name, values in {"genres": GENRES, "problems": []}.items():
+            table = pd.DataFrame({"genre": values, **{"x" * 40 + str(i): "" for i in range(4)}})
+            table.to_csv(home / "reports" / "hand" / f"audit_{name}.csv", index=False)
         write_report("hand")
         yield home
 
@@ -129,7 +125,9 @@ def test_report_embeds_every_figure_in_one_page(project):
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert page == (project / "reports" / "report.html").read_text(encoding="utf-8")
     figures = re.findall(r"!\[", (folder / "report.md").read_text(encoding="utf-8"))
-    assert page.count('src="data:image/png;base64,') == len(figures) == 3 * 2 + 2 * 5 + 4 + 1
+    n_examples = len(list(folder.glob("example_*.csv")))
+    assert 3 <= n_examples <= 5
+    assert page.count('src="data:image/webp;base64,') == len(figures) == 3 * 2 + n_examples + 2 + 1
     for genre in GENRES:
         assert f"recall {genre}" in re.sub("<[^>]*>", "", page)
 
@@ -138,6 +136,7 @@ def test_report_has_the_sections_that_there_are_results_for(project):
     text = (project / "reports" / "hand" / "report.md").read_text(encoding="utf-8")
     headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert headings == [
+        "Summary",
         "Comparison",
         "Splits",
         "Scores",
@@ -151,7 +150,7 @@ def test_report_has_the_sections_that_there_are_results_for(project):
         "Versions",
     ]
     assert "### Problems\n\nNone.\n" in text
-    assert "| genre |\n| --- |\n| classique |" in text
+    assert re.search(r"\| genre \|.*\n.*\n\| classique \|", text)
 
 
 def test_report_begins_with_a_warning_if_the_corpus_has_changed(home, monkeypatch, caplog):
@@ -178,8 +177,7 @@ def test_report_saves_figures_and_tables_in_two_formats_each(project):
     }
     assert stems[".png"] == stems[".svg"]
     assert len(stems[".png"]) > 10
-    without_csv = {"report", "audit_genres", "audit_problems"}
-    assert stems[".md"] - without_csv == stems[".csv"]
+    assert stems[".md"] - {"report"} == stems[".csv"]
     assert len(stems[".csv"]) > 8
     assert any(name.startswith("taggram_") for name in stems[".png"])
 
@@ -281,6 +279,36 @@ def test_audit_page_shows_names_as_they_are_and_gaps_as_dashes(tmp_path):
     assert pd.read_csv(page.parent / "audit_duplicates.csv")["a"][0] == HOSTILE_NAME
 
 
+# The summary
+
+
+def test_summary_is_five_sentences_from_the_numbers(project):
+    text = (project / "reports" / "hand" / "report.md").read_text(encoding="utf-8")
+    summary = text.partition("## Summary\n\n")[2].partition("\n\n## ")[0]
+    assert len(re.findall(r"[.](?:\s|$)", summary)) == 5
+    assert summary.startswith("- Of 2 models, compact_cnn-default has the highest")
+    run = Run.read(project / "models" / "hand" / "compact_cnn-default")
+    tracks = aggregate_tracks(run.predictions.query("split == 'test'"), run.genres)
+    right = (tracks["predicted"] == tracks["genre"]).sum()
+    assert f"It predicts {right} of 6 test tracks correctly" in summary
+    assert "the test has 2 artists of classique" in summary
+    assert ("no better than chance" in summary) != run.beats_chance
+
+
+def test_report_and_card_do_not_speak_of_artists_that_are_unknown(home, tmp_path):
+    run = save_run(home, "compact_cnn-default")
+    for name in ("segments", "predictions"):
+        table = getattr(run, name).assign(grouped_by="track")
+        table.to_parquet(run.folder / f"{name}.parquet")
+    report = Report("x", tmp_path / "x")
+    for add_section in (sections.add_summary, sections.add_overview):
+        add_section(report, [run])
+    for text in (model_card(run), report.save().with_suffix(".md").read_text()):
+        once = "o artist is known: tracks by one artist may be on both sides of a split"
+        assert once in text
+        assert "artist" not in re.sub(once + "|reports? |artists, albums", "", text)
+
+
 # The model card
 
 
@@ -308,7 +336,7 @@ def test_model_card_warns_of_a_leak_and_of_the_original_front_end(home):
     for limit in ("leaks: segments of a track", "by their loudness", "by their codec"):
         assert limit in text
     by_track = run.card | {"recipe": run.card["recipe"] | {"split_by": "track"}}
-    assert "leaks: tracks of an artist" in model_card(dataclasses.replace(run, card=by_track))
+    assert "leaks: tracks of one artist" in model_card(dataclasses.replace(run, card=by_track))
 
 
 def test_model_card_escapes_names_and_its_code_stays_valid(home):

@@ -241,14 +241,16 @@ def test_flips_reveal_a_model_of_the_bandwidth_and_spare_a_constant_one(
     monkeypatch.setattr(robustness, "_N_SEGMENTS", 1)
     measure([flipping, constant], corpus)
     table = flip_table([flipping, constant])
-    assert table.index.tolist() == list(robustness.TRANSFORMATIONS)
+    assert table["run"].tolist() == ["flipping"] * 19 + ["constant"] * 19
+    assert table["transformation"].tolist() == list(robustness.TRANSFORMATIONS) * 2
+    table = table.set_index(["run", "transformation"])
     for name in ("low-pass 8 kHz", "low-pass 11 kHz", "file at 22.05 kHz"):
-        assert table.loc[name, "flipping"].tolist() == ["0 of 1", "1 of 1", "1 of 2"]
+        assert table.loc["flipping", name].tolist() == ["0 of 1", "1 of 1", "1 of 2"]
     for name in ("gain −6 dB", "gain +6 dB", "mono", "file at 48 kHz", "MP3 320 kbit/s"):
-        assert table.loc[name, "flipping"].tolist() == ["0 of 1", "0 of 1", "0 of 2"]
+        assert table.loc["flipping", name].tolist() == ["0 of 1", "0 of 1", "0 of 2"]
     # Noise fills the empty band, which turns the classical track into rap.
-    assert table.loc["noise, 20 dB SNR", "flipping"].tolist() == ["1 of 1", "0 of 1", "1 of 2"]
-    assert set(table["constant"][ALL_GENRES]) == {"0 of 2"}
+    assert table.loc["flipping", "noise, 20 dB SNR"].tolist() == ["1 of 1", "0 of 1", "1 of 2"]
+    assert set(table.loc["constant", ALL_GENRES]) == {"0 of 2"}
 
     saved = read_robustness(flipping)
     assert (saved["before"] == saved["genre"]).all()

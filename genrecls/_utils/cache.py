@@ -32,7 +32,7 @@ VERSIONS = {
     "corpora": 5,
     "embeddings": 1,
     "cross_validation": 4,
-    "excerpts": 2,
+    "excerpts": 3,
     "file_hashes": 1,
     "fingerprints": 8,
     "log_mels": 5,

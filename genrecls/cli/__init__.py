@@ -6,10 +6,13 @@ immediately.
 
 from __future__ import annotations
 
+import _thread
 import io
 import logging
 import sys
+import threading
 import warnings
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -72,6 +75,15 @@ class _Once(logging.Filter):
         return is_new
 
 
+def _interrupt_again(ignored: Any) -> None:
+    """Repeat an interruption that came in a callback, such as those of Keras' weak references."""
+    # Python ignores exceptions in these callbacks, so that the command would go on.
+    if ignored.exc_type is KeyboardInterrupt:
+        threading.Timer(0.1, _thread.interrupt_main).start()
+    else:
+        sys.__unraisablehook__(ignored)
+
+
 def main() -> None:
     """Run the command; a user's error is one line on stderr and exit code 2."""
     for stream in (sys.stdout, sys.stderr):
@@ -92,6 +104,7 @@ def main() -> None:
             default_showwarning(message, category, *args, **kwargs)
 
     warnings.showwarning = show
+    sys.unraisablehook = _interrupt_again
     # joblib warns of results that nobody takes any more after an interruption.
     warnings.filterwarnings("ignore", ".*adjusting the input task iterator")
     try:

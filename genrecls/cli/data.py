@@ -89,7 +89,10 @@ def audit(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
     music = read_corpus(corpus)
     found = genrecls.audit(music, jobs=jobs)
     typer.echo("Differences between the genres, worst first (AUC: 0.5 is chance, 1 perfect):\n")
-    typer.echo(found.confounds.round(3).set_index("confound").T.to_string(na_rep="–"))
+    columns = ["confound", "auc alone", *(f"under {preset}" for preset in PRESETS)]
+    typer.echo(found.confounds[columns].round(3).to_string(index=False, na_rep="–") + "\n")
+    values = found.confounds.set_index("confound").filter(regex="^in ")
+    typer.echo(values.T.unstack().to_string(header=False))
     typer.echo("\nTracks:\n\n" + found.genres.round(2).to_string(index=False))
     typer.echo("\nWarnings:" if found.warnings else "\nNo warnings.")
     for warning in found.warnings:

@@ -22,6 +22,9 @@ _WHOLE_MODEL = {
 }
 # Candidates that `run` cross-validates: the others take hours on two cores.
 _QUICK = ["majority", "mfcc_svm", "compact_cnn-default", "musicnn-default"]
+# Columns of wide tables that a terminal has room for; the report has the others.
+_MAIN_SCORES = ["balanced accuracy", "macro F1"]
+_MAIN_RESULTS = ["test F1", "F1 interval", "test tracks right", "beats chance"]
 _SPLIT_BY = f"Also hold out a validation by {', '.join(SPLIT_BY)}, or all of these."
 
 
@@ -89,7 +92,7 @@ def crossval(
     split_by: Annotated[str | None, typer.Option(help=_SPLIT_BY)] = None,
     jobs: Jobs = None,
 ) -> None:
-    """Cross-validate models and baselines by whole artists."""
+    """Cross-validate models and baselines by whole artists or other groups."""
     music = read_corpus(corpus)
     known = training.comparison_candidates(music, jobs=jobs)
     if unknown := [name for name in model or () if name not in known]:
@@ -107,9 +110,10 @@ def crossval(
     whole = [name for name, card in cards.items() if card["split_by"] is None]
     tested = predictions[predictions["run"].isin(whole)]
     scores = evaluation.cross_validated_scores(tested, music.genres)
+    typer.echo(evaluation.describe_groups(tested))
     for level in ("track", "segment"):
-        table = evaluation.summary_table(scores, level).set_index("run").T
-        typer.echo(f"\n{level}s\n{table.to_string()}")
+        table = evaluation.summary_table(scores, level)[["run", *_MAIN_SCORES]]
+        typer.echo(f"\n{level}s\n{table.to_string(index=False)}")
 
 
 def robustness(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
@@ -117,7 +121,8 @@ def robustness(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
     saved = evaluation.read_runs(data.corpus_name(corpus))
     classifiers = [genrecls.GenreClassifier.load(run.folder) for run in saved]
     genrecls.measure_robustness(classifiers, read_corpus(corpus), jobs=jobs)
-    typer.echo(evaluation.flip_table(saved).to_string())
+    table = evaluation.flip_table(saved)[["run", "transformation", evaluation.ALL_GENRES]]
+    typer.echo(table.to_string(index=False))
 
 
 def evaluate(corpus: CorpusPath = None) -> None:
@@ -125,7 +130,8 @@ def evaluate(corpus: CorpusPath = None) -> None:
     saved = evaluation.read_runs(data.corpus_name(corpus))
     if changes := corpora.describe_changes(saved[0]):
         typer.echo(f"genrecls: {changes}", err=True)
-    typer.echo(genrecls.comparison_table(saved).T.to_string(header=False))
+    table = genrecls.comparison_table(saved)[["run", *_MAIN_RESULTS]]
+    typer.echo(table.to_string(index=False))
 
 
 def report(corpus: CorpusPath = None) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +16,7 @@ import typer
 
 import genrecls
 from genrecls import corpus, evaluation, features
-from genrecls._utils.io import printable, write_atomically
+from genrecls._utils.io import open_atomically, printable, write_atomically
 from genrecls.cli.data import Jobs, expand
 from genrecls.errors import AudioError, CorpusError
 
@@ -42,7 +44,11 @@ def predict(
     ],
     run: RunFolder = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print a row for each segment.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a row for each track.")] = False,
+    segments: Annotated[
+        Path | None,
+        typer.Option(help="CSV file to write, with a row for each segment.", callback=expand),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Plot of a single file to save.", callback=expand)
     ] = None,
@@ -53,7 +59,7 @@ def predict(
     ] = None,
     jobs: Jobs = None,
 ) -> None:
-    """Predict the genre of files and of their segments.
+    """Predict the genre of files, with one line for each.
 
     The exit code is 0 if all files could be used. Otherwise it is 2, and the standard error stream
     has a line for each file that could not be used.
@@ -70,7 +76,8 @@ def predict(
     found = [_audio_files(file) for file in files]
     paths = [path for audio_files, _ in found for path in audio_files]
     lost = any(unreadable for _, unreadable in found)
-    echo = _echo_json if as_json else _echo_csv if as_csv else _echo_text
+    width = max(len(printable(path)) for path in paths)
+    echo = _echo_json if as_json else _echo_csv if as_csv else partial(_echo_text, width)
     options: dict[str, Any] = {"step_s": step, "min_confidence": min_confidence}
     errors: list[AudioError] = []
     try:
@@ -82,7 +89,8 @@ def predict(
                 # In a terminal, a progress bar would be between the predictions.
                 options["progress"] = len(paths) > 1 and not sys.stdout.isatty()
                 results = classifier.predict_all(paths, jobs=jobs, **options)
-            echo(classifier, _drop_errors(results, errors))
+            predictions = _drop_errors(results, errors)
+            echo(classifier, _save_segments(predictions, segments) if segments else predictions)
     finally:
         for error in errors:
             typer.echo(f"genrecls: {error}", err=True)
@@ -165,21 +173,43 @@ def _echo_json(classifier: GenreClassifier, predictions: Iterable[Prediction]) -
 
 
 def _echo_csv(_: GenreClassifier, predictions: Iterable[Prediction]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
     for i, prediction in enumerate(predictions):
-        table = prediction.segments.copy()
-        # Before Python 3.13, a carriage return would not be quoted.
-        table.insert(0, "path", printable(prediction.path).replace("\r", "\\r"))
-        table["label"] = prediction.label
-        typer.echo(table.to_csv(index=False, header=i == 0), nl=False)
+        if not i:
+            names = "path label genre probability second_genre second_probability"
+            writer.writerow(names.split())
+        (first, p), (second, q) = _likeliest(prediction)
+        values = prediction.label, first, round(p, 4), second, round(q, 4)
+        writer.writerow((_path_cell(prediction), *values))
 
 
-def _echo_text(classifier: GenreClassifier, predictions: Iterable[Prediction]) -> None:
+def _save_segments(predictions: Iterable[Prediction], file: Path) -> Iterator[Prediction]:
+    """Pass predictions on, and write their segments to a CSV file."""
+    with open_atomically(file) as stream:
+        for i, prediction in enumerate(predictions):
+            table = prediction.segments.copy()
+            table.insert(0, "path", _path_cell(prediction))
+            table["label"] = prediction.label
+            stream.write(table.to_csv(index=False, header=i == 0).encode())
+            yield prediction
+
+
+def _path_cell(prediction: Prediction) -> str:
+    # Before Python 3.13, a carriage return would not be quoted.
+    return printable(prediction.path).replace("\r", "\\r")
+
+
+def _likeliest(prediction: Prediction) -> list[tuple[str, float]]:
+    """Return the two genres with the highest probabilities."""
+    return sorted(prediction.probabilities.items(), key=lambda item: -item[1])[:2]
+
+
+def _echo_text(width: int, classifier: GenreClassifier, predictions: Iterable[Prediction]) -> None:
     typer.echo(f"Model: {classifier.folder}\n")
+    longest = max(map(len, (*classifier.genres, "not sure")))
     for prediction in predictions:
-        typer.echo(printable(prediction.path))
-        typer.echo(prediction.segments.round(3).to_string(index=False))
-        shares = ", ".join(f"{genre} {p:.3f}" for genre, p in prediction.probabilities.items())
-        typer.echo(f"Prediction: {prediction.label} ({shares})\n")
+        shares = ", ".join(f"{genre} {p:.2f}" for genre, p in _likeliest(prediction))
+        typer.echo(f"{printable(prediction.path):{width}}  {prediction.label:{longest}}  {shares}")
 
 
 def export(
@@ -190,6 +220,7 @@ def export(
 ) -> None:
     """Write a model as ONNX and check its probabilities."""
     classifier = _load(run)
+    typer.echo(f"{classifier.name} …", err=True)
     difference = classifier.export_onnx(file)
     typer.echo(f"{file}: probabilities within {difference:.1g} of those of {classifier.folder}")
 

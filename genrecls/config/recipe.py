@@ -73,6 +73,9 @@ class Recipe(Config):
         file, or None for random ones.
     input_range : tuple of two floats
         Values that the model receives for the darkest and the brightest colour.
+    batch_norm_momentum : float in [0, 1)
+        Share of the former statistics that batch normalization keeps at every update. With Keras'
+        0.99, a small corpus has too few updates to forget the initial ones.
     random_seed : int >= 0
         Seed of the split, the initial weights, dropout and the order of batches.
 
@@ -103,6 +106,7 @@ class Recipe(Config):
     head: Literal["flatten", "pool", "logistic"] = "flatten"
     weights: str | None = None
     input_range: tuple[float, float] = (0.0, 1.0)
+    batch_norm_momentum: float = 0.9
     random_seed: int = 0
 
     def __post_init__(self):
@@ -205,6 +209,7 @@ _ORIGINAL_RECIPE = dict(
     warm_up=None,
     batch_size=10,
     class_weights=False,
+    batch_norm_momentum=0.99,
 )
 _STAGES = dict(backbone="frozen", head="pool", learning_rate=1e-3, patience=10)
 _LOGISTIC = dict(backbone="frozen", head="logistic")

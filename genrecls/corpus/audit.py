@@ -131,7 +131,7 @@ def audit(
     duplicates = _duplicate_table(decoded, pairs)
     rows = [*_problems(listed, measures), *_similar_names(listed), *_unused(corpus.left_out)]
     problems = pd.DataFrame(rows, columns=["path", "problem", "detail"])
-    confounds, reason = confound_table(tracks, front_ends)
+    confounds, reason = confound_table(tracks, front_ends, progress=progress)
     warnings = [
         *_confound_warnings(confounds, reason, list(front_ends)),
         *_genre_warnings(genres),

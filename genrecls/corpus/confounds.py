@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder
+from tqdm.auto import tqdm
 
 from genrecls.config import FrontEnd
 from genrecls.corpus.splits import assign_folds
@@ -87,7 +89,7 @@ def visible_confounds(tracks: pd.DataFrame, front_end: FrontEnd) -> pd.DataFrame
 
 
 def confound_table(
-    tracks: pd.DataFrame, front_ends: Mapping[str, FrontEnd]
+    tracks: pd.DataFrame, front_ends: Mapping[str, FrontEnd], *, progress: bool = False
 ) -> tuple[pd.DataFrame, str]:
     """Tabulate how well each confound predicts the genre, the best first.
 
@@ -97,6 +99,8 @@ def confound_table(
         One row per track, as in :attr:`Audit.tracks`.
     front_ends : mapping of str to FrontEnd
         Front ends to compare, by name.
+    progress : bool
+        Show a progress bar if it takes long.
 
     Returns
     -------
@@ -118,7 +122,8 @@ def confound_table(
 
     tables = {name: visible_confounds(tracks, front_end) for name, front_end in front_ends.items()}
     rows = []
-    for confound, form in CONFOUNDS.items():
+    options: dict[str, Any] = {"delay": 2, "leave": False, "disable": not progress}
+    for confound, form in tqdm(CONFOUNDS.items(), desc="confounds", **options):
         row = {"confound": confound, "auc alone": auc(tuple(tracks[confound]))}
         for name, table in tables.items():
             constant = table[confound].nunique(dropna=False) <= 1

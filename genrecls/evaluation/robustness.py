@@ -63,15 +63,21 @@ def flip_rates(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def flip_table(runs: Sequence[Run]) -> pd.DataFrame:
-    """Tabulate the flips, such as ``'3 of 11'``, per transformation, run and genre.
+    """Tabulate the flips, such as ``'3 of 11'``: a row per run and transformation.
 
     Parameters
     ----------
     runs : sequence of Run
         See :func:`flip_rates`.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``run``, ``transformation``, one column per genre, and :data:`ALL_GENRES`.
     """
     rates = flip_rates(runs)
     rates["cell"] = rates["flips"].astype(str) + " of " + rates["n"].astype(str)
-    table = rates.pivot(index="transformation", columns=["run", "genre"], values="cell")
-    columns = pd.MultiIndex.from_frame(rates[["run", "genre"]].drop_duplicates())
-    return table.reindex(index=rates["transformation"].unique(), columns=columns).fillna("–")
+    table = rates.pivot(index=["run", "transformation"], columns="genre", values="cell")
+    rows = rates[["run", "transformation"]].drop_duplicates().itertuples(index=False)
+    table = table.loc[list(rows), rates["genre"].unique()].fillna("–")
+    return table.rename_axis(columns=None).reset_index()

@@ -176,6 +176,23 @@ class Run:
         return tracks
 
     @property
+    def validation_score(self) -> float:
+        """Balanced accuracy over validation tracks, uncertain if there are few."""
+        tracks = aggregate_tracks(self.predictions.query("split == 'validation'"), self.genres)
+        return float(scores(tracks, self.genres, auc=False)["balanced accuracy"][0])
+
+    @property
+    def beats_chance(self) -> bool:
+        """Whether the validation score is above that of guessing."""
+        return self.validation_score > 1 / len(self.genres)
+
+    @property
+    def held_out_by(self) -> str:
+        """Unit of the validation: segment, track, artist, or group if artists are unknown."""
+        by = self.recipe.split_by
+        return name_groups(self.segments) if by == "artist" else by
+
+    @property
     def synthetic(self) -> bool:
         """Whether all music of the corpus is synthetic, according to the card or its sources."""
         if "synthetic" in self.card:
@@ -205,6 +222,28 @@ def is_synthetic(segments: pd.DataFrame) -> bool:
     """Return whether all music in a table is synthetic, according to its column ``source``."""
     source = segments.get("source", pd.Series([""]))
     return bool(source.str.contains("synthetic", case=False, na=False).all())
+
+
+def describe_groups(segments: pd.DataFrame) -> str:
+    """Write for how many tracks the artist is unknown, as a sentence.
+
+    Parameters
+    ----------
+    segments : pd.DataFrame
+        Segments or tracks with ``grouped_by``. The text is empty if all artists are known.
+    """
+    tracks = segments.drop_duplicates("track_id")
+    n = int((tracks["grouped_by"] != "artist").sum()) if "grouped_by" in tracks else 0
+    if not n:
+        return ""
+    some = f"The artist of {n} of {len(tracks)} tracks is unknown"
+    which = some if n < len(tracks) else "No artist is known"
+    return f"{which}: tracks by one artist may be on both sides of a split."
+
+
+def name_groups(segments: pd.DataFrame) -> str:
+    """Return what the groups of a table are: artists, if all of these are known."""
+    return "group" if describe_groups(segments) else "artist"
 
 
 def read_runs(corpus_name: str) -> list[Run]:
@@ -238,12 +277,7 @@ def read_runs(corpus_name: str) -> list[Run]:
 
 
 def find_best_run() -> Run:
-    """Find the best validated run of the corpus with the newest run.
-
-    The best has the highest balanced accuracy over validation tracks; a tie goes to the lower NLL
-    of validation segments, then to the first name. Runs with a leaky validation (not by artist)
-    count only if there are no others. Without any run, a ModelError is raised.
-    """
+    """Find the best run of the corpus with the newest run; without any, raise a ModelError."""
     runs = []
     for card in sorted(models_dir().glob(f"[!.]*/[!.]*/{CARD}")):
         try:
@@ -253,16 +287,26 @@ def find_best_run() -> Run:
     if not runs:
         raise ModelError(f"no trained model in {str(models_dir())!r}; run 'genrecls train' first")
     newest = max(runs, key=lambda run: run.card["created"])
-    runs = read_runs(newest.folder.parent.name)
+    return best_run(read_runs(newest.folder.parent.name))
+
+
+def best_run(runs: Sequence[Run]) -> Run:
+    """Return the run with the highest balanced accuracy over validation tracks.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Runs of one corpus. A tie goes to the lower NLL of validation segments, then to the first
+        name. Runs with a leaky validation (not by artist) count only if there are no others.
+    """
     return min([run for run in runs if run.recipe.split_by == "artist"] or runs, key=_rank)
 
 
 def _rank(run: Run) -> tuple[float, float, str]:
     segments = run.predictions.query("split == 'validation'")
-    right = scores(aggregate_tracks(segments, run.genres), run.genres, auc=False)
     loss = scores(segments, run.genres, auc=False)["NLL"]
     # A genre without validation tracks makes the balanced accuracy NaN, which ranks last.
-    return -float(np.nan_to_num(right["balanced accuracy"][0])), float(loss[0]), run.name
+    return -float(np.nan_to_num(run.validation_score)), float(loss[0]), run.name
 
 
 def read_cross_validation(folder: Path, genres: Sequence[str]) -> pd.DataFrame:

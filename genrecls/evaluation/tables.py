@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 from scipy.stats import binomtest
+from tqdm.auto import tqdm
 
 from genrecls.config import BACKBONES, SPLIT_BY
-from genrecls.evaluation.intervals import format_interval, mcnemar, score_intervals
+from genrecls.evaluation.intervals import format_interval, format_p, mcnemar, score_intervals
 from genrecls.evaluation.novelty import NONE_OF_THESE, NOT_SURE
-from genrecls.evaluation.runs import Run
+from genrecls.evaluation.runs import Run, name_groups
 from genrecls.evaluation.scores import LOSSES, accuracy, aggregate_tracks, f1_scores, scores
 
 
 def split_table(segments: pd.DataFrame) -> pd.DataFrame:
-    """Count segments, tracks and artists per split (rows) and genre (columns).
+    """Count segments, tracks and artists (or other groups) per genre and split.
 
     Parameters
     ----------
@@ -28,15 +29,16 @@ def split_table(segments: pd.DataFrame) -> pd.DataFrame:
     >>> import genrecls
     >>> features = genrecls.prepare("music", progress=False)
     >>> table = genrecls.split_table(genrecls.assign_splits(features.segments, split_by="artist"))
-    >>> table.loc["test", ("rap", "artists")].item()
+    >>> table.loc[("rap", "test"), "artists"].item()
     2
     """
-    order = [s for s in ("train", "validation", "test") if s in set(segments["split"])]
-    counts = segments.groupby(["split", "genre"]).agg(
-        segments=("track_id", "size"), tracks=("track_id", "nunique"), artists=("group", "nunique")
+    counts = segments.groupby(["genre", "split"]).agg(
+        segments=("track_id", "size"), tracks=("track_id", "nunique"), groups=("group", "nunique")
     )
-    by_genre = {g: counts.xs(g, level="genre") for g in sorted(set(segments["genre"]))}
-    return pd.concat(by_genre, axis=1, names=["genre"]).loc[order]
+    order = [s for s in ("train", "validation", "test") if s in set(segments["split"])]
+    return counts.reindex(order, level="split").rename(
+        columns={"groups": f"{name_groups(segments)}s"}
+    )
 
 
 def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
@@ -52,8 +54,10 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
     pd.DataFrame
         The first row always predicts the commonest genre of the training segments. ``test F1`` is
         the macro F1 over segments, with a 95 % bootstrap interval over groups; the interval of
-        ``test tracks right`` is Wilson's. ``validation split`` is leaky if tracks or artists are
-        in training and validation. The inference is timed on the machine of the training.
+        ``test tracks right`` is Wilson's. ``beats chance`` is ``no`` if the balanced accuracy over
+        validation tracks is not above that of guessing. ``validation split`` is leaky if tracks or
+        artists are in training and validation. The inference is timed on the machine of the
+        training.
 
     Examples
     --------
@@ -65,8 +69,11 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
     rows = [_majority_row(runs[-1])]
     for run in runs:
         test = run.predictions.query("split == 'test'")
-        names = {"weights": run.card["weights"], "backbone": _backbone(run), "run": run.name}
-        rows.append(_comparison_row(test, run.genres, run.card, run.recipe.split_by) | names)
+        names = {"weights": run.card["weights"], "backbone": _backbone(run)}
+        leaky = "" if run.recipe.split_by == "artist" else " (leaky)"
+        names["validation split"] = f"by {run.held_out_by}{leaky}"
+        names["beats chance"] = "yes" if run.beats_chance else "no"
+        rows.append(_comparison_row(run.name, test, run.genres, run.card | names))
     return pd.DataFrame(rows)
 
 
@@ -78,30 +85,31 @@ def _majority_row(run: Run) -> dict[str, Any]:
     right = accuracy(segments.query("split == 'validation'"))
     card = {"architecture": f"always {commonest}", "validation_accuracy": right}
     card |= dict.fromkeys(("parameters", "training_time_s", "inference_ms_per_segment"), 0)
-    row = _comparison_row(segments.query("split == 'test'"), run.genres, card, "artist")
-    return row | dict.fromkeys(("weights", "backbone", "run"), "–")
+    card |= dict.fromkeys(("weights", "backbone", "validation split"), "–")
+    test = segments.query("split == 'test'")
+    return _comparison_row(card["architecture"], test, run.genres, card | {"beats chance": "no"})
 
 
 def _comparison_row(
-    test: pd.DataFrame, genres: Sequence[str], card: dict[str, Any], split_by: str
+    name: str, test: pd.DataFrame, genres: Sequence[str], card: dict[str, Any]
 ) -> dict[str, Any]:
     tracks = aggregate_tracks(test, genres)
     right = int((tracks["predicted"] == tracks["genre"]).sum())
     share = binomtest(right, len(tracks)).proportion_ci(method="wilson")
     f1 = score_intervals(test, genres, auc=False).loc["macro F1"]
     return {
-        "architecture": card["architecture"],
-        "parameters": card["parameters"],
-        "training time (s)": round(card["training_time_s"], 1),
-        "validation accuracy": round(card["validation_accuracy"], 3),
+        "run": name,
         "test F1": round(f1["value"], 3),
         "F1 interval": f"{f1['low']:.2f}–{f1['high']:.2f}",
         "test tracks right": f"{right} of {len(tracks)}",
         "share interval": f"{share.low:.2f}–{share.high:.2f}",
-        "validation split": f"by {split_by}" + ("" if split_by == "artist" else " (leaky)"),
         "test accuracy": round(accuracy(test), 3),
+        "validation accuracy": round(card["validation_accuracy"], 3),
+        **{name: card[name] for name in ("beats chance", "validation split")},
         "test groups": test["group"].nunique(),
         "test segments": len(test),
+        **{name: card[name] for name in ("architecture", "weights", "backbone", "parameters")},
+        "training time (s)": round(card["training_time_s"], 1),
         "inference (ms/segment)": round(card["inference_ms_per_segment"], 1),
     }
 
@@ -153,6 +161,11 @@ def _levels(segments: pd.DataFrame, genres: Sequence[str]) -> dict[str, pd.DataF
     return {"track": aggregate_tracks(segments, genres), "segment": segments}
 
 
+def _with_bar(runs: Iterable) -> Iterable:
+    """Show a progress bar while the intervals of many runs are computed."""
+    return tqdm(list(runs), desc="intervals", unit="run", delay=2, leave=False)
+
+
 def _test_segments(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     by_run = predictions[predictions["split"] == "test"].groupby("run", sort=False)
     return {str(run): segments for run, segments in by_run}
@@ -176,7 +189,7 @@ def cross_validated_scores(predictions: pd.DataFrame, genres: Sequence[str]) -> 
         run with the highest balanced accuracy over tracks is last.
     """
     intervals = {}
-    for run, segments in _test_segments(predictions).items():
+    for run, segments in _with_bar(_test_segments(predictions).items()):
         sizes = _sizes(segments)
         sizes["fewest groups"] = int(segments.groupby("genre")["group"].nunique().min())
         sizes["repeats"] = segments["repeat"].nunique()
@@ -215,7 +228,7 @@ def paired_table(predictions: pd.DataFrame, genres: Sequence[str], against: str)
     runs = _test_segments(predictions)
     ours = _levels(runs.pop(against), genres)
     rows = []
-    for run, segments in runs.items():
+    for run, segments in _with_bar(runs.items()):
         theirs = _levels(segments, genres)
         row: dict[str, Any] = {f"{against} minus": run}
         for level, table in theirs.items():
@@ -226,7 +239,7 @@ def paired_table(predictions: pd.DataFrame, genres: Sequence[str], against: str)
         test = mcnemar(ours["track"], theirs["track"])
         row[f"only {against} right"] = test["only first"]
         row["only the other right"] = test["only second"]
-        rows.append(row | {"McNemar p": round(test["p"], 3), **_sizes(segments)})
+        rows.append(row | {"McNemar p": format_p(test["p"]), **_sizes(segments)})
     return pd.DataFrame(rows)
 
 
@@ -260,7 +273,7 @@ def label_table(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def leak_table(predictions: pd.DataFrame, cards: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """Compare the accuracy over validation segments with that over segments of test artists.
+    """Compare the accuracy over validation segments with that over segments of test groups.
 
     Parameters
     ----------
@@ -275,9 +288,7 @@ def leak_table(predictions: pd.DataFrame, cards: dict[str, dict[str, Any]]) -> p
         validation.
     """
     rows = []
-    for name, card in cards.items():
-        if not card["split_by"]:
-            continue
+    for name, card in _with_bar((n, card) for n, card in cards.items() if card["split_by"]):
         segments, genres = predictions[predictions["run"] == name], card["genres"]
         row = {"model": card["name"], "validation by": card["split_by"]}
         row |= {**_sizes(segments), "repeats": card["repeats"]}
@@ -292,7 +303,7 @@ def leak_table(predictions: pd.DataFrame, cards: dict[str, dict[str, Any]]) -> p
         rows.append(row)
     # The most leaky way to split comes first.
     rows.sort(key=lambda row: (row["model"], SPLIT_BY.index(row["validation by"])))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).replace({"validation by": {"artist": name_groups(predictions)}})
 
 
 def leak_summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -339,12 +350,14 @@ def example_track_ids(run: Run) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        ``track_id`` of ``easy <genre>``, ``hard`` and ``hardest``, as far as there are tracks.
+        ``track_id`` of ``easy <genre>``, the most probable track of a genre that is predicted
+        correctly, of ``hard`` and of ``hardest``, as far as there are such tracks.
     """
     tracks = aggregate_tracks(run.predictions.query("split == 'test'"), run.genres)
     tracks["true_prob"] = [row[f"prob_{row['genre']}"] for row in tracks.to_dict("records")]
     tracks = tracks.sort_values("true_prob", kind="stable")
-    easy = tracks[2:].groupby("genre")["track_id"].last().to_dict()
+    right = tracks[2:].query("predicted == genre")
+    easy = right.groupby("genre")["track_id"].last().to_dict()
     hard = list(zip(("hardest", "hard"), tracks["track_id"], strict=False))
     return {f"easy {genre}": track_id for genre, track_id in easy.items()} | dict(hard[::-1])
 

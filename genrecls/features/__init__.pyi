@@ -1,8 +1,5 @@
-from .excerpts import EXCERPT_MELS as EXCERPT_MELS
 from .excerpts import EXCERPT_S as EXCERPT_S
-from .excerpts import N_MELS as N_MELS
 from .excerpts import envelope as envelope
-from .excerpts import excerpt_front_end as excerpt_front_end
 from .extraction import extract_log_mels as extract_log_mels
 from .extraction import track_log_mels as track_log_mels
 from .image import to_image as to_image

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +11,13 @@ import pandas as pd
 from genrecls._utils import cache
 from genrecls._utils.parallel import map_parallel
 from genrecls._utils.paths import models_dir
-from genrecls.audio.resample import resample
 from genrecls.config import FrontEnd, hash_json
-from genrecls.features.spectrogram import mel_spectrogram
 
 if TYPE_CHECKING:
     from genrecls.corpus.tracks import Corpus
 
-#: Length of what is shown (in seconds), as in the original, and its numbers of mel bands.
+#: Length of what is shown (in seconds), as in the original.
 EXCERPT_S = 30.0
-EXCERPT_MELS = 323
-N_MELS = (10, 100, 500)
 
 _FILE = "excerpts.npz"
 
@@ -44,24 +39,12 @@ def envelope(y: np.ndarray) -> np.ndarray:
     return np.stack([np.minimum.reduceat(y, starts), np.maximum.reduceat(y, starts)])
 
 
-def excerpt_front_end(n_mels: int = EXCERPT_MELS) -> FrontEnd:
-    """Return the original's front end with another number of mel bands.
-
-    Parameters
-    ----------
-    n_mels : int > 0
-        Number of mel bands.
-    """
-    return dataclasses.replace(FrontEnd.preset("original"), n_mels=n_mels)
-
-
 def load_excerpts(corpus_name: str) -> dict[str, np.ndarray] | None:
     """Load the excerpts of a prepared corpus, or return None if there are none.
 
     The arrays are ``genres``; for the first training track of genre number i ``path_i``,
     ``envelope_i`` of its first 30 s, the ``duration_s_i`` of that, and ``segment_i``, the default
-    log-mel of its second segment, or else of its first one; and for genre 0 also ``mels_<n>``, the
-    log-mel of the same 30 s with n mel bands.
+    log-mel of its second segment, or else of its first one.
     """
     path = _entry(corpus_name)
     if cache.load(path) is None:
@@ -106,16 +89,8 @@ def _excerpt(i: int, file: Path) -> dict[str, np.ndarray]:
     pad = len(y) < default.segment_s * rate  # possible after prepare() with short segments
     log_mels, _, _ = extract_log_mels(y, default, sample_rate=rate, pad=pad)
     y = y[: round(EXCERPT_S * rate)]
-    arrays = {
+    return {
         f"envelope_{i}": envelope(y),
         f"duration_s_{i}": np.array(len(y) / rate),
         f"segment_{i}": log_mels[:2][-1],
     }
-    if i == 0:
-        target_rate = excerpt_front_end().sample_rate
-        if rate != target_rate:
-            y = np.clip(resample(y, rate, target_rate), -1, 1)
-        for n_mels in (EXCERPT_MELS, *N_MELS):
-            levels = mel_spectrogram(y, excerpt_front_end(n_mels))
-            arrays[f"mels_{n_mels}"] = levels.astype(np.float16)
-    return arrays

@@ -46,7 +46,11 @@ def build_model(
     options: dict[str, Any] = {}
     if recipe.model in BACKBONES:
         options = {"weights": recipe.weights, "head": recipe.head}
-    return build((*front_end.shape, 1), n_genres, image=image, **options)
+    model = build((*front_end.shape, 1), n_genres, image=image, **options)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = recipe.batch_norm_momentum
+    return model
 
 
 def builder_uid(builder: Callable, front_end: FrontEnd, n_genres: int) -> str:

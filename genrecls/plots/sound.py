@@ -27,7 +27,7 @@ _MAX_COLUMNS = 20_000
 
 
 def waveform(envelope: np.ndarray, duration_s: float, *, ax: Axes | None = None) -> Axes:
-    """Draw the waveform of a track, with the original's red line at 30 s.
+    """Draw the waveform of a track, with the original's red line at 30 s if it is longer.
 
     Parameters
     ----------
@@ -41,7 +41,8 @@ def waveform(envelope: np.ndarray, duration_s: float, *, ax: Axes | None = None)
     ax = ax or plt.gca()
     times = np.linspace(0, duration_s, envelope.shape[1])
     ax.fill_between(times, *envelope, lw=0, color=COLORS[0])
-    ax.axvline(30.0, color="red", lw=1.2)
+    if duration_s > 30:
+        ax.axvline(30.0, color="red", lw=1.2)
     ax.set(xlim=(0, duration_s), ylim=(-1, 1), xlabel="Time (s)", ylabel="Amplitude")
     return ax
 
@@ -103,8 +104,9 @@ def taggram(segments: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw the probability of each genre over the time of a track.
 
     A stronger colour means a higher probability; colours fade where a part of the segment is
-    silent. Only the middles of overlapping segments are drawn. The novelty, if known, is drawn in
-    grey up to 2; it is half as dark at 1, from where on a segment is none of the genres.
+    silent. Only the middles of overlapping segments are drawn. The label of the genre with the
+    highest mean is dark. The novelty, if known, is drawn in grey up to 2; it is half as dark at 1,
+    from where on a segment is none of the genres.
 
     Parameters
     ----------
@@ -130,7 +132,9 @@ def taggram(segments: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.broken_barh(spans, (row - 0.45, 0.9), facecolors=colors, lw=0, antialiased=False)
     for i in np.flatnonzero(sounding == 0):
         ax.axvspan(left[i], right[i], fill=False, hatch="///", edgecolor="0.6", lw=0)
-    ax.set_yticks(range(len(rows)), [*genres, "novelty"][: len(rows)])
+    ax.set_yticks(range(len(rows)), [*genres, "novelty"][: len(rows)], color="0.5")
+    highest = segments[[f"prob_{genre}" for genre in genres]].mul(sounding, axis=0).sum().argmax()
+    ax.get_yticklabels()[highest].set(color="black", weight="bold")
     ax.set(xlim=(0, right[-1]), ylim=(len(rows) - 0.5, -0.5), xlabel="Time (s)")
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
@@ -159,12 +163,21 @@ def prediction(result) -> Figure:
 def track(
     segments: pd.DataFrame, log_mels: np.ndarray, front_end: FrontEnd, *, title: str
 ) -> Figure:
-    """Draw the taggram of a track above the log-mels of its segments that do not overlap."""
+    """Draw the taggram of a track above the log-mels of its segments that do not overlap.
+
+    One more log-mel is that of the last segment, which overlaps.
+    """
     height = 0.3 * (len(_genres(segments)) + ("novelty" in segments))
     figure = plt.figure(figsize=(10, 3.2 + height), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[0.4 + height, 2.8])
     taggram(segments, ax=top).set(xlabel="", title=title)
-    log_mel(log_mels, front_end, ax=bottom, colorbar=False)
+    end_s, length_s = segments["end_s"].iloc[-1], front_end.segment_s
+    n = int(end_s / length_s + 1e-6)
+    for last in log_mels[n:].astype(np.float32):  # its beginning will be covered
+        _show(last, last.shape[1], front_end, bottom, start_s=end_s - length_s)
+    log_mel(log_mels[:n], front_end, ax=bottom, colorbar=False)
+    for image in bottom.images:
+        image.set_clim(log_mels.min(), log_mels.max())
     return figure
 
 
@@ -259,9 +272,18 @@ def _genres(segments: pd.DataFrame) -> list[str]:
     return segments.filter(regex="^prob_").columns.str.removeprefix("prob_").tolist()
 
 
-def _show(image: np.ndarray, frames: float, front_end: FrontEnd, ax: Axes, **options: Any) -> Axes:
+def _show(
+    image: np.ndarray,
+    frames: float,
+    front_end: FrontEnd,
+    ax: Axes,
+    *,
+    start_s: float = 0,
+    **options: Any,
+) -> Axes:
     """Show an image that is a number of frames wide, and label its axes."""
-    extent = (0, frames * front_end.hop_length / front_end.sample_rate, 0, front_end.n_mels)
+    end_s = start_s + frames * front_end.hop_length / front_end.sample_rate
+    extent = (start_s, end_s, 0, front_end.n_mels)
     ax.imshow(image, extent=extent, origin="lower", aspect="auto", **options)
     ax.set(xlabel="Time (s)", ylabel="Frequency (Hz)")
     ax.spines[:].set_visible(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from base64 import b64encode
@@ -18,16 +19,13 @@ from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from PIL import Image
 
 from genrecls._utils.io import write_atomically
-from genrecls.report.markdown import escape, markdown, render
+from genrecls.report.markdown import LONG, escape, markdown, render, split_columns
 
 _DPI = 120  # dots per inch of the figures
-
-# A table with more columns than this gets the class, and is printed in a small font.
-_WIDE = ((16, "widest"), (12, "wider"), (7, "wide"))
-
-_LONG = 45  # The text of a cell with more characters may be broken into lines.
+_QUALITY = 80  # of the figures in the page, from 0 to 100
 
 
 class Report:
@@ -60,14 +58,24 @@ class Report:
         self._add(markdown.rstrip("\n") + "\n", _READER.render(markdown))
 
     def table(
-        self, name: str, table: pd.DataFrame, title: str | None = None, *, shown: bool = True
+        self,
+        name: str,
+        table: pd.DataFrame,
+        title: str | None = None,
+        *,
+        keys: int = 1,
+        shown: bool = True,
     ) -> None:
-        """Save a table as CSV and Markdown, and show it below a title in Markdown."""
-        file, text = self._file(name), markdown(table) if len(table) else "None.\n"
+        """Save a table as CSV and Markdown, and show it below a title in Markdown.
+
+        A wide table is shown in several parts, which all begin with the ``keys`` first columns.
+        """
+        file = self._file(name)
         table.to_csv(f"{file}.csv", index=False, encoding="utf-8")
-        Path(f"{file}.md").write_text(text, encoding="utf-8")
+        Path(f"{file}.md").write_text(markdown(table), encoding="utf-8")
         if shown:
-            self.text(f"{title}\n\n{text}" if title else text)
+            parts = [markdown(part) for part in split_columns(table, keys)]
+            self.text("\n".join([f"{title}\n", *parts] if title else parts))
 
     def figure(self, name: str, figure: Figure, caption: str) -> None:
         """Save a figure as PNG and SVG, show it with a caption, and close it."""
@@ -80,10 +88,10 @@ class Report:
             FigureCanvasSVG(figure).print_svg(f"{file}.svg", metadata={"Date": None})
         plt.close(figure)
         html = Markup(
-            '<figure><img src="data:image/png;base64,{}" alt="{}" style="--width: {:.2f}" />'
+            '<figure><img src="data:image/webp;base64,{}" alt="{}" style="--width: {:.2f}" />'
             "<figcaption>{}</figcaption></figure>\n"
         )
-        data = b64encode(Path(f"{file}.png").read_bytes()).decode()
+        data = b64encode(_to_webp(f"{file}.png")).decode()
         shown = Markup(_READER.renderInline(text))
         html = html.format(data, caption, figure.get_figwidth(), shown)
         self._add(f"![{text}]({file.name}.png)\n\n*{text}*\n", html)
@@ -105,21 +113,22 @@ class Report:
         return self.folder / re.sub(r"[^\w.-]+", "_", name)
 
 
+def _to_webp(file: str) -> bytes:
+    """Compress an image to a tenth of the size of a PNG of a spectrogram."""
+    data = io.BytesIO()
+    with Image.open(file) as image:
+        image.convert("RGB").save(data, "webp", quality=_QUALITY)
+    return data.getvalue()
+
+
 def _render_text(tokens: Sequence[Token], i: int, *_: Any) -> str:
     """Allow line breaks between the words of a name, and none within an interval."""
     text = re.sub(r"[_/:](?=[^\W\d_]{2})", r"\g<0><wbr>", escapeHtml(tokens[i].content))
     return re.sub(r"[(+-]*[\d.]+–[\d.]+\)?", r"<span>\g<0></span>", text)
 
 
-def _open_table(tokens: Sequence[Token], i: int, *_: Any) -> str:
-    types = [token.type for token in tokens[i:]]
-    columns = types[: types.index("thead_close")].count("th_open")
-    name = next((f"table {name}" for limit, name in _WIDE if columns > limit), "table")
-    return f'<div class="{name}"><table>\n'
-
-
 def _open_cell(tokens: Sequence[Token], i: int, *options: Any) -> str:
-    if len(tokens[i + 1].content) > _LONG:
+    if len(tokens[i + 1].content) > LONG:
         tokens[i].attrs["class"] = "long"
     return _READER.renderer.renderToken(tokens, i, *options)  # pyright: ignore
 
@@ -127,7 +136,7 @@ def _open_cell(tokens: Sequence[Token], i: int, *options: Any) -> str:
 _READER = MarkdownIt("commonmark", {"html": False}).enable("table")
 _READER.renderer.rules |= {  # pyright: ignore[reportAttributeAccessIssue]
     "text": _render_text,
-    "table_open": _open_table,
+    "table_open": lambda *_: '<div class="table"><table>\n',
     "table_close": lambda *_: "</table></div>\n",
     "td_open": _open_cell,
 }

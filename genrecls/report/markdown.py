@@ -10,9 +10,15 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+#: The text of a cell with more characters may be broken into lines.
+LONG = 45
+_MAX_WIDTH = 120  # characters in a line of a table
+
 
 def markdown(table: pd.DataFrame) -> str:
     """Write a table in Markdown, without its index; a missing value becomes a dash."""
+    if table.empty:
+        return "None.\n"
     columns = [_cells(table[name]) for name in table]
     rule = ["---:" if pd.api.types.is_numeric_dtype(table[name]) else "---" for name in table]
     lines = [[escape(str(name)) for name in table], rule, *zip(*columns, strict=True)]
@@ -36,10 +42,23 @@ def escape(text: str) -> str:
     return re.sub(special, lambda m: f"&#{ord(m[0])};", " ".join(text.split()))
 
 
-def join_header(table: pd.DataFrame, separator: str = " ") -> pd.DataFrame:
-    """Join a header of two rows into one, and make the index a column."""
-    names = [f"{upper}{separator}{lower}" for upper, lower in table.columns]
-    return table.set_axis(names, axis=1).reset_index()
+def split_columns(table: pd.DataFrame, keys: int) -> list[pd.DataFrame]:
+    """Split a wide table into narrow ones, which all begin with the first columns."""
+    if table.empty:
+        return [table]
+    widths = [_width(table.iloc[:, i]) for i in range(table.shape[1])]
+    room, parts = _MAX_WIDTH - sum(widths[:keys]), [[]]
+    for i, width in enumerate(widths[keys:], start=keys):
+        if parts[-1] and sum(widths[j] for j in parts[-1]) + width > room:
+            parts.append([])
+        parts[-1].append(i)
+    return [table.iloc[:, [*range(keys), *part]] for part in parts]
+
+
+def _width(column: pd.Series) -> int:
+    """Return the width of a column in characters, with a margin; long text can be broken."""
+    texts = [*str(column.name).split(), *_cells(column)]
+    return min(max(map(len, texts)), LONG) + 3
 
 
 def render(template: str, **values: Any) -> str:

@@ -10,10 +10,10 @@ import pandas as pd
 from genrecls._utils.io import write_atomically
 from genrecls.evaluation.intervals import format_interval, score_intervals
 from genrecls.evaluation.novelty import NONE_OF_THESE, NOT_SURE
-from genrecls.evaluation.runs import Run
+from genrecls.evaluation.runs import Run, describe_groups, name_groups
 from genrecls.evaluation.scores import aggregate_tracks, confusion_matrix
 from genrecls.evaluation.tables import split_table
-from genrecls.report.markdown import join_header, render
+from genrecls.report.markdown import render
 
 #: Name of the model card in the folder of a run.
 MODEL_CARD_FILE = "README.md"
@@ -40,7 +40,9 @@ def model_card(run: Run) -> str:
         "model_card.md",
         run=run,
         shared=len(set(groups[True]) & set(groups[False])),
-        split_table=join_header(split_table(segments)),
+        split_table=split_table(segments).reset_index(),
+        unit=name_groups(segments),
+        unknown=describe_groups(segments),
         licences=count_tracks(segments, ["genre", "licence"]) if "licence" in segments else None,
         scores=pd.DataFrame(scores).reset_index(names="score"),
         tracks=tracks,

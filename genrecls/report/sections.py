@@ -14,16 +14,28 @@ from genrecls import plots
 from genrecls.config import FrontEnd
 from genrecls.evaluation import tables
 from genrecls.evaluation.calibration import calibrated, reliability
-from genrecls.evaluation.intervals import RANDOM_SEED, RESAMPLES
+from genrecls.evaluation.intervals import (
+    RANDOM_SEED,
+    RESAMPLES,
+    format_interval,
+    score_intervals,
+)
 from genrecls.evaluation.robustness import ALL_GENRES, ROBUSTNESS_FILE, flip_rates, flip_table
-from genrecls.evaluation.runs import Run, has_predictions, read_predictions
+from genrecls.evaluation.runs import (
+    Run,
+    best_run,
+    describe_groups,
+    has_predictions,
+    name_groups,
+    read_predictions,
+)
 from genrecls.evaluation.scores import aggregate_tracks, confusion_matrix
-from genrecls.features.excerpts import EXCERPT_MELS, N_MELS, excerpt_front_end, load_excerpts
+from genrecls.features.excerpts import load_excerpts
 from genrecls.features.image import to_image
 from genrecls.features.stored import stored_log_mels
 from genrecls.plots.sound import track
 from genrecls.report.document import Report
-from genrecls.report.markdown import escape, join_header, render
+from genrecls.report.markdown import escape, render
 from genrecls.report.model_card import count_tracks
 
 # Tables of the audit that the report shows.
@@ -48,12 +60,53 @@ def _panels(n: int, columns: int, width: float, height: float) -> tuple[Figure, 
     return figure, list(axes.flat[:n])
 
 
-def _group_by_split(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Group runs by the way in which their validation set is held out."""
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.recipe.split_by, []).append(run)
-    return groups
+def add_summary(report: Report, runs: Sequence[Run]) -> None:
+    """Add what a reader must know: which model, how good, how sure, what to beware of."""
+    run = best_run(runs)
+    predictions, _ = _read_cross_validation(runs)
+    tested = predictions[predictions["run"] == run.name] if len(predictions) else predictions
+    test = run.predictions.query("split == 'test'")
+    tracks = run.label_tracks(test).set_index("genre", drop=False)
+    right = tracks["predicted"] == tracks["genre"]
+    values = {
+        "run": run,
+        "runs": runs,
+        "right": right,
+        "score": _balanced_accuracy(test, run),
+        "tested": len(tested) and _balanced_accuracy(tested, run),
+        "confident": tracks[tracks["label"] == tracks["predicted"]],
+        "weakest": right.groupby(level=0).mean().idxmin(),
+        "caveats": _find_caveats(report, run, test),
+    }
+    report.section("Summary")
+    report.text(render("summary.md", **values))
+
+
+def _balanced_accuracy(segments: pd.DataFrame, run: Run) -> str:
+    tracks = aggregate_tracks(segments, run.genres)
+    return format_interval(*score_intervals(tracks, run.genres, auc=False).iloc[0])
+
+
+def _find_caveats(report: Report, run: Run, test: pd.DataFrame) -> list[str]:
+    """List reasons to distrust the scores of a run."""
+    groups = test.groupby("genre")["group"].nunique()
+    plural = "s" if groups.min() > 1 else ""
+    caveats = [f"the test has {groups.min()} {name_groups(test)}{plural} of {groups.idxmin()}"]
+    if not run.beats_chance:
+        caveats.append("the model is no better than chance on its validation")
+    if run.synthetic:
+        caveats.append("the music is synthetic")
+    if unknown := describe_groups(run.segments):
+        caveats.append(unknown[0].lower() + unknown[1:-1])
+    if (file := report.folder / "audit_confounds.csv").is_file():
+        for name, auc in pd.read_csv(file)[["confound", "auc alone"]].head(1).to_numpy():
+            caveats.append(f"{name} alone predicts the genre with an AUC of {auc:.2f}")
+    if (run.folder / ROBUSTNESS_FILE).is_file():
+        rates = flip_rates([run]).query("genre == @ALL_GENRES")
+        worst = rates.sort_values("flips", ascending=False, kind="stable").iloc[0]
+        changed = f"{worst['flips']} of {worst['n']} predictions"
+        caveats.append(f"{changed} change with the transformation {worst['transformation']}")
+    return caveats
 
 
 def add_overview(report: Report, runs: Sequence[Run]) -> None:
@@ -65,16 +118,19 @@ def add_overview(report: Report, runs: Sequence[Run]) -> None:
     report.table("comparison", tables.comparison_table(runs))
     report.text(render("comparison.md"))
     report.section("Splits")
-    for split_by, (run, *_) in _group_by_split(runs).items():
+    if unknown := describe_groups(segments):
+        report.text(unknown)
+    for split_by, run in {run.recipe.split_by: run for run in runs}.items():
         leaky = "" if split_by == "artist" else " (leaky)"
-        title = f"Validation held out by {split_by}{leaky}:"
-        report.table(f"split_by_{split_by}", join_header(tables.split_table(run.segments)), title)
+        title = f"Validation held out by {run.held_out_by}{leaky}:"
+        table = tables.split_table(run.segments).reset_index()
+        report.table(f"split_by_{split_by}", table, title)
     if "source" in segments:
         report.section("Sources")
         columns = [name for name in ("genre", "source", "licence") if name in segments]
         report.table("sources", count_tracks(segments, columns))
     report.section("Scores")
-    report.table("scores", tables.score_table(runs))
+    report.table("scores", tables.score_table(runs), keys=2)
 
 
 def _read_cross_validation(runs: Sequence[Run]) -> tuple[pd.DataFrame, dict[str, dict]]:
@@ -93,6 +149,7 @@ def add_cross_validation(report: Report, runs: Sequence[Run]) -> None:
     scores = tables.cross_validated_scores(predictions, genres)
     values = {"repeats": scores["repeats"][0], "groups": scores["fewest groups"][0]}
     values |= {"card": cards[names[0]], "resamples": RESAMPLES, "random_seed": RANDOM_SEED}
+    values |= {"unit": name_groups(predictions), "unknown": describe_groups(predictions)}
     values["same_corpus"] = values["card"]["corpus_hash"] == runs[0].card["corpus_hash"]
     report.section("Cross-validation")
     report.text(render("cross_validation.md", **values))
@@ -111,13 +168,14 @@ def add_cross_validation(report: Report, runs: Sequence[Run]) -> None:
         title = f"{escape(reference)} compared with each other model on the same tracks:"
         report.table("paired", tables.paired_table(predictions, genres, reference), title)
     add_transfer(report, predictions, genres)
-    report.text("Confusion matrices of tracks, with counts over all repeats:")
+    best = scores["run"].iloc[-1]
     for run in names:
         tracks = aggregate_tracks(predictions[predictions["run"] == run], genres)
         matrix = confusion_matrix(tracks, genres).reset_index()
-        report.table(f"cv_confusion_{run}", matrix, escape(run))
+        title = f"Confusion matrix of tracks, with counts over all repeats, of {escape(run)}:"
+        report.table(f"cv_confusion_{run}", matrix, title, shown=run == best)
     title = "Calibration before and after scaling, with temperatures fitted on the other folds:"
-    report.table("cv_calibration", tables.calibration_table(predictions, genres), title)
+    report.table("cv_calibration", tables.calibration_table(predictions, genres), title, keys=2)
 
 
 def add_transfer(report: Report, predictions: pd.DataFrame, genres: Sequence[str]) -> None:
@@ -129,9 +187,9 @@ def add_transfer(report: Report, predictions: pd.DataFrame, genres: Sequence[str
         names = {f"{run} minus": "minus", f"only {run} right": "only it right"}
         rows.append(tables.paired_table(pair, genres, run).rename(columns=names).assign(run=run))
     if rows:
-        table = pd.concat(rows).set_index("run").reset_index()
+        table = pd.concat(rows).set_index(["run", "minus"]).reset_index()
         title = "Effect of pretraining: the same model, recipe and folds with random weights:"
-        report.table("transfer", table, title)
+        report.table("transfer", table, title, keys=2)
 
 
 def add_leak(report: Report, runs: Sequence[Run]) -> None:
@@ -141,9 +199,10 @@ def add_leak(report: Report, runs: Sequence[Run]) -> None:
         return
     summary = tables.leak_summary(table)
     report.section("The leak")
-    report.text(render("leak.md"))
+    unit = name_groups(runs[0].segments)
+    report.text(render("leak.md", unit=unit))
     report.table("leak_scores", table, shown=False)
-    report.table("leak", summary)
+    report.table("leak", summary, keys=2)
     figure, ax = plt.subplots(figsize=(9, 1 + 0.4 * len(summary)))
     plots.intervals(tables.leak_intervals(table), ax=ax).set(xlabel="Accuracy, 95 % interval")
     report.figure("leak", figure, "Accuracy over segments, on the validation and the test set")
@@ -155,7 +214,7 @@ def add_calibration(report: Report, runs: Sequence[Run]) -> None:
     predictions = pd.concat([run.predictions.assign(run=run.name) for run in runs])
     report.section("Calibration")
     report.text(render("calibration.md"))
-    report.table("calibration", tables.calibration_table(predictions, genres))
+    report.table("calibration", tables.calibration_table(predictions, genres), keys=2)
     report.table("labels", tables.label_table(runs), "Labels of test tracks:")
     figure, axes = _panels(len(runs), 3, 10, 2.9)
     for ax, run in zip(axes, runs, strict=True):
@@ -178,18 +237,18 @@ def add_robustness(report: Report, runs: Sequence[Run]) -> None:
     figure, ax = plt.subplots(figsize=(3.5 + 1.3 * len(runs), 7))
     plots.robustness(rates[rates["genre"] == ALL_GENRES], ax=ax)
     report.figure("robustness", figure, "Predictions that change, of all test tracks")
-    report.table("robustness", join_header(flip_table(runs), ": "))
+    report.table("robustness", flip_table(runs), keys=2)
 
 
 def add_audit(report: Report, runs: Sequence[Run]) -> None:
     """Add the tables that the audit of the corpus has written to the report's folder."""
-    files = [report.folder / f"audit_{name}.md" for name in _AUDIT_TABLES]
+    files = [report.folder / f"audit_{name}.csv" for name in _AUDIT_TABLES]
     files = [file for file in files if file.is_file()]
     if files:
         report.section("Audit")
     for file in files:
         report.section(file.stem.removeprefix("audit_").capitalize(), level=3)
-        report.text(file.read_text(encoding="utf-8"))
+        report.table(file.stem, pd.read_csv(file))
 
 
 def add_excerpts(report: Report, runs: Sequence[Run]) -> None:
@@ -211,20 +270,7 @@ def add_excerpts(report: Report, runs: Sequence[Run]) -> None:
     for i, (genre, path) in enumerate(names):
         envelope, duration_s = excerpts[f"envelope_{i}"], float(excerpts[f"duration_s_{i}"])
         plots.waveform(envelope, duration_s, ax=axes[i]).set_title(f"{genre}: {path}")
-    report.figure("waveforms", figure, "Waveforms of the first 30 s")
-
-    figure, [ax] = _panels(1, 1, 10, 3.6)
-    levels = excerpts[f"mels_{EXCERPT_MELS}"].astype(float)
-    plots.log_mel(levels, excerpt_front_end(), ax=ax, vmin=-60)
-    ax.set_title(f"{names[0][1]}, {EXCERPT_MELS} mel bands")
-    report.figure("log_mel", figure, "Log-mel spectrogram of 30 s")
-
-    figure, axes = _panels(len(N_MELS), len(N_MELS), 12, 3.4)
-    for n_mels, ax in zip(N_MELS, axes, strict=True):
-        levels = excerpts[f"mels_{n_mels}"].astype(float)
-        plots.log_mel(levels, excerpt_front_end(n_mels), ax=ax, vmin=-60, colorbar=False)
-        ax.set_title(f"n_mels = {n_mels}")
-    report.figure("n_mels", figure, "The same 30 s with fewer and with more mel bands")
+    report.figure("waveforms", figure, "Waveforms, of the first 30 s at most")
 
 
 def add_models(report: Report, runs: Sequence[Run]) -> None:
@@ -259,16 +305,15 @@ def add_first_layer(report: Report, run: Run) -> None:
 
 
 def add_examples(report: Report, runs: Sequence[Run]) -> None:
-    """Add easy and hard test tracks, segment by segment."""
+    """Add test tracks that are easy and hard for the best run, segment by segment."""
+    best = best_run(runs)
     report.section("Example tracks")
-    for split_by, group in _group_by_split(runs).items():
-        names = ", ".join(run.name for run in group)
-        examples = tables.example_track_ids(group[0]).items()
-        for i, (kind, track_id) in enumerate(examples, start=1):
-            name = f"{i}_{kind}_by_{split_by}"
-            report.section(f"{kind.capitalize()} ({names})", level=3)
-            report.table(f"example_{name}", tables.segment_table(group, track_id))
-            add_taggram(report, name, group[0], track_id)
+    report.text(f"They are easy or hard for {escape(best.name)}, whose probabilities are shown.")
+    ordered = [best, *(run for run in runs if run is not best)]
+    for i, (kind, track_id) in enumerate(tables.example_track_ids(best).items(), start=1):
+        report.section(kind.capitalize(), level=3)
+        report.table(f"example_{i}_{kind}", tables.segment_table(ordered, track_id), keys=2)
+        add_taggram(report, f"{i}_{kind}", best, track_id)
 
 
 def add_taggram(report: Report, name: str, run: Run, track_id: str) -> None:
@@ -287,9 +332,10 @@ def add_details(report: Report, runs: Sequence[Run]) -> None:
     """Add the test tracks, the tracks with problems, and the versions of the packages."""
     report.section("Test tracks")
     for run in runs:
-        report.section(run.name, level=3)
         tracks = run.label_tracks(run.predictions.query("split == 'test'"))
-        report.table(f"tracks_{run.name}", tracks.drop(columns=["track_id"]).round(3))
+        tracks = tracks.drop(columns=["track_id", "title", "artist", "group"], errors="ignore")
+        shown = run is best_run(runs)
+        report.table(f"tracks_{run.name}", tracks.round(3), escape(run.name), shown=shown)
     titles = {"left_out": "Left out:", "notes": "Used with a warning:"}
     problems = {key: [row for run in runs for row in run.card[key]] for key in titles}
     if any(problems.values()):
@@ -304,6 +350,7 @@ def add_details(report: Report, runs: Sequence[Run]) -> None:
 
 #: All sections in their order. One that has nothing to show adds nothing.
 SECTIONS = (
+    add_summary,
     add_overview,
     add_cross_validation,
     add_leak,

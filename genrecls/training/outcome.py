@@ -26,7 +26,7 @@ from genrecls.evaluation.calibration import (
 )
 from genrecls.evaluation.novelty import Novelty
 from genrecls.evaluation.runs import is_synthetic
-from genrecls.evaluation.scores import accuracy, aggregate_tracks, f1_scores
+from genrecls.evaluation.scores import aggregate_tracks
 from genrecls.features.stored import Features
 from genrecls.inspection.saliency import first_layer_activations
 from genrecls.training.stages import Fitted
@@ -96,20 +96,10 @@ def make_card(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "architecture": model.name,
         "parameters": int(model.count_params()),
-        "trained_parameters": int(sum(np.prod(w.shape) for w in model.trainable_weights)),
         "weights": str(recipe.weights or "random"),
         "training_time_s": float(history["time_s"].iloc[-1]),
-        "epochs": len(history),
         "best_epoch": fitted.best_epoch,
         "validation_accuracy": float(history["val_accuracy"].iloc[fitted.best_epoch]),
-        "metrics": {
-            split: {
-                "segments": len(part),
-                "accuracy": accuracy(part),
-                "f1": f1_scores(part, corpus.genres),
-            }
-            for split, part in predictions.groupby("split", sort=False)
-        },
         "inference_ms_per_segment": _measure_inference_ms(model, test),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {keras.backend.backend()}",
     }
