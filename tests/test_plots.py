@@ -135,22 +135,6 @@ def test_history_marks_where_the_second_stage_begins():
         plt.close(axes[0].figure)
 
 
-def test_fine_tuning_has_a_line_per_run_and_a_circle_where_stage_2_begins(ax):
-    curves = pd.DataFrame(
-        {
-            "run": ["a", "a", "b", "b", "b"],
-            "stage": [0, 0, 1, 2, 2],
-            "time_s": [100, 200, 1, 2, 3],
-            "test_f1": [0.5, 0.6, 0.7, 0.8, 0.9],
-        }
-    )
-    plots.fine_tuning(curves, ax=ax)
-    assert labels(ax) == ("Training time (s)", "Macro F1, test segments")
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
-    circles = [line.get_xydata().tolist() for line in ax.lines if line.get_marker() == "o"]
-    assert circles == [[], [[2.0, 0.8]]]
-
-
 def test_taggram_has_a_row_per_genre_and_a_cell_per_segment(ax):
     table = pd.DataFrame(
         {
