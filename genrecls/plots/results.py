@@ -132,9 +132,9 @@ def learning_curve(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     table : pd.DataFrame
         Table of :func:`genrecls.inspection.learning_curve`.
     ax : Axes, optional
-        Axes to draw on.
+        Axes to draw on; by default those of a new figure.
     """
-    ax = ax or plt.gca()
+    ax = ax or plt.subplots(figsize=(9, 4))[1]
     ax.fill_between(table["groups"], table["low"], table["high"], alpha=0.2, lw=0)
     ax.plot(table["groups"], table["value"], "o-")
     ax.set_xscale("log", base=2)
@@ -153,9 +153,9 @@ def ranking(table: pd.DataFrame, value: str, *, ax: Axes | None = None) -> Axes:
     value : str
         Column with numbers in [0, 1].
     ax : Axes, optional
-        Axes to draw on.
+        Axes to draw on; by default those of a new figure.
     """
-    ax, table = ax or plt.gca(), table.head(10)
+    ax, table = ax or plt.subplots(figsize=(9, 4))[1], table.head(10)
     names, texts = table["path"].str.rsplit("/", n=1).str[-1].str[:40], table["genre"]
     if "predicted" in table:
         texts = texts + ", predicted: " + table["predicted"]
@@ -175,13 +175,15 @@ def embedding_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     table : pd.DataFrame
         Table of :func:`genrecls.inspection.embedding_map`.
     ax : Axes, optional
-        Axes to draw on.
+        Axes to draw on; by default those of a new figure.
     """
-    ax = ax or plt.gca()
+    ax = ax or plt.subplots(figsize=(9, 4))[1]
     # There are 90 pairs of a colour and a shape.
     pairs = zip(itertools.cycle(COLORS), itertools.cycle("os^DvP<X>"), strict=True)
     for (color, marker), (genre, rows) in zip(pairs, table.groupby("genre"), strict=False):
-        ax.plot(rows["x"], rows["y"], marker, color=color, mec="white", ms=8, label=str(genre))
+        ax.plot(
+            rows["x"], rows["y"], marker, color=color, mec="white", mew=0.5, ms=8, label=str(genre)
+        )
     ax.set(xticks=[], yticks=[], aspect="equal")
     ax.spines[:].set_visible(False)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))

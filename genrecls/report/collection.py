@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pandas as pd
-from matplotlib import pyplot as plt
 
 from genrecls import inspection, plots
 from genrecls.evaluation.runs import Run
@@ -34,6 +33,4 @@ def add_collection(report: Report, runs: Sequence[Run]) -> None:
 
 def _add(report: Report, name: str, table: pd.DataFrame, draw: Callable, *columns: str) -> None:
     report.table(name, table, shown=False)
-    figure, ax = plt.subplots(figsize=(9, 4))
-    draw(table, *columns, ax=ax)
-    report.figure(name, figure, name.replace("_", " ").capitalize())
+    report.figure(name, draw(table, *columns).figure, name.replace("_", " ").capitalize())
