@@ -21,11 +21,14 @@ from matplotlib.figure import Figure
 
 from genrecls import plots
 from genrecls._utils.paths import data_dir
+from genrecls.audio.decode import load_audio
 from genrecls.classifier import GenreClassifier, Prediction
 from genrecls.errors import AudioError, AudioWarning
 from genrecls.features.image import to_image
 from genrecls.features.segments import non_overlapping
+from genrecls.inspection.collection import nearest_segments
 from genrecls.inspection.saliency import grad_cam, occlusion
+from genrecls.models.backbone import EMBEDDING, split_at
 
 try:
     import gradio as gr
@@ -35,6 +38,7 @@ except ImportError as error:
 
 _CHECK_EVERY_S, _MAX_AGE_S = 60, 540  # together ten minutes
 _N_EXAMPLES = 4
+_N_SIMILAR = 3
 _SLOW_MS = 30  # per segment
 _CAPTION = (
     "Grad-CAM: bright regions make the predicted genre more probable. Occlusion: the genre is less "
@@ -90,13 +94,16 @@ def make_page(classifier: GenreClassifier, *, max_mb: int, max_minutes: float) -
         state = gr.State(time_to_live=_MAX_AGE_S)
         segment = gr.Dropdown(label="Explain the segment", info=_CAPTION, visible=False)
         maps = gr.Plot(show_label=False, elem_id="maps", visible=False)
-        outputs = [label, player, taggram, state, segment, maps]
+        similar = gr.HTML(elem_id="similar")
+        neighbor = gr.Audio(label="Most similar", elem_id="neighbor", visible=False, buttons=[])
+        explanation = [maps, similar, neighbor]
+        outputs = [label, player, taggram, state, segment, *explanation]
 
         def predict(path: str | None) -> dict[Any, Any]:
             plt.close("all")  # the figures of earlier events have been sent
-            parts = (player, taggram, segment, maps)
+            parts = (player, taggram, segment, maps, neighbor)
             values = {part: gr.update(value=None, visible=False) for part in parts}
-            values |= {label: "", state: None}
+            values |= {label: "", similar: "", state: None}
             if path is None:
                 return values
             try:
@@ -114,19 +121,24 @@ def make_page(classifier: GenreClassifier, *, max_mb: int, max_minutes: float) -
                 segment: gr.Dropdown(segments, value=best, visible=True),
             }
 
-        def explain(prediction: Prediction | None, i: int | None) -> gr.Plot:
+        def explain(prediction: Prediction | None, i: int | None) -> dict[Any, Any]:
             if i is None:
-                return gr.Plot(visible=False)
+                return {maps: gr.Plot(visible=False)}
             if prediction is None:
                 raise gr.Error("The prediction has been deleted. Upload the track again.")
             plt.close("all")
-            return gr.Plot(_explain(classifier, prediction, i), visible=True)
+            text, sound = _compare(classifier, np.asarray(prediction.log_mels)[i])
+            return {
+                maps: gr.Plot(_explain(classifier, prediction, i), visible=True),
+                similar: text,
+                neighbor: gr.Audio(sound, visible=sound is not None),
+            }
 
         # One at a time, because neither matplotlib nor catching warnings is thread-safe.
         options = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
         changed = track.change(predict, track, outputs, **options)
-        changed.then(explain, [state, segment], maps, **options)
-        segment.input(explain, [state, segment], maps, **options)
+        changed.then(explain, [state, segment], explanation, **options)
+        segment.input(explain, [state, segment], explanation, **options)
     return page
 
 
@@ -152,10 +164,16 @@ def _format_paragraphs(texts: list[str]) -> str:
 def _find_examples(classifier: GenreClassifier) -> list[Path]:
     """Find a test track in each genre, if the corpus is in the data folder."""
     test = classifier.segments.query("split == 'test'").drop_duplicates("genre")
+    files = filter(None, (_find_file(classifier, path) for path in test["path"]))
+    return list(files)[:_N_EXAMPLES]
+
+
+def _find_file(classifier: GenreClassifier, path: str) -> Path | None:
+    """Find the file of a track, if it is in the data folder."""
+    # Tracks can be downloaded, and a table may name any file on this machine.
     folder = (data_dir() / classifier.card["corpus"]).resolve()
-    files = [(folder / path).resolve() for path in test["path"]]
-    # Examples can be downloaded, and a table may name any file on this machine.
-    return [f for f in files if f.is_relative_to(folder) and f.is_file()][:_N_EXAMPLES]
+    file = (folder / path).resolve()
+    return file if file.is_relative_to(folder) and file.is_file() else None
 
 
 def _predict(
@@ -193,3 +211,21 @@ def _explain(classifier: GenreClassifier, prediction: Prediction, i: int) -> Fig
     }
     image = to_image(log_mel, classifier.front_end)
     return plots.saliency_maps(image, maps, classifier.front_end)
+
+
+def _compare(
+    classifier: GenreClassifier, log_mel: np.ndarray
+) -> tuple[str, tuple[int, np.ndarray] | None]:
+    """Name the training segments that are most similar to a segment, and load the first."""
+    if classifier.embeddings is None:
+        return "", None
+    embed, _ = split_at(classifier.model, EMBEDDING)
+    embedding = embed.predict_on_batch(log_mel[None, ..., None].astype(np.float32))
+    nearest = nearest_segments(classifier, embedding, _N_SIMILAR).to_dict("records")
+    names = [f"{x['genre']}: {Path(x['path']).stem}, from {x['start_s']:.0f} s" for x in nearest]
+    file, start_s = _find_file(classifier, nearest[0]["path"]), nearest[0]["start_s"]
+    text = _format_paragraphs(["Most similar training segments: " + "; ".join(names)])
+    if file is None:
+        return text, None
+    y, sr = load_audio(file, start_s=start_s, duration_s=classifier.front_end.segment_s)
+    return text, (sr, y)

@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,8 +20,9 @@ from gradio.route_utils import delete_files_created_by_app
 from hostile_files import make_fault_files
 from playwright.sync_api import sync_playwright
 
-from genrecls import AudioError, GenreClassifier, app
+from genrecls import AudioError, GenreClassifier, app, load_audio
 from genrecls.audio import decode
+from genrecls.models import split_at
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -285,6 +288,32 @@ def test_examples_are_taken_from_the_corpus_folder_only(bundle, corpus_home):
     segments.to_parquet(copy / "segments.parquet")
     app.make_page(GenreClassifier.load(copy), max_mb=1, max_minutes=1)
     assert not list_uploads(corpus_home / "uploads")
+
+
+def test_page_compares_a_segment_with_the_most_similar_training_segment(
+    bundle, corpus_home, monkeypatch, rng
+):
+    classifier = GenreClassifier.load(bundle)
+    log_mel = rng.uniform(-80, 0, classifier.front_end.shape).astype(np.float16)
+    assert app._compare(classifier, log_mel) == ("", None)  # it has no embedding
+
+    inputs = keras.Input((*log_mel.shape, 1))
+    x = keras.layers.AveragePooling2D((32, 323))(inputs)
+    x = keras.layers.Flatten(name="embedding")(x)
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
+    embeddings = rng.normal(0, 1, (len(classifier.segments), 4))
+    row = classifier.segments.query("split == 'train' and start_s == 15").index[1]
+    embeddings[row] = split_at(model, "embedding")[0](log_mel[None, ..., None])
+    monkeypatch.setattr(GenreClassifier, "model", model)
+    monkeypatch.setattr(GenreClassifier, "embeddings", embeddings)
+    text, (rate, sound) = app._compare(classifier, log_mel)
+    segment = classifier.segments.loc[row]
+    name = f"{segment['genre']}: {Path(segment['path']).stem}, from 15 s"
+    assert text.startswith(f"<p>Most similar training segments: {name}; ")
+    expected, _ = load_audio(corpus_home / "data" / "music" / segment["path"], start_s=15)
+    np.testing.assert_array_equal(sound, expected[: 15 * rate])
+    shutil.rmtree(corpus_home / "data" / "music")
+    assert app._compare(classifier, log_mel) == (text, None)
 
 
 @pytest.mark.parametrize("synthetic", [True, False])

@@ -138,22 +138,6 @@ def test_history_marks_where_the_second_stage_begins():
         plt.close(axes[0].figure)
 
 
-def test_fine_tuning_has_a_line_per_run_and_a_circle_where_stage_2_begins(ax):
-    curves = pd.DataFrame(
-        {
-            "run": ["a", "a", "b", "b", "b"],
-            "stage": [0, 0, 1, 2, 2],
-            "time_s": [100, 200, 1, 2, 3],
-            "test_f1": [0.5, 0.6, 0.7, 0.8, 0.9],
-        }
-    )
-    plots.fine_tuning(curves, ax=ax)
-    assert labels(ax) == ("Training time (s)", "Macro F1, test segments")
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
-    circles = [line.get_xydata().tolist() for line in ax.lines if line.get_marker() == "o"]
-    assert circles == [[], [[2.0, 0.8]]]
-
-
 def test_taggram_has_a_row_per_genre_and_a_cell_per_segment(ax):
     table = pd.DataFrame(
         {
@@ -259,3 +243,57 @@ def test_style_is_a_function_after_other_modules_have_been_imported():
     for wing in (plots, report):
         modules = {module.name for module in pkgutil.iter_modules(wing.__path__)}
         assert not modules & set(wing.__all__)
+
+
+# A collection
+
+
+def simulate(colors, deficiency):
+    """Return colours in CIELAB as colour-blind people see them (Machado et al., 2009)."""
+    rgb = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colors]) / 255
+    linear = np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    seen = np.clip(linear @ np.array(DEFICIENCIES[deficiency]).T, 0, 1)
+    xyz = seen @ np.array([[0.434, 0.376, 0.19], [0.213, 0.715, 0.072], [0.018, 0.109, 0.873]]).T
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    x, y, z = f.T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+
+
+DEFICIENCIES = {
+    "none": np.eye(3),
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+}
+
+
+@pytest.mark.parametrize("deficiency", DEFICIENCIES)
+def test_ten_colours_are_distinct_to_colour_blind_people(deficiency):
+    lab = simulate(plots.COLORS, deficiency)
+    distances = np.linalg.norm(lab[:, None] - lab, axis=-1)
+    assert len(lab) == 10
+    assert distances[np.triu_indices(10, 1)].min() > 10
+
+
+def test_embedding_map_has_an_entry_and_a_look_for_each_of_many_genres(ax):
+    genres = [f"genre {i:02d}" for i in range(40)]
+    plots.embedding_map(pd.DataFrame({"genre": genres, "x": 0.0, "y": 0.0}), ax=ax)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == genres
+    assert len({(line.get_color(), line.get_marker()) for line in ax.lines}) == 40
+
+
+def test_learning_curve_shows_its_numbers_of_groups(ax):
+    curve = pd.DataFrame({"groups": [1, 2, 4, 7], "value": 0.5, "low": 0.4, "high": 0.6})
+    plots.learning_curve(curve, ax=ax)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "2", "4", "7"]
+    assert ax.get_ylim()[0] == 0
+
+
+def test_ranking_draws_the_first_ten_tracks_with_both_genres(ax):
+    table = pd.DataFrame({"path": [f"rap/{i}.mp3" for i in range(12)], "genre": "rap"})
+    table = table.assign(probability=np.linspace(0, 1, 12), predicted="jazz")
+    plots.ranking(table, "probability", ax=ax)
+    assert [label.get_text() for label in ax.get_yticklabels()][:2] == ["0.mp3", "1.mp3"]
+    assert len(ax.patches) == 10 and ax.texts[0].get_text() == " rap, predicted: jazz"
+    plots.ranking(table.drop(columns="predicted"), "probability", ax=ax)
+    assert ax.texts[-1].get_text() == " rap"

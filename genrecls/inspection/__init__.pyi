@@ -1,3 +1,7 @@
+from .collection import embedding_map as embedding_map
+from .collection import find_suspicious_labels as find_suspicious_labels
+from .collection import learning_curve as learning_curve
+from .collection import nearest_segments as nearest_segments
 from .perturbations import TRANSFORMATIONS as TRANSFORMATIONS
 from .robustness import measure_robustness as measure_robustness
 from .saliency import SALIENCY_METHODS as SALIENCY_METHODS

@@ -1,9 +1,11 @@
 from ._style import COLORS as COLORS
 from ._style import style as style
 from .results import confusion as confusion
-from .results import fine_tuning as fine_tuning
+from .results import embedding_map as embedding_map
 from .results import history as history
 from .results import intervals as intervals
+from .results import learning_curve as learning_curve
+from .results import ranking as ranking
 from .results import reliability as reliability
 from .results import robustness as robustness
 from .sound import channel_segments as channel_segments

@@ -7,8 +7,9 @@ from matplotlib import pyplot as plt
 #: Frequencies in Hz at which spectrograms have ticks.
 HZ_TICKS = (200, 500, 1000, 2000, 4000, 8000, 16000)
 
-#: Colours of lines and genres, in their order.
-COLORS = ("#3b6ea8", "#c8553d", "#588157", "#8a5a9e", "#c99a2e", "#4f9d9d", "#a33b6b", "#6b705c")
+#: Colours of lines and genres, in their order, which colour-blind people can tell apart (Petroff,
+#: arXiv 2107.02270).
+COLORS = "#3f90da #ffa90e #bd1f01 #94a4a2 #832db6 #a96b59 #e76300 #b9ac70 #717581 #92dadd".split()
 
 
 def style() -> None:
@@ -23,7 +24,7 @@ def style() -> None:
             "axes.titlelocation": "left",
             "axes.spines.top": False,
             "axes.spines.right": False,
-            "axes.prop_cycle": f"cycler(color={list(COLORS)})",
+            "axes.prop_cycle": f"cycler(color={COLORS})",
             "legend.frameon": False,
             "image.cmap": "viridis",
             # The title of a track may contain dollar signs, which do not begin a formula.

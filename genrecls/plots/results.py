@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,28 +35,6 @@ def history(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Seque
         ax.legend()
     panels[1].set_ylim(0, 1.02)
     return panels
-
-
-def fine_tuning(curves: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Draw test F1 over training time, with a circle where a second stage begins.
-
-    Parameters
-    ----------
-    curves : pd.DataFrame
-        One row per epoch: ``run, stage`` (0 if there are no stages), ``time_s, test_f1``.
-    ax : Axes, optional
-        Axes to draw on; by default those of a new figure.
-    """
-    ax = ax or plt.subplots(figsize=(9, 3.8))[1]
-    for color, (run, curve) in zip(COLORS, curves.groupby("run", sort=False), strict=False):
-        ax.plot(curve["time_s"], curve["test_f1"], color=color, label=str(run))
-        second = curve[curve["stage"] == 2].head(1)
-        ax.plot(second["time_s"], second["test_f1"], "o", color=color)
-    ax.set_xscale("log")
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.set(xlabel="Training time (s)", ylabel="Macro F1, test segments", ylim=(0, 1.03))
-    ax.legend(loc="lower right")
-    return ax
 
 
 def confusion(matrix: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -142,6 +121,72 @@ def robustness(rates: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     cells = cells.pivot(index="transformation", columns="run").loc[rows]
     ax = _heat_map(cells["rate"][columns], cells["label"][columns].fillna(""), ax)
     ax.set_xticks(range(len(columns)), columns, rotation=30, ha="right", rotation_mode="anchor")
+    return ax
+
+
+def learning_curve(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw a score over the number of groups per genre, with its interval.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Table of :func:`genrecls.inspection.learning_curve`.
+    ax : Axes, optional
+        Axes to draw on; by default those of a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(9, 4))[1]
+    ax.fill_between(table["groups"], table["low"], table["high"], alpha=0.2, lw=0)
+    ax.plot(table["groups"], table["value"], "o-")
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(table["groups"], [str(n) for n in table["groups"]])
+    ax.set(xlabel="Groups per genre", ylabel="Macro F1, tracks of other groups", ylim=(0, 1.02))
+    return ax
+
+
+def ranking(table: pd.DataFrame, value: str, *, ax: Axes | None = None) -> Axes:
+    """Draw a value of each track as a bar, with its genre and the predicted one beside it.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Tracks with ``path, genre`` and perhaps ``predicted``; the first ten are drawn.
+    value : str
+        Column with numbers in [0, 1].
+    ax : Axes, optional
+        Axes to draw on; by default those of a new figure.
+    """
+    ax, table = ax or plt.subplots(figsize=(9, 4))[1], table.head(10)
+    names, texts = table["path"].str.rsplit("/", n=1).str[-1].str[:40], table["genre"]
+    if "predicted" in table:
+        texts = texts + ", predicted: " + table["predicted"]
+    ax.barh(range(len(table)), table[value])
+    for y, (x, text) in enumerate(zip(table[value], texts, strict=True)):
+        ax.text(x, y, f" {text}", va="center")
+    ax.set_yticks(range(len(table)), names)
+    ax.set(xlim=(0, 1), ylim=(len(table) - 0.5, -0.5), xlabel=value.capitalize())
+    return ax
+
+
+def embedding_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Draw a map of tracks, with a colour and a shape for each genre.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+        Table of :func:`genrecls.inspection.embedding_map`.
+    ax : Axes, optional
+        Axes to draw on; by default those of a new figure.
+    """
+    ax = ax or plt.subplots(figsize=(9, 4))[1]
+    # There are 90 pairs of a colour and a shape.
+    pairs = zip(itertools.cycle(COLORS), itertools.cycle("os^DvP<X>"), strict=True)
+    for (color, marker), (genre, rows) in zip(pairs, table.groupby("genre"), strict=False):
+        ax.plot(
+            rows["x"], rows["y"], marker, color=color, mec="white", mew=0.5, ms=8, label=str(genre)
+        )
+    ax.set(xticks=[], yticks=[], aspect="equal")
+    ax.spines[:].set_visible(False)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
 

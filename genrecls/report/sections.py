@@ -34,6 +34,7 @@ from genrecls.features.excerpts import load_excerpts
 from genrecls.features.image import to_image
 from genrecls.features.stored import stored_log_mels
 from genrecls.plots.sound import track
+from genrecls.report.collection import add_collection
 from genrecls.report.document import Report
 from genrecls.report.markdown import escape, render
 from genrecls.report.model_card import count_tracks
@@ -358,6 +359,7 @@ SECTIONS = (
     add_robustness,
     add_audit,
     add_excerpts,
+    add_collection,
     add_models,
     add_examples,
     add_details,
