@@ -26,17 +26,25 @@ def make_music(rng: np.random.Generator, seconds: float, rate: int = RATE) -> np
 
 
 def encode(
-    path: Path, y: np.ndarray, rate: int, codec: str, *, streams: int = 1, video: bool = False
+    path: Path,
+    y: np.ndarray,
+    rate: int,
+    codec: str,
+    *,
+    streams: int = 1,
+    video: bool = False,
+    start_s: int = 0,
+    **options: str,
 ) -> None:
     """Write samples [shape=(n, 1 or 2)] with FFmpeg; the container follows from the name."""
     layout = ("mono", "stereo")[y.shape[1] - 1]
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=options) as container:
         tracks = [container.add_stream(codec, rate=rate, layout=layout) for _ in range(streams)]
         if video:
             pictures = container.add_stream("mpeg4", rate=5, width=64, height=64, pix_fmt="yuv420p")
         for stream in tracks:
             frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(y.T), "fltp", layout)
-            frame.sample_rate, frame.pts = rate, 0
+            frame.sample_rate, frame.pts = rate, start_s * rate
             stream.codec_context.open(strict=False)
             convert = av.AudioResampler(stream.format.name, layout, rate, stream.frame_size)
             for part in [*convert.resample(frame), *convert.resample(None), None]:
@@ -93,19 +101,28 @@ def make_hostile_files(folder: Path) -> Path:
 FAULTS = {
     "vbr_without_xing.mp3": (4, None),
     "concat_two.mp3": (8, None),
-    "concat_two.flac": (8, "promises 4.0 s, 8.0 s can be decoded"),
+    "concat_two.flac": (8, None),
     "concat_two.m4a": (8, None),
     "concat_two.wav": (8, None),
     "concat_two.aiff": (8, None),
     "concat_two.webm": (8, None),
     "concat_two.ogg": (8, None),
     "concat_two.opus": (8, None),
+    "concat_two.caf": (8, None),
+    "concat_two.wma": (8, None),
+    "concat_fragmented.mp4": (8, None),
+    "bits_change.flac": (8, None),
     "chained_rates.ogg": (8, "sample rate changes"),
-    "chained_channels.opus": (8, "channels change"),
+    "chained_channels.opus": (8, "number of channels changes"),
     "rate_changes.mp3": (8, "sample rate changes"),
     "rate_changes.aac": (8, "sample rate changes"),
     "radio_dump_with_icy_metadata.mp3": (4, "damaged packets were skipped"),
     "size_wrapped.wav": (1, "describes only 32044 of 128044 bytes"),
+    "size_wrapped.aiff": (1, "describes only 32054 of 128054 bytes"),
+    "truncated.caf": (2, "promises 4.0 s, 2.0 s can be decoded"),
+    "number_too_large.aiff": (None, "header is damaged"),
+    "starts_late.mkv": (4, None),
+    "two_streams.m4a": (4, "other streams of sound that are not used: 1"),
     "headerless.wav": (None, "format is unknown"),
     "unknown_format_tag.wav": (None, "unknown codec"),
     "unknown_then_aac.mp4": (4, None),
@@ -123,7 +140,8 @@ def make_fault_files(folder: Path) -> Path:
 
     def make(ending: str, samples: np.ndarray = y, rate: int = rate, **options) -> bytes:
         file = folder / f"part.{ending}"
-        if codec := {"aac": "aac", "m4a": "aac", "opus": "libopus", "webm": "libopus"}.get(ending):
+        codecs = dict.fromkeys(("aac", "m4a", "mp4", "mkv"), "aac") | {"wma": "mp3"}
+        if codec := (codecs | dict.fromkeys(("opus", "webm"), "libopus")).get(ending):
             encode(file, samples, rate, codec, **options)
         else:
             soundfile.write(file, samples, rate, **options)
@@ -136,8 +154,10 @@ def make_fault_files(folder: Path) -> Path:
 
     vbr = make("mp3", quiet, bitrate_mode="VARIABLE")
     write("vbr_without_xing.mp3", vbr[vbr.index(vbr[:2], 2) :])
-    for ending in ("mp3", "flac", "m4a", "wav", "aiff", "webm", "ogg", "opus"):
+    for ending in ("mp3", "flac", "m4a", "wav", "aiff", "webm", "ogg", "opus", "caf", "wma"):
         write(f"concat_two.{ending}", 2 * make(ending))
+    write("concat_fragmented.mp4", 2 * make("mp4", movflags="frag_keyframe+empty_moov"))
+    write("bits_change.flac", make("flac"), make("flac", subtype="PCM_24"))
     write("chained_rates.ogg", make("ogg"), make("ogg", slow, 8000))
     write("chained_channels.opus", make("opus"), make("opus", y[:, :1]))
     for ending in ("mp3", "aac"):
@@ -148,10 +168,21 @@ def make_fault_files(folder: Path) -> Path:
     write("radio_dump_with_icy_metadata.mp3", title.join(blocks))
     wave = make("wav", y[:, 0])
     write("size_wrapped.wav", wave[:40], (32_000).to_bytes(4, "little"), wave[44:])
+    wrapped, large = (bytearray(make("aiff", y[:, 0])) for _ in range(2))
+    wrapped[22:26], wrapped[42:46] = (16_000).to_bytes(4), (32_008).to_bytes(4)
+    large[22:26] = b"\xff" * 4
+    write("size_wrapped.aiff", wrapped)
+    write("number_too_large.aiff", large)
+    core = make("caf", y[:, 0])
+    write("truncated.caf", core[: len(core) - 64_000])
+    write("starts_late.mkv", make("mkv", start_s=100))
     write("headerless.wav", np.repeat((y[:, 0] * 32767).astype("<i2"), 2).tobytes())
     write("unknown_format_tag.wav", wave[:20], b"\x34\x12", wave[22:])
     two = make("m4a", streams=2)
-    write("unknown_then_aac.mp4", two.replace(b"mp4a", b"apac", 1))
+    write("two_streams.m4a", two)
+    # FFmpeg knows the codec from either box.
+    unknown = two.replace(b"mp4a", b"apac", 1).replace(b"esds", b"dapa", 1)
+    write("unknown_then_aac.mp4", unknown)
     soundfile.write(folder / "rate_5_hz.wav", y[:, 0], 5)
     soundfile.write(folder / "out_of_phase.wav", y[:, :1] * [1, -1], rate)
     write("quiet_start.aac", make("aac", quiet))

@@ -24,10 +24,13 @@ _FORMATS = (
     "mpc8,mpeg,mpegts,ogg,oma,rm,shn,sox,tak,truehd,tta,voc,w64,wav,wv"
 )
 
-# How files begin. FFmpeg stops where another file of these formats is joined to the first one; in
-# all others, it reads on.
+# How files begin. Where another file of these formats is joined to the first one, FFmpeg stops or
+# loses a part of it; in all others, it reads on.
 _BEGINNINGS = {
     "aiff": rb"FORM....AIF[CF]",
+    "asf": rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
+    "caf": rb"caff\0\x01\0\0desc",
+    "flac": rb"fLaC[\0\x80]\0\0\x22",
     "flv": rb"FLV\x01[\x01\x04\x05]\0{3}\x09",
     "matroska": rb"\x1aE\xdf\xa3.{1,80}(matroska|webm)",
     "mov": rb"ftyp[ -~]{4}\0",  # after its length in 4 bytes
@@ -38,6 +41,9 @@ _BEGINNINGS = {
     "wav": rb"(RIFF|RF64)....WAVE",
     "wv": rb"wvpk.{12}\0{4}",
 }
+# In these formats, FFmpeg would decode the next file in the state of the last one, or lose a part
+# of it, unless the first one ends there.
+_CHAINED = ("asf", "caf", "flac", "matroska", "mov")
 
 _MIN_BYTES = 8  # of a file, so that its own beginning is not found again
 
@@ -70,19 +76,17 @@ def open_container(path: str | PathLike, start: int = 0) -> Iterator[InputContai
 
 
 def _find_chained(path: str | PathLike, start: int) -> int:
-    """Return where an OGG or Matroska file ends because another one is joined to it, or 0.
-
-    FFmpeg would decode the next one in the state of the last one, or leave a part of it out.
-    """
+    """Return where a file ends because another one is joined to it, or 0."""
     with open(path, "rb") as file:
         file.seek(start)
-        magic = file.read(4)
-    if magic == b"OggS":
+        head = file.read(100)
+    if head.startswith(b"OggS"):
         # The pages at the beginning have flag 2. Several streams have several of them.
         other_page = _find(path, rb"OggS\0\0", start)
         return (other_page and _find(path, _BEGINNINGS["ogg"], other_page)) or 0
-    if magic == b"\x1aE\xdf\xa3":
-        return _find(path, _BEGINNINGS["matroska"], start + _MIN_BYTES) or 0
+    for name in _CHAINED:
+        if re.match(rb"(?:.{4})?" + _BEGINNINGS[name], head, re.DOTALL):
+            return find_joined(path, name, start, 0) or 0
     return 0
 
 
@@ -103,19 +107,20 @@ def find_joined(path: str | PathLike, format_name: str, start: int, end: int) ->
 
 
 def compare_sizes(path: str | PathLike, start: int, end: int) -> list[str]:
-    """Return how the header of a WAV or AVI file disagrees with its size."""
+    """Return how the header of a WAV, AIFF or AVI file disagrees with its size."""
     with open(path, "rb") as file:
         file.seek(start)
         header = file.read(12)
+        order = "big" if header[:4] in (b"FORM", b"RIFX") else "little"
         file.seek(start + end + end % 2)
         # A chunk with other data may follow, which begins with its name and its size.
-        name, length = file.read(4), int.from_bytes(file.read(4), "little")
+        name, length = file.read(4), int.from_bytes(file.read(4), order)
         size = os.fstat(file.fileno()).st_size - start
-    stated = int.from_bytes(header[4:8], "little") + 8
-    if size + _TOLERANCE_BYTES < stated < _MAX_RIFF_BYTES:
+    stated = int.from_bytes(header[4:8], order) + 8
+    if header[:4] != b"FORM" and size + _TOLERANCE_BYTES < stated < _MAX_RIFF_BYTES:
         return [f"the header promises {stated} bytes, the file has {size}"]
     is_chunk = re.fullmatch(rb"[ -~]{4}", name) and length <= size - end
-    if header.endswith(b"WAVE") and size - end > _TOLERANCE_BYTES and not is_chunk:
+    if header[8:] in (b"WAVE", b"AIFF", b"AIFC") and size - end > _TOLERANCE_BYTES and not is_chunk:
         return [f"the header describes only {end} of {size} bytes; the rest is not used"]
     return []
 
@@ -129,11 +134,13 @@ def raise_audio_error(path: str | PathLike) -> Iterator[None]:
         raise
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or repr(error)
-        if isinstance(error, PermissionError):
+        # FFmpeg returns EPERM, or EINVAL, where a header contains an impossible value.
+        by_ffmpeg = isinstance(error, FFmpegError)
+        if isinstance(error, PermissionError) and not by_ffmpeg:
             raise AudioError(path, {"file": reason}, "Check that you may read it.") from error
-        if getattr(error, "errno", None) == errno.EINVAL:  # "Invalid argument" explains nothing.
+        if getattr(error, "errno", None) in (errno.EINVAL, errno.EPERM):
             reason = "the format is unknown or the header is damaged"
-        what = "FFmpeg" if isinstance(error, FFmpegError) else "sound"
+        what = "FFmpeg" if by_ffmpeg else "sound"
         advice = "Play it to hear whether it is complete; export it again."
         raise AudioError(path, {what: reason}, advice) from error
 

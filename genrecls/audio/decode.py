@@ -243,7 +243,7 @@ def _decode_file(audio: AudioStream) -> Generator[av.AudioFrame]:
         last, start = start, find_joined(audio.path, kind, start, end)
     if failure:
         audio.problems.append(f"the rest of the file cannot be read: {failure}")
-    if kind in ("avi", "wav"):
+    if kind in ("aiff", "avi", "wav"):
         audio.problems += compare_sizes(audio.path, last, end)
 
 
@@ -251,8 +251,8 @@ def _decode_container(
     container: InputContainer, start: int, audio: AudioStream
 ) -> Generator[av.AudioFrame, None, tuple[int, str]]:
     """Decode the first stream with sound; return where it ends and the error that has ended it."""
-    end, failure = 0, ""
-    for i, stream in enumerate(_find_streams(container)):
+    end, failure, streams = 0, "", _find_streams(container)
+    for i, stream in enumerate(streams):
         if i:
             container.seek(0)
         packets = container.demux(stream)
@@ -263,11 +263,17 @@ def _decode_container(
             audio.codec = stream.codec_context.codec.canonical_name.upper()
         packets = itertools.chain([packet], packets)
         decoded_s, end, failure = yield from _decode_packets(packets, audio.problems)
-        if stated_s and abs(stated_s - decoded_s) > _TOLERANCE_S:
+        # Time stamps of recorded streams may begin anywhere; some headers count from there, others
+        # from 0.
+        start_s = (container.start_time or 0) / av.time_base
+        missing_s = min(abs(stated_s - s - decoded_s) for s in (0, start_s))
+        if stated_s and missing_s > _TOLERANCE_S:
             header = f"the header at byte {start}" if start else "the header"
             promise = f"{header} promises {stated_s:.1f} s, {decoded_s:.1f} s can be decoded"
             audio.problems.append(promise)
         if decoded_s:
+            if others := len(streams) - i - 1:
+                audio.problems.append(f"other streams of sound that are not used: {others}")
             break
     return end, failure
 
@@ -286,7 +292,10 @@ def _stated_duration(
     container: InputContainer, stream: av.audio.AudioStream, start_byte: int
 ) -> float:
     """Return the duration that the header states in seconds, or 0."""
-    duration_s = (stream.duration or 0) * float(stream.time_base or 0)
+    duration = stream.duration or 0
+    if container.format.name == "caf":  # Its duration is that of the file, also if it is truncated.
+        duration = max(duration, stream.frames)
+    duration_s = duration * float(stream.time_base or 0)
     if stream.duration is None and not container.streams.video:
         duration_s = (container.duration or 0) / av.time_base
     # Where the header states none, FFmpeg guesses it from the first bit rate.
@@ -321,12 +330,14 @@ def _convert(
     first: av.AudioFrame, frames: Iterable[av.AudioFrame], problems: list[str]
 ) -> Generator[np.ndarray]:
     """Convert frames to long blocks with the sample rate and the channels of the first frame."""
-    rates, layouts = set(), set()
-    runs = itertools.groupby(frames, lambda x: (x.sample_rate, x.layout.name, x.format.name))
-    for (rate, layout, _), run in runs:
+    rates, counts = set(), set()
+    runs = itertools.groupby(
+        frames, lambda x: (x.sample_rate, x.layout.nb_channels, x.layout.name, x.format.name)
+    )
+    for (rate, count, *_), run in runs:
         _check_rate(rate)
         rates.add(rate)
-        layouts.add(layout)
+        counts.add(count)
         resampler = av.AudioResampler("flt", first.layout, first.sample_rate)
         # Neither the frames before resampling nor those after it are longer than a block.
         for joined in _join(run, _BLOCK * min(rate / first.sample_rate, 1)):
@@ -338,8 +349,9 @@ def _convert(
                 yield block.reshape(-1, channels)
     if len(rates) > 1:
         problems.append(f"the sample rate changes; all sound has {first.sample_rate} Hz now")
-    if len(layouts) > 1:
-        problems.append(f"the channels change; all sound is {first.layout.name} now")
+    if len(counts) > 1:
+        n = first.layout.nb_channels
+        problems.append(f"the number of channels changes; it is {n} everywhere now")
 
 
 def _join(frames: Iterable[av.AudioFrame], size: float) -> Iterator[av.AudioFrame | None]:

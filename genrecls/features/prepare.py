@@ -139,7 +139,8 @@ def _store_track(
             problems = stream.problems.copy()
             silent = table["sounding"] == 0
             if silent.all():
-                raise AudioError(file, {"sound": "all of it is silent"}, "Remove the file.")
+                reason = "; ".join(["all of it is silent", *problems])
+                raise AudioError(file, {"sound": reason}, "Remove the file.")
             if silent.any():
                 problems.append(f"{silent.sum()} of {len(table)} segments are silent and left out")
                 table = table[~silent]
