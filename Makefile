@@ -51,8 +51,9 @@ smoke:  ## install the newest versions on the newest Python elsewhere, and use t
 bench: install  ## measure speed and memory beside other ways (an hour; run nothing else)
 	$(BIN)/python benchmarks/speed.py
 
-docs: install  ## write the API reference to reports/api/
-	$(BIN)/python tools/api_reference.py reports/api
+docs: install  ## build the documentation in reports/docs/ (half a minute)
+	rm -rf docs/api
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -c docs . reports/docs
 
 lab: install  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
