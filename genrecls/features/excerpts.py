@@ -19,9 +19,11 @@ from genrecls.features.spectrogram import mel_spectrogram
 if TYPE_CHECKING:
     from genrecls.corpus.tracks import Corpus
 
-#: Length of what is shown (in seconds), as in the original, and its numbers of mel bands.
+#: Length of what is shown (in seconds), as in the original.
 EXCERPT_S = 30.0
+#: Number of its mel bands.
 EXCERPT_MELS = 323
+#: Numbers of mel bands of the images that are compared.
 N_MELS = (10, 100, 500)
 
 _FILE = "excerpts.npz"
