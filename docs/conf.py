@@ -79,7 +79,9 @@ def write_api_page(name: str) -> None:
         kind = "class" if inspect.isclass(value) else "function" if callable(value) else "data"
         # Autodoc finds the comment of a constant only in the module that defines it.
         names.append(f"{module}.{exported}" if kind == "data" else exported)
-        option = {"class": ":members:", "data": ":no-value:"}.get(kind, "")
+        # The values of a dictionary may be functions, which have no short form.
+        no_value = ":no-value:" if isinstance(value, dict) else ""
+        option = ":members:" if kind == "class" else no_value
         entries.append(f".. auto{kind}:: {name}.{names[-1]}\n   {option}\n")
     if elsewhere:
         lines.append(f"Described in :py:mod:`genrecls`: {', '.join(elsewhere)}.\n")
