@@ -1,4 +1,4 @@
-"""Settings of the documentation, which ``make docs`` builds in ``reports/docs/``.
+"""Settings of the documentation, which ``make docs`` builds in ``docs/_build/html/``.
 
 Sphinx reads from the root of the repository, so that pages and notebooks link to each other by the
 same paths as on the host of a repository. The pages need no network, neither to build nor to read.
@@ -26,7 +26,7 @@ version = release = genrecls.__version__
 
 root_doc = "docs/index"
 include_patterns = ["docs/*.md", "docs/api/*.rst", "notebooks/*", "CHANGELOG.md", "CONTRIBUTING.md"]
-exclude_patterns = [".*", "data", "genrecls", "models", "reports", "tests"]
+exclude_patterns = [".*", "data", "docs/_build", "genrecls", "models", "reports", "tests"]
 extensions = [
     "myst_nb",
     "numpydoc",
@@ -53,6 +53,7 @@ html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_math_renderer = "mathml"
 html_show_sourcelink = False
+html_copy_source = False
 # A site of thirty pages has them all at its side, in place of a choice of five on top.
 html_sidebars = {"**": ["all_pages.html"]}
 html_theme_options = {

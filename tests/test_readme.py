@@ -12,6 +12,7 @@ import soundfile
 import typer
 from conftest import GENRES
 
+import genrecls
 from genrecls.cli import app
 from genrecls.report.markdown import markdown
 from tools.refresh_readme import copy_shown, include_files, select_columns
@@ -97,6 +98,14 @@ def test_broken_links_are_found(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# A title\n[a](#a-title) [b](#b) [c](page.md) [d](d.md) [e](https://e.org)")
     assert list(broken_links(page)) == ["#b", "d.md"]
+
+
+def test_version_and_date_are_those_of_the_last_release():
+    log = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
+    version, date = re.findall(r"^## ([\d.]+) - ([\d-]+)$", log, re.MULTILINE)[0]
+    citation = (PROJECT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f'\nversion: {version}\ndate-released: "{date}"\n' in citation
+    assert genrecls.__version__ == version or genrecls.__version__.endswith(".dev0")
 
 
 def test_readme_leads_to_the_documentation():

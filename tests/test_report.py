@@ -11,10 +11,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from huggingface_hub import ModelCard
 from matplotlib import pyplot as plt
 
 from genrecls import FrontEnd, Recipe
 from genrecls.evaluation.runs import FORMAT, Run
+from genrecls.evaluation.scores import accuracy, aggregate_tracks
 from genrecls.features.excerpts import EXCERPT_MELS, N_MELS, excerpt_front_end
 from genrecls.report import sections
 from genrecls.report.document import Report
@@ -287,7 +289,7 @@ def test_model_card_has_the_scores_and_limits_of_its_run(home):
     run = save_run(home, "compact_cnn-default")
     write_model_card(run)
     text = (run.folder / "README.md").read_text(encoding="utf-8")
-    assert text.startswith("# compact_cnn-default\n\nA compact_cnn with 10 parameters")
+    assert "---\n\n# compact_cnn-default\n\nA compact_cnn with 10 parameters" in text
     test = run.predictions.query("split == 'test'")
     accuracy = (test["predicted"] == test["genre"]).mean()
     assert f"segments ({len(test)})" in text
@@ -318,3 +320,15 @@ def test_model_card_escapes_names_and_its_code_stays_valid(home):
     assert "<i>" not in text
     code = re.search(r"load\((.*)\)", text)[1]
     assert eval(code) == 'models/a"b*Имя*<i>/compact_cnn-default'
+
+
+@pytest.mark.parametrize("name", ["demo", 'a"b: #\\ *Имя*<i>🎹', "a\x7fb\n- c"])
+def test_model_card_has_a_header_that_the_hub_reads(home, name):
+    run = save_run(home, "compact_cnn-default")
+    data = ModelCard(model_card(dataclasses.replace(run, card=run.card | {"corpus": name}))).data
+    tracks = aggregate_tracks(run.predictions.query("split == 'test'"), run.genres)
+    assert (data.library_name, data.license, data.model_name) == ("keras", "unknown", run.name)
+    assert {result.dataset_name for result in data.eval_results} == {name}
+    values = {result.metric_type: result.metric_value for result in data.eval_results}
+    assert values.keys() == {"balanced_accuracy", "f1", "accuracy"}
+    assert values["accuracy"] == pytest.approx(accuracy(tracks), abs=1e-4)

@@ -36,6 +36,12 @@ def escape(text: str) -> str:
     return re.sub(special, lambda m: f"&#{ord(m[0])};", " ".join(text.split()))
 
 
+def quote(text: str) -> str:
+    """Quote text for YAML, with other characters than plain ones escaped."""
+    plain = (c if c.isprintable() and c not in '"\\<>&' else f"\\U{ord(c):08x}" for c in text)
+    return f'"{"".join(plain)}"'
+
+
 def join_header(table: pd.DataFrame, separator: str = " ") -> pd.DataFrame:
     """Join a header of two rows into one, and make the index a column."""
     names = [f"{upper}{separator}{lower}" for upper, lower in table.columns]
@@ -55,5 +61,6 @@ _TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
 )
 _TEMPLATES.filters["escaped"] = lambda text: Markup(escape(str(text)))
+_TEMPLATES.filters["quoted"] = lambda text: Markup(quote(str(text)))
 _TEMPLATES.filters["table"] = lambda table: Markup(markdown(table))
 _TEMPLATES.policies["json.dumps_kwargs"] = {"ensure_ascii": False}

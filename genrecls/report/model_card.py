@@ -18,6 +18,8 @@ from genrecls.report.markdown import join_header, render
 
 #: Name of the model card in the folder of a run.
 MODEL_CARD_FILE = "README.md"
+# The scores in the header of a card, and what the Hugging Face Hub calls them.
+_METRICS = {"balanced accuracy": "balanced_accuracy", "macro F1": "f1", "accuracy": "accuracy"}
 
 
 def write_model_card(run: Run) -> None:
@@ -34,14 +36,17 @@ def model_card(run: Run) -> str:
     confident = calibrated(tracks, run.genres)
     probability = confident[probability_columns(run.genres)].max(axis=1)
     confident = confident[probability >= MIN_CONFIDENCE]
-    levels = {f"tracks ({len(tracks)})": tracks, f"segments ({len(test)})": test}
+    levels = {"tracks": tracks, "segments": test}
+    intervals = {name: score_intervals(table, run.genres) for name, table in levels.items()}
     scores = {
-        name: score_intervals(table, run.genres).apply(lambda row: format_interval(*row), axis=1)
-        for name, table in levels.items()
+        f"{name} ({len(levels[name])})": table.apply(lambda row: format_interval(*row), axis=1)
+        for name, table in intervals.items()
     }
     return render(
         "model_card.md",
         run=run,
+        measured=intervals["tracks"].loc[list(_METRICS)].dropna(),
+        metrics=_METRICS,
         shared=len(set(groups[True]) & set(groups[False])),
         split_table=join_header(split_table(segments)),
         licences=count_tracks(segments, ["genre", "licence"]) if "licence" in segments else None,
