@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 #: Length of what is shown (in seconds), as in the original.
 EXCERPT_S = 30.0
-#: Number of its mel bands.
+#: Number of mel bands of what is shown.
 EXCERPT_MELS = 323
-#: Numbers of mel bands of the images that are compared.
+#: Numbers of mel bands of the images that are shown side by side.
 N_MELS = (10, 100, 500)
 
 _FILE = "excerpts.npz"
