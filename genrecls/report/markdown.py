@@ -36,12 +36,6 @@ def escape(text: str) -> str:
     return re.sub(special, lambda m: f"&#{ord(m[0])};", " ".join(text.split()))
 
 
-def quote(text: str) -> str:
-    """Quote text for YAML, with other characters than plain ones escaped."""
-    plain = (c if c.isprintable() and c not in '"\\<>&' else f"\\U{ord(c):08x}" for c in text)
-    return f'"{"".join(plain)}"'
-
-
 def join_header(table: pd.DataFrame, separator: str = " ") -> pd.DataFrame:
     """Join a header of two rows into one, and make the index a column."""
     names = [f"{upper}{separator}{lower}" for upper, lower in table.columns]
@@ -51,6 +45,12 @@ def join_header(table: pd.DataFrame, separator: str = " ") -> pd.DataFrame:
 def render(template: str, **values: Any) -> str:
     """Fill a template of this wing; HTML in the values is escaped unless it is ``Markup``."""
     return _TEMPLATES.get_template(f"{template}.jinja").render(values)
+
+
+def quote(text: str) -> str:
+    """Quote text for YAML, with other characters than plain ones escaped."""
+    plain = (c if c.isprintable() and c not in '"\\<>&' else f"\\U{ord(c):08x}" for c in text)
+    return f'"{"".join(plain)}"'
 
 
 _TEMPLATES = jinja2.Environment(

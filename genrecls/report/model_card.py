@@ -36,17 +36,14 @@ def model_card(run: Run) -> str:
     confident = calibrated(tracks, run.genres)
     probability = confident[probability_columns(run.genres)].max(axis=1)
     confident = confident[probability >= MIN_CONFIDENCE]
-    levels = {"tracks": tracks, "segments": test}
-    intervals = {name: score_intervals(table, run.genres) for name, table in levels.items()}
+    levels = {f"tracks ({len(tracks)})": tracks, f"segments ({len(test)})": test}
     scores = {
-        f"{name} ({len(levels[name])})": table.apply(lambda row: format_interval(*row), axis=1)
-        for name, table in intervals.items()
+        name: score_intervals(table, run.genres).apply(lambda row: format_interval(*row), axis=1)
+        for name, table in levels.items()
     }
     return render(
         "model_card.md",
         run=run,
-        measured=intervals["tracks"].loc[list(_METRICS)].dropna(),
-        metrics=_METRICS,
         shared=len(set(groups[True]) & set(groups[False])),
         split_table=join_header(split_table(segments)),
         licences=count_tracks(segments, ["genre", "licence"]) if "licence" in segments else None,
@@ -57,6 +54,8 @@ def model_card(run: Run) -> str:
         correct=int((confident["predicted"] == confident["genre"]).sum()),
         confusion=confusion_matrix(tracks, run.genres).reset_index(),
         groups=test.groupby("genre")["group"].nunique(),
+        metrics=_METRICS,
+        measured=score_intervals(tracks, run.genres).loc[list(_METRICS)].dropna(),
     )
 
 
