@@ -19,11 +19,9 @@ from genrecls.features.spectrogram import mel_spectrogram
 if TYPE_CHECKING:
     from genrecls.corpus.tracks import Corpus
 
-#: Length of what is shown (in seconds), as in the original.
+#: Length of what is shown (in seconds), as in the original, and its numbers of mel bands.
 EXCERPT_S = 30.0
-#: Number of mel bands of what is shown.
 EXCERPT_MELS = 323
-#: Numbers of mel bands of the images that are shown side by side.
 N_MELS = (10, 100, 500)
 
 _FILE = "excerpts.npz"
