@@ -54,6 +54,7 @@ bench: install  ## measure speed and memory beside other ways (an hour; run noth
 docs: install  ## build the documentation in docs/_build/html/ (half a minute)
 	rm -rf docs/api docs/_build
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -c docs . docs/_build/html
+	! grep -rE '<(script|link|img|iframe)[^>]* (src|href)="?https?:' docs/_build/html --include='*.html'
 
 lab: install  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
