@@ -1,7 +1,7 @@
 """Metadata of a corpus in Croissant, a format that catalogues of data sets read.
 
-See Akhtar et al., "Croissant: a metadata format for ML-ready datasets", DEEM 2024,
-DOI 10.1145/3650203.3663326.
+See Akhtar et al., "Croissant: a metadata format for ML-ready datasets", 2024,
+DOI 10.48550/arXiv.2403.19546.
 """
 
 from __future__ import annotations
