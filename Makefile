@@ -40,7 +40,7 @@ check: install  ## format, lint, types and layers
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
-test: check  ## run the checks and the tests (both Keras backends)
+test: check docs  ## run the checks, build the documentation, run the tests (both Keras backends)
 	$(PYTEST) --durations 15
 	KERAS_BACKEND=torch $(PYTEST) -m 'not slow' tests/test_models.py tests/test_musicnn.py \
 		tests/test_training.py tests/test_augmentation.py tests/test_stages.py tests/test_saliency.py
@@ -51,8 +51,10 @@ smoke:  ## install the newest versions on the newest Python elsewhere, and use t
 bench: install  ## measure speed and memory beside other ways (an hour; run nothing else)
 	$(BIN)/python benchmarks/speed.py
 
-docs: install  ## write the API reference to reports/api/
-	$(BIN)/python tools/api_reference.py reports/api
+docs: install  ## build the documentation in docs/_build/html/ (half a minute)
+	rm -rf docs/api docs/_build
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -c docs . docs/_build/html
+	! grep -rE '<(script|link|img|iframe)[^>]* (src|href)="?https?:' docs/_build/html --include='*.html'
 
 lab: install  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
@@ -71,4 +73,4 @@ lock: install  ## pin requirements.txt from pyproject.toml again
 		--quiet --no-header --no-annotate pyproject.toml --output-file requirements.txt
 
 clean:  ## delete what the commands made, except .venv and models/weights
-	git clean -fdXq --exclude=!models/weights data models reports
+	git clean -fdXq --exclude=!models/weights data docs models reports

@@ -6,7 +6,7 @@ The names below are all that most users need; each is imported when it is first 
 
 import lazy_loader as _lazy
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 __getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
 __all__ += ["__version__"]

@@ -344,7 +344,7 @@ def test_audit_command_prints_the_main_results_and_writes_the_others(planted, ho
         "auc left by default",
         "without artist",
         "bandwidth_hz alone predicts",
-        "Written:",
+        "croissant.json",
     ):
         assert part in done.output
     assert (home / "reports" / "planted" / "audit.html").is_file()

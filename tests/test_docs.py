@@ -1,4 +1,4 @@
-"""Docstrings: their examples run, and the API reference contains them."""
+"""Docstrings: their examples run. Sphinx checks the rest when it builds the documentation."""
 
 import doctest
 import importlib
@@ -6,6 +6,7 @@ import inspect
 import pkgutil
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,6 @@ import soundfile
 from conftest import copy_weights
 
 import genrecls
-from tools.api_reference import write_reference
 
 MODULES = [
     module.name
@@ -56,12 +56,9 @@ def test_public_names_have_an_example():
         assert re.search(r"^Examples\n-+\n>>> ", text, re.MULTILINE), name
 
 
-def test_reference_contains_all_public_names_and_modules(tmp_path, recwarn):
-    write_reference(tmp_path)
-    text = (tmp_path / "genrecls.html").read_text(encoding="utf-8")
-    for name in set(genrecls.__all__) - {"__version__"}:
-        [section] = re.findall(rf'<section id="{name}">.*?</section>', text, re.DOTALL)
-        assert 'class="docstring"' in section, name
-    for module in MODULES:
-        assert (tmp_path / f"{module.replace('.', '/')}.html").is_file()
-    assert not [w for w in recwarn if "does not resolve" in str(w.message)]
+def test_reference_lists_every_package_that_exports_names():
+    root = Path(genrecls.__file__).parent
+    stubs = [stub.relative_to(root.parent) for stub in root.rglob("__init__.pyi")]
+    text = (root.parent / "docs" / "api.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^   (genrecls[\w.]*)$", text, re.MULTILINE)
+    assert listed == sorted(".".join(stub.parts[:-1]) for stub in stubs)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from huggingface_hub import ModelCard
 from matplotlib import pyplot as plt
 
 from genrecls import FrontEnd, Recipe
@@ -316,7 +317,7 @@ def test_model_card_has_the_scores_and_limits_of_its_run(home):
     run = save_run(home, "compact_cnn-default")
     write_model_card(run)
     text = (run.folder / "README.md").read_text(encoding="utf-8")
-    assert text.startswith("# compact_cnn-default\n\nA compact_cnn with 10 parameters")
+    assert "---\n\n# compact_cnn-default\n\nA compact_cnn with 10 parameters" in text
     test = run.predictions.query("split == 'test'")
     accuracy = (test["predicted"] == test["genre"]).mean()
     assert f"segments ({len(test)})" in text
@@ -347,3 +348,15 @@ def test_model_card_escapes_names_and_its_code_stays_valid(home):
     assert "<i>" not in text
     code = re.search(r"load\((.*)\)", text)[1]
     assert eval(code) == 'models/a"b*Имя*<i>/compact_cnn-default'
+
+
+@pytest.mark.parametrize("name", ["demo", 'a"b: #\\ *Имя*<i>🎹', "a\x7fb\n- c"])
+def test_model_card_has_a_header_that_the_hub_reads(home, name):
+    run = save_run(home, "compact_cnn-default")
+    data = ModelCard(model_card(dataclasses.replace(run, card=run.card | {"corpus": name}))).data
+    assert (data.library_name, data.license, data.model_name) == ("keras", "unknown", run.name)
+    assert {result.dataset_name for result in data.eval_results} == {name}
+    values = {result.metric_type: result.metric_value for result in data.eval_results}
+    assert values.keys() == {"balanced_accuracy", "f1", "accuracy"}
+    shown = re.search(r"^\| accuracy \| ([\d.]+) \(", model_card(run), re.MULTILINE)[1]
+    assert f"{values['accuracy']:.3f}" == shown

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import genrecls
+from genrecls import corpus as corpora
 from genrecls._utils.paths import data_dir, reports_dir
 from genrecls.config import MODELS, PRESETS, FrontEnd
 from genrecls.errors import CorpusError
@@ -97,4 +98,6 @@ def audit(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
     typer.echo("\nWarnings:" if found.warnings else "\nNo warnings.")
     for warning in found.warnings:
         typer.echo(f"  {warning}")
-    typer.echo(f"\nWritten: {genrecls.write_audit(found, reports_dir() / music.name)}")
+    folder = reports_dir() / music.name
+    typer.echo(f"\nWritten: {genrecls.write_audit(found, folder)}")
+    typer.echo(f"Written: {corpora.write_croissant(music, folder)}")

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from genrecls.config.base import Config, look_up
 from genrecls.config.front_end import FrontEnd
 
+#: Names of the presets.
 PRESETS = ("original", "default")
 #: Models with a backbone that can be frozen, and the names of its weights.
 BACKBONES = {
@@ -19,6 +20,7 @@ BACKBONES = {
     "efficientnet_lite0_frozen": ("imagenet",),
     "musicnn": ("msd", "mtt"),
 }
+#: Names of the models.
 MODELS = ("cnn", "compact_cnn", *BACKBONES)
 #: Ways to hold out validation tracks, the most leaky first.
 SPLIT_BY = ("segment", "track", "artist")

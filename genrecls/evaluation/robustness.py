@@ -11,6 +11,7 @@ from genrecls.errors import ModelError
 from genrecls.evaluation.runs import Run
 
 ROBUSTNESS_FILE = "robustness.parquet"
+#: Row of a table of flips that counts the tracks of all genres.
 ALL_GENRES = "all genres"
 
 

@@ -89,7 +89,7 @@ def reliability(tables: dict[str, pd.DataFrame], *, ax: Axes | None = None) -> A
     Parameters
     ----------
     tables : dict of str to pd.DataFrame
-        Label and table of :func:`genrecls.evaluation.calibration.reliability`.
+        Label and table of ``genrecls.evaluation.calibration.reliability``.
     ax : Axes, optional
         Axes to draw on.
     """

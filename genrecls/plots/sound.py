@@ -32,7 +32,7 @@ def waveform(envelope: np.ndarray, duration_s: float, *, ax: Axes | None = None)
     Parameters
     ----------
     envelope : np.ndarray [shape=(2, n)], in [-1, 1]
-        Lowest and highest samples over time, as from :func:`genrecls.features.excerpts.envelope`.
+        Lowest and highest samples over time, as from :func:`genrecls.features.envelope`.
     duration_s : float > 0 (in seconds)
         Duration of the track.
     ax : Axes, optional
@@ -225,7 +225,7 @@ def saliency_maps(image: np.ndarray, maps: dict[str, np.ndarray], front_end: Fro
     image, front_end
         See :func:`spectrogram_image`.
     maps : dict of str to np.ndarray [shape=(height, width)]
-        Title and map, of any resolution; see :mod:`genrecls.inspection.saliency`.
+        Title and map, of any resolution; see :mod:`genrecls.inspection`.
     """
     figure = plt.figure(figsize=(4 * (1 + len(maps)), 3.2), layout="constrained")
     axes = figure.subplots(1, 1 + len(maps), sharey=True)
@@ -251,7 +251,7 @@ def channel_segments(
     Parameters
     ----------
     table : pd.DataFrame
-        One row per image, as from :func:`genrecls.inspection.saliency.channel_segments`.
+        One row per image, as from :func:`genrecls.inspection.channel_segments`.
     images, front_end
         Image of each row; see :func:`spectrogram_image`.
     """

@@ -66,6 +66,12 @@ def render(template: str, **values: Any) -> str:
     return _TEMPLATES.get_template(f"{template}.jinja").render(values)
 
 
+def quote(text: str) -> str:
+    """Quote text for YAML, with other characters than plain ones escaped."""
+    plain = (c if c.isprintable() and c not in '"\\<>&' else f"\\U{ord(c):08x}" for c in text)
+    return f'"{"".join(plain)}"'
+
+
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
     autoescape=True,
@@ -74,5 +80,6 @@ _TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
 )
 _TEMPLATES.filters["escaped"] = lambda text: Markup(escape(str(text)))
+_TEMPLATES.filters["quoted"] = lambda text: Markup(quote(str(text)))
 _TEMPLATES.filters["table"] = lambda table: Markup(markdown(table))
 _TEMPLATES.policies["json.dumps_kwargs"] = {"ensure_ascii": False}

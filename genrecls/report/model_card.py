@@ -17,6 +17,8 @@ from genrecls.report.markdown import render
 
 #: Name of the model card in the folder of a run.
 MODEL_CARD_FILE = "README.md"
+# The scores in the header of a card, and what the Hugging Face Hub calls them.
+_METRICS = {"balanced accuracy": "balanced_accuracy", "macro F1": "f1", "accuracy": "accuracy"}
 
 
 def write_model_card(run: Run) -> None:
@@ -50,6 +52,8 @@ def model_card(run: Run) -> str:
         correct=int((labels == tracks["genre"]).sum()),
         confusion=confusion_matrix(tracks, run.genres).reset_index(),
         groups=test.groupby("genre")["group"].nunique(),
+        metrics=_METRICS,
+        measured=score_intervals(tracks, run.genres).loc[list(_METRICS)].dropna(),
     )
 
 
