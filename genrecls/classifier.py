@@ -147,9 +147,8 @@ class GenreClassifier(Run):
         segment, maps = self.first_layer
         tables = {name: getattr(self, name) for name in ("history", "segments", "predictions")}
         arrays = {"first_layer": {**segment, "maps": maps}, "embeddings": self.embeddings}
-        return save_run(
-            Path(folder), self.card, self.model, novelty=self.novelty, **arrays, **tables
-        )
+        arrays["novelty"] = self.novelty
+        return save_run(Path(folder), self.card, self.model, **arrays, **tables)
 
     @cached_property
     def model(self):

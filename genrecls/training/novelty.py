@@ -27,7 +27,7 @@ def fit_novelty(
     """Fit the novelty on the training, with files in the background; None if it is unknown."""
     if fitted.embeddings is None or fitted.out_of_fold is None:
         return None
-    rows = ((segments["split"] == "train") & (segments["sounding"] > 0)).to_numpy()
+    rows = (segments["split"] == "train").to_numpy()
     x, segments = fitted.embeddings[rows], segments[rows]
     backbone, _ = split_at(fitted.model, EMBEDDING)
     sounds = make_sounds(front_end.sample_rate, front_end.segment_samples)

@@ -59,10 +59,7 @@ def fit_calibration(segments: pd.DataFrame, fitted: Fitted, *, leaky: bool) -> d
 
 
 def make_predictions(
-    segments: pd.DataFrame,
-    fitted: Fitted,
-    calibration: dict[str, float],
-    novelty: Novelty | None,
+    segments: pd.DataFrame, fitted: Fitted, calibration: dict[str, float], novelty: Novelty | None
 ) -> pd.DataFrame:
     """Return the held-out predictions with their temperatures, and their novelty if known."""
     table = add_predictions(segments, fitted.probabilities)
