@@ -221,7 +221,7 @@ def test_train_again_trains_nothing(project, small_corpus, monkeypatch):
 def test_evaluate_shows_a_run_in_each_line(project, small_corpus, monkeypatch):
     monkeypatch.setenv("GENRECLS_HOME", str(project))
     head, majority, *lines = invoke("evaluate", small_corpus).stdout.splitlines()
-    names = "run parameters validation accuracy beats chance test F1 F1 interval"
+    names = "run validation accuracy beats chance test F1 F1 interval"
     assert head.split() == names.split()
     assert majority.split()[0] == "always"
     assert {line.split()[0] for line in lines} == set(RUNS)
