@@ -319,7 +319,7 @@ def test_predict_prints_a_line_for_each_track(project, run, file, tmp_path):
     segments = tmp_path / "segments.csv"
     options = ["--run", run, "--csv", "--segments", segments, "--jobs", 1]
     head, *rows = invoke("predict", file, file, *options).stdout.splitlines()
-    assert head == "path,label,genre,probability,second_genre,second_probability"
+    assert head == "path,label,genre,probability,second_genre,second_probability,novelty"
     [first, second] = csv.DictReader([head, *rows])
     assert first == second
     assert float(first["probability"]) == pytest.approx(
