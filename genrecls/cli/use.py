@@ -176,10 +176,11 @@ def _echo_csv(_: GenreClassifier, predictions: Iterable[Prediction]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     for i, prediction in enumerate(predictions):
         if not i:
-            names = "path label genre probability second_genre second_probability"
+            names = "path label genre probability second_genre second_probability novelty"
             writer.writerow(names.split())
         (first, p), (second, q) = _likeliest(prediction)
-        values = prediction.label, first, round(p, 4), second, round(q, 4)
+        novelty = "" if prediction.novelty is None else round(prediction.novelty, 4)
+        values = prediction.label, first, round(p, 4), second, round(q, 4), novelty
         writer.writerow((_path_cell(prediction), *values))
 
 
@@ -206,7 +207,7 @@ def _likeliest(prediction: Prediction) -> list[tuple[str, float]]:
 
 def _echo_text(width: int, classifier: GenreClassifier, predictions: Iterable[Prediction]) -> None:
     typer.echo(f"Model: {classifier.folder}\n")
-    longest = max(map(len, (*classifier.genres, "not sure")))
+    longest = max(map(len, (*classifier.genres, "none of these")))
     for prediction in predictions:
         shares = ", ".join(f"{genre} {p:.2f}" for genre, p in _likeliest(prediction))
         typer.echo(f"{printable(prediction.path):{width}}  {prediction.label:{longest}}  {shares}")
