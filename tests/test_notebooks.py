@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import copy_weights
 
 PROJECT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
@@ -51,6 +52,7 @@ def test_run_notebooks_executes_all_cells_of_all_notebooks(small_corpus, tmp_pat
     """Each notebook runs after the ones before it, from an empty project folder."""
     shutil.copytree(PROJECT / "notebooks", tmp_path / "notebooks")
     shutil.copytree(PROJECT / "reports" / "shown", tmp_path / "reports" / "shown")
+    copy_weights(tmp_path)
     settings = [f"--set={name}={json.dumps(value)}" for name, value in PARAMETERS.items()]
     done = subprocess.run(
         [sys.executable, PROJECT / "tools" / "run_notebooks.py", small_corpus, *settings],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -52,6 +53,8 @@ with _without_stderr() if _quiet else contextlib.nullcontext():
 
 _NAME = keras.backend.backend()
 check_backend(_NAME)  # the file keras.json may name it, too
+if _quiet:  # it warns of "retracing" where several small models are used, which is no problem
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 # Keras has already loaded its backend, so that this import costs nothing.
 _framework: Any = importlib.import_module(_NAME)
 

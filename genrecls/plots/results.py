@@ -144,7 +144,7 @@ def learning_curve(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 def ranking(table: pd.DataFrame, value: str, *, ax: Axes | None = None) -> Axes:
-    """Draw a value of each track as a bar, with its genre and the predicted one beside it.
+    """Draw a value of each track as a bar, beside its genre and a different predicted one.
 
     Parameters
     ----------
@@ -158,7 +158,8 @@ def ranking(table: pd.DataFrame, value: str, *, ax: Axes | None = None) -> Axes:
     ax, table = ax or plt.subplots(figsize=(9, 4))[1], table.head(10)
     names, texts = table["path"].str.rsplit("/", n=1).str[-1].str[:40], table["genre"]
     if "predicted" in table:
-        texts = texts + ", predicted: " + table["predicted"]
+        predicted = texts + ", predicted: " + table["predicted"]
+        texts = predicted.where(table["predicted"] != table["genre"], texts)
     ax.barh(range(len(table)), table[value])
     for y, (x, text) in enumerate(zip(table[value], texts, strict=True)):
         ax.text(x, y, f" {text}", va="center")
