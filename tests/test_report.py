@@ -70,6 +70,7 @@ def save_run(home, name, *, split_by="artist", seed=0):
         "temperature": 1.0,
         "track_temperature": 1.2,
         "min_confidence": 0.6,
+        "novelty_threshold": None,
         "left_out": [],
         "notes": [{"path": HOSTILE_NAME, "note": "half of it is silent"}],
         "created": "2026-01-01",
