@@ -143,7 +143,8 @@ class Run:
     def predictions(self) -> pd.DataFrame:
         """Validation and test segments with ``prob_<genre>`` (not calibrated) and ``predicted``.
 
-        If known, ``novelty`` is above 1 for a segment that is none of the genres.
+        If known, ``novelty`` is above 1 for a segment that is none of the genres. It is lower for
+        validation segments, on which it was fitted.
         """
         return self._read("predictions.parquet", pd.read_parquet)
 

@@ -24,10 +24,11 @@ log = logging.getLogger(__name__)
 def fit_novelty(
     fitted: Fitted, segments: pd.DataFrame, files: Sequence[Path], front_end: FrontEnd
 ) -> Novelty | None:
-    """Fit the novelty on the training, with files in the background; None if it is unknown."""
+    """Fit the novelty on all but the test, with files in the background; None if it is unknown."""
     if fitted.embeddings is None or fitted.out_of_fold is None:
         return None
-    rows = (segments["split"] == "train").to_numpy()
+    # The head needs the validation for its calibration; the novelty is better with all groups.
+    rows = (segments["split"] != "test").to_numpy()
     x, segments = fitted.embeddings[rows], segments[rows]
     backbone, _ = split_at(fitted.model, EMBEDDING)
     sounds = make_sounds(front_end.sample_rate, front_end.segment_samples)
