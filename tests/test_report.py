@@ -297,6 +297,20 @@ def test_summary_is_five_sentences_from_the_numbers(project):
     assert ("no better than chance" in summary) != run.beats_chance
 
 
+def test_summary_counts_the_only_test_track_of_a_genre(home, tmp_path):
+    run = save_run(home, "compact_cnn-default")
+    test = run.predictions.query("track_id in ['classique2', 'jazz2', 'rap2']")
+    wrong = test.assign(predicted=test["genre"].map({"classique": "rap"}).fillna(test["genre"]))
+    for genre in GENRES:
+        wrong[f"prob_{genre}"] = (wrong["predicted"] == genre).astype(float)
+    validation = run.predictions.query("split == 'validation'")
+    pd.concat([validation, wrong]).to_parquet(run.folder / "predictions.parquet")
+    report = Report("x", tmp_path / "x")
+    sections.add_summary(report, [run])
+    text = report.save().with_suffix(".md").read_text(encoding="utf-8")
+    assert "weakest at classique, where it is right about 0 of 1" in text
+
+
 def test_report_and_card_do_not_speak_of_artists_that_are_unknown(home, tmp_path):
     run = save_run(home, "compact_cnn-default")
     for name in ("segments", "predictions"):
