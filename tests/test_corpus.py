@@ -218,7 +218,7 @@ def test_read_takes_tables_of_other_programs(tmp_path, separator):
     make_files(tmp_path, "a b.mp3", "rap/b.mp3", "rap/é.mp3", "d.mp3")
     rows = [
         ["", " PATH", "Genre ", "ARTIST", "Split", "BPM"],
-        ["0", "./a b.mp3", "pop", '"X, ; Y"', "Train", "90"],
+        ["0", "./a b.mp3", "pop", '"X, ; Y"', "train_set", "90"],
         ["1", "rap\\b.mp3", "Rap", "", "TEST", "91"],
         [],
         ["2", "rap/../rap/e\u0301.mp3", "rap", "Z", "dev", "92"],
@@ -238,6 +238,7 @@ def test_read_takes_tables_of_other_programs(tmp_path, separator):
     ("text", "why"),
     [
         ("path,genre\na.mp3,x\nb.mp3, \nc.mp3,", r"row 3 \(and 1 more rows\): genre is ' ', but"),
+        ("path,genre\na.mp3,x\nb.mp3,NaN", "row 3: genre is 'NaN', but must name a genre"),
         ("path,genre\na.mp3,x,Artist", r"row 2 has 3 fields, but the table has 2 columns"),
         ("path,genre,artist\na.mp3,x", r"row 2 has 2 fields, but the table has 3 columns"),
         ("path,genre,\na.mp3,x,Artist", "row 1 has no name for the column 3"),
@@ -354,6 +355,8 @@ def test_assign_splits_takes_test_and_validation_from_free_tracks():
         assert split["split"].value_counts().to_dict() == dict(train=8, test=2, validation=2)
     with pytest.raises(CorpusError, match="no track is named for the test"):
         assign_splits(segments.assign(split="train"), split_by="artist")
+    with pytest.raises(CorpusError, match="every track is named for the test"):
+        assign_splits(segments.assign(split="test"), split_by="artist")
 
 
 def test_assign_splits_keeps_the_named_validation():

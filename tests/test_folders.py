@@ -176,7 +176,15 @@ def test_read_takes_folders_of_any_depth(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "names", ["train test val", "Training Testing Validation", "TRAIN Test dev"]
+    "names",
+    [
+        "train test val",
+        "Training Testing Validation",
+        "TRAIN Test dev",
+        "01_train 02_test 03_val",
+        "train_set test-set ValidationSet",
+        "trainData testData devData",
+    ],
 )
 def test_read_takes_folders_of_splits_above_genres(tmp_path, names):
     splits = dict(zip(names.split(), ("train", "test", "validation"), strict=True))
@@ -202,11 +210,37 @@ def test_read_takes_folders_of_splits_in_genres_and_in_their_names(tmp_path):
         "pop_Test/d.mp3",
         "pop-val/e.mp3",
         "Soul Train/f.mp3",
+        "rap (test)/g.mp3",
+        "pop.test/h.mp3",
+        "test_pop/i.mp3",
     )
     tracks = Corpus.read(tmp_path).tracks.sort_values("title")
-    assert tracks["split"].tolist() == ["train", "test", "train", "test", "validation", ""]
-    assert tracks["genre"].tolist() == ["rap", "rap", "pop", "pop", "pop", "Soul Train"]
-    assert tracks["artist"].tolist() == ["MC", "Crew", "", "", "", ""]
+    named = ["train", "test", "train", "test", "validation", "", "test", "test", "test"]
+    assert tracks["split"].tolist() == named
+    genres = ["rap", "rap", "pop", "pop", "pop", "Soul Train", "rap", "pop", "pop"]
+    assert tracks["genre"].tolist() == genres
+    assert tracks["artist"].tolist() == ["MC", "Crew", *[""] * 7]
+
+
+def test_read_finds_artists_in_folders_of_albums_and_discs(tmp_path):
+    make_files(
+        tmp_path,
+        "pop/A - First/01 x.mp3",
+        "pop/A - Second/CD1/01 y.mp3",
+        "pop/CD 2/A - z.mp3",
+        "pop/Compilations/Hits/A - v.mp3",
+        "rap/A & B - w.mp3",
+    )
+    tracks = Corpus.read(tmp_path).tracks
+    assert set(tracks["group"]) == {"artist:a"}
+    assert tracks["album"].tolist() == ["First", "Second", "", "Hits", ""]
+
+
+def test_read_leaves_folders_of_systems_out(tmp_path):
+    make_files(tmp_path, "pop/a.mp3", "rap/b.mp3", "pop/@eaDir/c.mp4", "#recycle/d.mp3")
+    corpus = Corpus.read(tmp_path)
+    assert corpus.genres == ["pop", "rap"]
+    assert problems(corpus.left_out) == {"#recycle": "hidden", "pop/@eaDir": "hidden"}
 
 
 def test_read_takes_a_single_name_of_a_split_for_an_artist(tmp_path):

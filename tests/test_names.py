@@ -12,7 +12,9 @@ from genrecls.corpus.names import (
     drop_track_numbers,
     find_similar,
     genre_key,
+    main_artist,
     parse_file_name,
+    parse_folder,
     unify_genres,
 )
 
@@ -52,6 +54,9 @@ SPELLINGS = {
     "03": lambda name: f"03 {name}",
     "06_": lambda name: f"06_{name}",
     "#3": lambda name: f"#3 {name}",
+    "Track 09": lambda name: f"Track 09 {name}",
+    "CD1-10": lambda name: f"CD1-10 {name}",
+    "and": lambda name: name.replace("&", "and"),
     "[04]": lambda name: f"[04] {name}",
     "feat.": lambda name: f"{name} feat. Somebody",
     "ft.": lambda name: f"{name} (ft. Somebody & Others)",
@@ -73,7 +78,16 @@ def test_artist_key_differs_for_different_artists():
     assert artist_key("Beatles, The") == artist_key("The Beatles") == artist_key("beatles")
     assert artist_key("Ärzte, Die") == artist_key("Die Ärzte")
     assert artist_key("The The")
-    for unknown in ("", " ", "Unknown Artist", "Various Artists", "<unknown>", "-"):
+    for unknown in (
+        "",
+        " ",
+        "Unknown Artist",
+        "Various Artists",
+        "<unknown>",
+        "-",
+        "nan",
+        "[unknown]",
+    ):
         assert artist_key(unknown) == ""
 
 
@@ -120,6 +134,30 @@ def test_artist_key_of_a_damaged_tag_takes_no_time():
 )
 def test_parse_file_name_finds_artist_and_title(stem, artist, title):
     assert parse_file_name(stem) == (artist, title)
+
+
+@pytest.mark.parametrize(
+    ("name", "artist", "album"),
+    [
+        ("Artist", "Artist", ""),
+        ("01. Artist", "Artist", ""),
+        ("Artist - Album", "Artist", "Album"),
+        ("1999 - Artist - Album", "Artist", "Album"),
+        ("1999 - Album", "", "Album"),
+    ],
+)
+def test_parse_folder_finds_artist_and_album(name, artist, album):
+    assert parse_folder(name) == (artist, album)
+
+
+@pytest.mark.parametrize(
+    "others", ["& B", "and B", "x B", "vs. B", "with B", "+ B", ", B & C", "/ B", "presents B"]
+)
+def test_main_artist_is_the_first_one_if_it_is_there_alone(others):
+    both = artist_key(f"The A Team {others}")
+    assert main_artist(both, {"a team", both}) == "a team"
+    assert main_artist(both, {"a", both}) == both
+    assert main_artist("a team", {"a", "a team"}) == "a team"
 
 
 def test_drop_track_numbers_needs_the_name_without_the_number():

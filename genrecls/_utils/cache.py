@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
 VERSIONS = {
     "backbone_outputs": 3,
     "corpora": 5,
-    "embeddings": 1,
+    "embeddings": 2,
     "cross_validation": 4,
     "excerpts": 3,
     "file_hashes": 1,
-    "fingerprints": 8,
-    "log_mels": 5,
-    "quality": 5,
+    "fingerprints": 9,
+    "log_mels": 6,
+    "quality": 6,
     "tags": 1,
 }
 

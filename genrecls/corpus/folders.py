@@ -12,11 +12,12 @@ import pandas as pd
 
 from genrecls._utils.io import printable
 from genrecls.corpus.names import (
+    ONLY_DISC,
     artist_key,
     begins_with_number,
-    drop_number,
     genre_key,
     parse_file_name,
+    parse_folder,
 )
 from genrecls.errors import CorpusError
 
@@ -44,10 +45,20 @@ SPLITS = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+_ANY = "|".join(SPLITS)
+_SPLIT = re.compile(
+    rf"(?:\d+ )?({_ANY})(?: ?(?:set|data|split|folder|tracks|songs|music|audio|files))?(?: \d+)?"
+)
 # After a space only "test" marks a split: "Soul Train" is a genre, "Rock test" is not.
 _SUFFIX = re.compile(
-    rf"(.*[^ _-])(?:[_-]+({'|'.join(SPLITS)})|[ _-]+(test|testing))", re.IGNORECASE
+    rf"(?P<genre>.*[^ ._-])(?:[._-]+|[ _-]+(?=test)|[ ._-]*[(\[])(?P<split>{_ANY})[)\]]?",
+    re.IGNORECASE,
 )
+_PREFIX = re.compile(rf"(?P<split>{_ANY})_+(?P<genre>.+)", re.IGNORECASE)
+
+# Folders that systems make for themselves, with copies or deleted files in them.
+_OF_SYSTEMS = {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "lost+found"}
+_OF_SYSTEMS |= {"system volume information"}
 
 
 def left_out_table(rows: list[tuple[str, str, str]]) -> pd.DataFrame:
@@ -142,7 +153,7 @@ def _find_problem(entry: os.DirEntry) -> tuple[str, str] | None:
     except UnicodeEncodeError:
         require_utf8(entry.name)
         return UNREADABLE, "its name is not valid UTF-8; rename it"
-    if entry.name.startswith("."):
+    if entry.name.startswith(".") or entry.name.lower() in _OF_SYSTEMS:
         return "hidden", ""
     try:
         if entry.is_dir():
@@ -175,7 +186,7 @@ def read_folders(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     files, left_out, folders = _walk(root)
     paths = [file.relative_to(root) for file in files]
     depth = 2 if _has_split_folders(root, paths) else 1
-    in_genres = {_find_split(path.parts[1]) for path in paths if len(path.parts) > 2} - {""}
+    in_genres = {find_split(path.parts[1]) for path in paths if len(path.parts) > 2} - {""}
     # A single such name, other than "test", may be that of an artist.
     splits_in_genres = depth == 1 and ("test" in in_genres or len(in_genres) > 1)
     tracks = [
@@ -194,15 +205,16 @@ def read_folders(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(tracks), pd.concat([left_out, left_out_table(rows)], ignore_index=True)
 
 
-def _find_split(name: str) -> str:
+def find_split(name: str) -> str:
     """Return the split that a folder is named after, or an empty string."""
-    return SPLITS.get(genre_key(name), "")
+    match = _SPLIT.fullmatch(genre_key(name))
+    return SPLITS[match[1]] if match else ""
 
 
 def _has_split_folders(root: Path, paths: list[Path]) -> bool:
     """Check whether the folders of genres are in folders of splits, such as ``train``."""
     top_folders = sorted({path.parts[0] for path in paths if len(path.parts) > 1})
-    named = [top for top in top_folders if _find_split(top)]
+    named = [top for top in top_folders if find_split(top)]
     if named and len(named) < len(top_folders):
         others = ", ".join(top for top in top_folders if top not in named)
         raise CorpusError(
@@ -214,18 +226,20 @@ def _has_split_folders(root: Path, paths: list[Path]) -> bool:
 
 def _describe_file(path: Path, depth: int, splits_in_genres: bool) -> dict[str, Any]:
     *above, name = path.parts
-    split = _find_split(above[0]) if depth == 2 else ""
+    split = find_split(above[0]) if depth == 2 else ""
     genre, *between = above[depth - 1 :]
-    if not split and (match := _SUFFIX.fullmatch(genre)):
-        genre, split = match[1], _find_split(match[2] or match[3])
-    if splits_in_genres and between and (named := _find_split(between[0])):
+    if not split and (match := _SUFFIX.fullmatch(genre) or _PREFIX.fullmatch(genre)):
+        genre, split = match["genre"], find_split(match["split"])
+    if splits_in_genres and between and (named := find_split(between[0])):
         split, between = named, between[1:]
+    between = [folder for folder in between if not ONLY_DISC.fullmatch(folder)]
     artist, title = parse_file_name(Path(name).stem)
+    artist_above, album = parse_folder(between[0]) if between else ("", "")
     return {
         "path": path.as_posix(),
         "genre": genre,
-        "artist": drop_number(between[0]) if between and artist_key(between[0]) else artist,
-        "album": between[1] if len(between) > 1 else "",
+        "artist": artist_above if artist_key(artist_above) else artist,
+        "album": between[1] if len(between) > 1 else album,
         "title": title,
         "split": split,
         "numbered": begins_with_number([*between, name][0]),

@@ -6,13 +6,14 @@ import itertools
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 # Number of a track, with that of the disc (1-02) or the side (A1) before it.
 _NUMBER = r"(?:\d{1,3}|[a-h]\d{1,2}|\d{1,2}[-.]\d\d)"
 # Signs between a number and a name without which "50 Cent", "2Pac" and "10,000 Maniacs" are names.
 _TRACK_NUMBER = re.compile(
-    rf"""(?: [\[(]{_NUMBER}[\])]            # [04] Name, (04) Name
+    rf"""(?: (?:track|cd|dis[ck])\s* )?
+         (?: [\[(]{_NUMBER}[\])]            # [04] Name, (04) Name
            | {_NUMBER}\s?[.)](?!\d)         # 01. Name, 1) Name
            | {_NUMBER}\s?[-–—]\s            # 03 - Name
            | (?:0|\#)\d{{1,2}}[\s_–—-]      # 03 Name, 03_Name, #3 Name
@@ -26,16 +27,22 @@ _ONLY_NUMBER = re.compile(
     r"(?:track|cd|dis[ck])?\s*[\[(#]?\d+(?:[-.]\d\d)?[\])]?\.?", re.IGNORECASE
 )
 _ONLY_SIDE = re.compile(r"[a-d][1-9]\.?", re.IGNORECASE)
+#: Name of a folder that is only the number of a disc.
+ONLY_DISC = re.compile(r"(?:cd|dis[ck])[\s_-]*\d+", re.IGNORECASE)
 _DASH = re.compile(r"\s+[-–—]\s+")
 
 # What follows the main artist. The first part is greedy, so that "Little Feat feat. B" is right.
 _FEATURED = re.compile(r"(.*[^\s(\[])[\s(\[]+(?:(?:feat|ft)\.|(?:feat|ft|featuring)\s)\s*\S.*")
 _OTHERS = re.compile(r"(.*\S)\s*(?:[(\[]with\s.*|;.*)")  # FFmpeg joins several tags with ";"
+_BESIDE = re.compile(r"\s(?:and|x|vs\.?|versus|with|pres(?:\.|ents)|\+)\s|\s?[,/]\s?")
 _ARTICLE_LAST = re.compile(r"(.*\S)\s*,\s*(the|der|die|das|le|la|les|los|las|el|os|as)")
-_ONE_SIGN = str.maketrans(dict.fromkeys("_-‐‑‒–—―−", " ") | dict.fromkeys("’‘`ʼ", "'"))
+_ONE_SIGN = str.maketrans(
+    dict.fromkeys("_-‐‑‒–—―−", " ") | dict.fromkeys("’‘`ʼ", "'") | {"&": " and "}
+)
 # Names that programs write where they know none.
 _UNKNOWN = {"", "<unknown>", "n/a", "none", "unknown", "unknown album", "unknown artist"}
-_UNKNOWN |= {"va", "v.a.", "various", "various artists"}
+_UNKNOWN |= {"va", "v.a.", "v/a", "various", "various artists", "compilation", "compilations"}
+_UNKNOWN |= {"[unknown]", "[no artist]", "nan", "<na>", "null"}
 _MIN_LETTERS = 6  # of a word; in shorter words, one changed letter usually makes another name
 _MAX_LENGTH = 300  # of a key: a damaged tag may be of any length
 
@@ -52,6 +59,12 @@ def artist_key(name: str) -> str:
     """
     key = _settle(_simplify, name)
     return "" if key in _UNKNOWN else key
+
+
+def main_artist(key: str, keys: Collection[str]) -> str:
+    """Return the first of several artists, as in "A & B", if keys has it alone."""
+    firsts = (key[: match.start()] for match in _BESIDE.finditer(key))
+    return next((first for first in firsts if first in keys), key)
 
 
 def _settle(simplify: Callable[[str], str], text: str) -> str:
@@ -99,6 +112,12 @@ def parse_file_name(stem: str) -> tuple[str, str]:
     while others and _ONLY_NUMBER.fullmatch(first):
         first, *others = others
     return (drop_number(first), " - ".join(others)) if others else ("", first)
+
+
+def parse_folder(name: str) -> tuple[str, str]:
+    """Return artist and album from the name of a folder, ``Artist`` or ``Artist - Album``."""
+    artist, album = parse_file_name(name)
+    return (drop_number(name), "") if album == name else (artist, album)
 
 
 def drop_track_numbers(artists: Sequence[str]) -> list[str]:

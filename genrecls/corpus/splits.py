@@ -60,6 +60,8 @@ def assign_splits(segments: pd.DataFrame, *, split_by: str, random_seed: int = 0
     split = _complete_groups(segments)
     free, train = split == "", segments[split == "train"]
     choose_validation = not (split == "validation").any()
+    if (split == "test").all():
+        raise CorpusError("every track is named for the test; name some for training")
     if not (split == "test").any():
         if not free.any():
             raise CorpusError(

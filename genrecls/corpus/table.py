@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from genrecls.corpus.folders import SPLITS, require_utf8
+from genrecls.corpus.folders import find_split, require_utf8
 from genrecls.corpus.names import genre_key
 from genrecls.errors import CorpusError
 
@@ -23,6 +23,8 @@ _RESERVED = set(
     "track_id group grouped_by sha256 recording segment start_s end_s sounding "
     "run repeat fold predicted temperature track_temperature novelty".split()
 )
+# What programs write where a genre is missing.
+_NO_GENRE = {"", "<na>", "n/a", "na", "nan", "none", "null"}
 _SEPARATORS = ",;\t|"
 
 
@@ -32,7 +34,7 @@ def read_table(file: Path) -> pd.DataFrame:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (ValueError, OSError) as error:
-        raise CorpusError(f"{name} is neither a folder nor a table in UTF-8: {error}") from error
+        raise CorpusError(f"{name} is neither a folder nor saved in UTF-8: {error}") from error
     if not text.strip():
         raise CorpusError(f"{name} is neither a folder nor a table: it is empty")
     columns, separator = _read_head(name, text)
@@ -47,11 +49,12 @@ def read_table(file: Path) -> pd.DataFrame:
     tracks["path"] = found
     again = "which an earlier row has as well; remove one of them"
     _refuse(name, tracks["path"], found.duplicated(), again)
-    _refuse(name, tracks["genre"], tracks["genre"].str.strip() == "", "but must not be empty")
+    no_genre = tracks["genre"].map(genre_key).isin(_NO_GENRE)
+    _refuse(name, tracks["genre"], no_genre, "but must name a genre")
     if "split" in tracks:
-        splits = tracks["split"].map(genre_key).map(SPLITS | {"": ""})
+        splits = tracks["split"].map(find_split)
         known = "but must be 'train', 'validation', 'test' or empty"
-        _refuse(name, tracks["split"], splits.isna(), known)
+        _refuse(name, tracks["split"], (splits == "") & tracks["split"].str.strip().ne(""), known)
         tracks["split"] = splits
     return tracks
 
@@ -117,7 +120,7 @@ def _read_rows(
 
 def _find_file(root: Path, path: str) -> str | None:
     """Return the path of a file in one spelling, or None if there is no such file."""
-    spellings = [path, path.strip(), path.replace("\\", "/")]
+    spellings = [path, path.strip(), os.path.expanduser(path.strip()), path.replace("\\", "/")]
     spellings += [unicodedata.normalize(form, spellings[-1].strip()) for form in ("NFC", "NFD")]
     for spelling in spellings:
         for candidate in (os.path.normpath(spelling), spelling):

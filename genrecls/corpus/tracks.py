@@ -27,6 +27,7 @@ from genrecls.corpus.names import (
     artist_key,
     drop_track_numbers,
     genre_key,
+    main_artist,
     unify_genres,
 )
 from genrecls.corpus.table import read_table
@@ -207,7 +208,10 @@ def _complete(
         tracks["split"] = tracks["split"].replace("", "train")
     # Titles may repeat, so that the path identifies a track.
     tracks["track_id"] = [hashlib.sha256(p.encode()).hexdigest()[:12] for p in tracks["path"]]
-    columns = (tracks[name] for name in ("artist", "album", "path"))
+    keys = tracks["artist"].map(artist_key)
+    known = set(keys)
+    keys = keys.map(lambda key: main_artist(key, known))
+    columns = (keys, tracks["album"], tracks["path"])
     tracks[["grouped_by", "group"]] = [_group(*names) for names in zip(*columns, strict=True)]
     # Copies of a file under two names must stay on the same side of a split.
     tracks["group"] = merge_groups(tracks["group"], tracks["sha256"])
@@ -262,7 +266,7 @@ def _hash_files(root: Path, tracks: pd.DataFrame) -> tuple[pd.DataFrame, pd.Data
 
 def _group(artist: str, album: str, path: str) -> tuple[str, str]:
     """Return the kind and the name of the group of a track."""
-    for kind, key in (("artist", artist_key(artist)), ("album", artist_key(album))):
+    for kind, key in (("artist", artist), ("album", artist_key(album))):
         if key:
             return kind, f"{kind}:{key}"
     return "track", f"track:{path}"
