@@ -208,10 +208,9 @@ def _complete(
         tracks["split"] = tracks["split"].replace("", "train")
     # Titles may repeat, so that the path identifies a track.
     tracks["track_id"] = [hashlib.sha256(p.encode()).hexdigest()[:12] for p in tracks["path"]]
-    keys = tracks["artist"].map(artist_key)
+    keys = tracks["artist"].map(artist_key).tolist()
     known = set(keys)
-    keys = keys.map(lambda key: main_artist(key, known))
-    columns = (keys, tracks["album"], tracks["path"])
+    columns = ([main_artist(key, known) for key in keys], tracks["album"], tracks["path"])
     tracks[["grouped_by", "group"]] = [_group(*names) for names in zip(*columns, strict=True)]
     # Copies of a file under two names must stay on the same side of a split.
     tracks["group"] = merge_groups(tracks["group"], tracks["sha256"])

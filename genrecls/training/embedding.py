@@ -74,7 +74,7 @@ class Embedding(TransformerMixin, BaseEstimator):
         model, front_end, uid = _load(self.model, self.weights)
         if isinstance(X, np.ndarray) and X.ndim > 1:
             return embed(model, X)
-        files, rows = [Path(path) for path in X], []
+        files, rows = [Path(path).expanduser() for path in X], []
         for file, sha256 in zip(files, cache.memoize("file_hashes", hash_file, files), strict=True):
             entry = cache.entry("embeddings", f"{uid}-{sha256}")
             if (meta := cache.load(entry)) is None:
