@@ -124,7 +124,7 @@ def test_read_completes_a_table_from_tags(tmp_path):
     assert tracks["grouped_by"].tolist() == ["artist", "artist", "album"]
 
 
-def test_read_keeps_other_columns_of_a_table(tmp_path):
+def test_read_keeps_other_columns_of_a_table(tmp_path, home):
     make_files(tmp_path, "a.mp3", "b, c 'd' 🎹.mp3")
     table = pd.DataFrame(
         {"path": ["a.mp3", "b, c 'd' 🎹.mp3"], "genre": ["x", "y"], "bpm": ["90", "120"]}
@@ -182,7 +182,7 @@ def test_merge_groups_agrees_with_a_simple_reference(rows):
     assert merge_groups(pd.Series(merged), pd.Series(same)) == merged
 
 
-def test_corpus_name_includes_the_name_of_a_table(tmp_path):
+def test_corpus_name_includes_the_name_of_a_table(tmp_path, home):
     make_files(tmp_path, "a.mp3", "b.mp3")
     (tmp_path / "half.csv").write_text("path,genre\na.mp3,x\nb.mp3,y")
     corpus = Corpus.read(tmp_path / "half.csv")
