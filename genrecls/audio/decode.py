@@ -263,8 +263,7 @@ def _decode_container(
             audio.codec = stream.codec_context.codec.canonical_name.upper()
         packets = itertools.chain([packet], packets)
         decoded_s, end, failure = yield from _decode_packets(packets, audio.problems)
-        # Time stamps of recorded streams may begin anywhere; some headers count from there, others
-        # from 0.
+        # The time stamps of recorded streams begin anywhere; some headers still count from 0.
         start_s = (container.start_time or 0) / av.time_base
         missing_s = min(abs(stated_s - s - decoded_s) for s in (0, start_s))
         if stated_s and missing_s > _TOLERANCE_S:

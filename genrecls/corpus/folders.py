@@ -58,7 +58,6 @@ _PREFIX = re.compile(rf"(?P<split>{_ANY})_+(?P<genre>.+)", re.IGNORECASE)
 
 # Folders that systems make for themselves, with copies or deleted files in them.
 _OF_SYSTEMS = {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "lost+found"}
-_OF_SYSTEMS |= {"system volume information"}
 
 
 def left_out_table(rows: list[tuple[str, str, str]]) -> pd.DataFrame:
