@@ -62,8 +62,7 @@ class Prediction:
     min_confidence : float in [0, 1]
         Probability below which ``label`` is "not sure".
     novelty : float >= 0, or None
-        Mean over the segments, as for ``probabilities``. Above 1, ``label`` is "none of these".
-        None if the model has no embedding.
+        Mean over the segments; above 1, ``label`` is "none of these". None without an embedding.
     log_mels : np.ndarray [shape=(segments, n_mels, frames), dtype=float16] (in dB), or None
         Log-mels of the segments that do not overlap, and of the last one if it does; None from
         :meth:`~genrecls.GenreClassifier.predict_all`.
@@ -146,9 +145,9 @@ class GenreClassifier(Run):
         """
         segment, maps = self.first_layer
         tables = {name: getattr(self, name) for name in ("history", "segments", "predictions")}
-        arrays = {"first_layer": {**segment, "maps": maps}, "embeddings": self.embeddings}
-        arrays["novelty"] = self.novelty
-        return save_run(Path(folder), self.card, self.model, **arrays, **tables)
+        layer = {**segment, "maps": maps}
+        options = {"embeddings": self.embeddings, "novelty": self.novelty, **tables}
+        return save_run(Path(folder), self.card, self.model, first_layer=layer, **options)
 
     @cached_property
     def model(self):
