@@ -383,6 +383,17 @@ def test_live_plot_takes_a_twentieth_of_the_time_and_shows_the_last_epoch(monkey
     assert 0.2 * len(drawn) < 0.06 * now[0]
 
 
+def test_live_plot_takes_the_row_of_a_logistic_regression(monkeypatch):
+    """Its row has an epoch, which those of Keras do not have."""
+    display = Mock()
+    monkeypatch.setattr("IPython.display.display", display)
+    plot = loop.live_plot()
+    names = ("epoch", "stage", "loss", "accuracy", "val_loss", "val_accuracy")
+    plot.on_epoch_end(0, dict.fromkeys(names, 0.5))
+    plot.on_train_end()
+    assert len(display.return_value.update.call_args[0][0].axes) == 2
+
+
 def test_learning_rate_is_halved_at_every_tenth_epoch_epoch_0_included():
     recipe = Recipe.preset("original", "cnn")
     rates = [learning_rate(recipe, epoch) for epoch in (0, 9, 10, 149)]

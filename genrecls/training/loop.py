@@ -102,7 +102,7 @@ def live_plot() -> Any:
         start = time.perf_counter()
         for ax in axes:
             ax.clear()
-        results.history(pd.DataFrame(rows).rename_axis("epoch").reset_index(), axes=axes)
+        results.history(pd.DataFrame(rows).assign(epoch=range(len(rows))), axes=axes)
         handle = handle or display(figure, display_id=True)
         handle.update(figure)
         end = time.perf_counter()
