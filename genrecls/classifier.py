@@ -31,8 +31,7 @@ from genrecls.models.checks import check_model_file
 log = logging.getLogger(__name__)
 
 MODEL = "model.keras"
-# Row and log-mel of a segment.
-Segment = tuple[dict[str, Any], np.ndarray]
+Segment = tuple[dict[str, Any], np.ndarray]  # its row and its log-mel
 
 _BATCH = 4  # segments, which are a minute of music; musicnn needs 0.15 GB for each
 # Tracks that may wait for the model, and segments of each; they take 0.2 GB at most.
@@ -143,11 +142,9 @@ class GenreClassifier(Run):
         folder : path-like
             Folder to write.
         """
-        segment, maps = self.first_layer
-        tables = {name: getattr(self, name) for name in ("history", "segments", "predictions")}
-        layer = {**segment, "maps": maps}
-        options = {"embeddings": self.embeddings, "novelty": self.novelty, **tables}
-        return save_run(Path(folder), self.card, self.model, first_layer=layer, **options)
+        with cache.new(Path(folder), replace=True) as (new, _):
+            cache.copy(self.folder, new)
+        return GenreClassifier.load(folder)
 
     @cached_property
     def model(self):

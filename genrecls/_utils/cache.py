@@ -131,6 +131,11 @@ def new(path: Path, *, replace: bool = False) -> Iterator[tuple[Path, dict[str, 
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def copy(path: Path, new: Path) -> None:
+    """Copy the files of an entry into the folder of a new one, which gets its own index."""
+    shutil.copytree(path, new, ignore=shutil.ignore_patterns(_INDEX), dirs_exist_ok=True)
+
+
 def remove(path: Path) -> None:
     """Delete an entry, or any file or folder at its path."""
     with contextlib.suppress(OSError):  # another process may delete it at the same time
