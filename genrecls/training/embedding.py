@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -74,17 +74,11 @@ class Embedding(TransformerMixin, BaseEstimator):
         model, front_end, uid = _load(self.model, self.weights)
         if isinstance(X, np.ndarray) and X.ndim > 1:
             return embed(model, X)
-        files, rows = [Path(path).expanduser() for path in X], []
-        for file, sha256 in zip(files, cache.memoize("file_hashes", hash_file, files), strict=True):
-            entry = cache.entry("embeddings", f"{uid}-{sha256}")
-            if (meta := cache.load(entry)) is None:
-                with cache.new(entry) as (_, meta):
-                    meta["embedding"] = embed_track(model, file, front_end).tolist()
-            rows.append(meta["embedding"])
-        return np.array(rows)
+        files = [Path(path).expanduser() for path in X]
+        return np.stack([*embed_files(model, uid, files, front_end)])
 
 
-@functools.lru_cache(maxsize=2)
+@lru_cache(maxsize=2)
 def _load(name: str, weights: str | None) -> tuple[keras.Model, FrontEnd, str]:
     """Build a model up to its embedding; return it, its front end and its identifier."""
     changes: dict[str, Any] = {"weights": weights} if weights else {}
@@ -101,10 +95,26 @@ def embed(model: keras.Model, log_mels: np.ndarray) -> np.ndarray:
     return np.concatenate([model.predict_on_batch(np.float32(batch)) for batch in batches])
 
 
-def embed_track(model: keras.Model, file: Path, front_end: FrontEnd) -> np.ndarray:
-    """Average the embeddings of a file, or raise an AudioError if it cannot be used."""
+def embed_files(
+    model: keras.Model, uid: str, files: Sequence[Path], front_end: FrontEnd
+) -> Iterator[np.ndarray]:
+    """Yield the mean embedding of each file, or raise an AudioError if it cannot be used."""
+    for file, sha256 in zip(files, cache.memoize("file_hashes", hash_file, files), strict=True):
+        yield cached(f"{uid}-{sha256}", partial(_embed_track, model, file, front_end))
+
+
+def _embed_track(model: keras.Model, file: Path, front_end: FrontEnd) -> np.ndarray:
     log_mels, segments, problems = extract_log_mels(file, front_end)
     warn_problems(file, problems)
     if not segments["sounding"].any():
         raise AudioError(file, {"sound": "all of it is silent"}, "Remove the file.")
     return np.average(embed(model, log_mels), axis=0, weights=segments["sounding"])
+
+
+def cached(key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """Return embeddings from the cache, or compute and keep them."""
+    entry = cache.entry("embeddings", key)
+    if (meta := cache.load(entry)) is None:
+        with cache.new(entry) as (_, meta):
+            meta["embedding"] = compute().tolist()
+    return np.array(meta["embedding"])

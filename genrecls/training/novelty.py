@@ -9,20 +9,26 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from genrecls.config import FrontEnd
+from genrecls._utils.backend import keras
+from genrecls.config import FrontEnd, Recipe
 from genrecls.corpus.splits import assign_folds
 from genrecls.errors import AudioError
 from genrecls.evaluation.novelty import Novelty
 from genrecls.features.spectrogram import mel_spectrogram
 from genrecls.models.backbone import EMBEDDING, split_at
-from genrecls.training.embedding import embed, embed_track
+from genrecls.training.backbone_outputs import hash_backbone
+from genrecls.training.embedding import cached, embed, embed_files
 from genrecls.training.stages import Fitted
 
 log = logging.getLogger(__name__)
 
 
 def fit_novelty(
-    fitted: Fitted, segments: pd.DataFrame, files: Sequence[Path], front_end: FrontEnd
+    fitted: Fitted,
+    segments: pd.DataFrame,
+    files: Sequence[Path],
+    front_end: FrontEnd,
+    recipe: Recipe,
 ) -> Novelty | None:
     """Fit the novelty on all but the test, with files in the background; None if it is unknown."""
     if fitted.embeddings is None or fitted.out_of_fold is None:
@@ -31,14 +37,19 @@ def fit_novelty(
     rows = (segments["split"] != "test").to_numpy()
     x, segments = fitted.embeddings[rows], segments[rows]
     backbone, _ = split_at(fitted.model, EMBEDDING)
-    sounds = make_sounds(front_end.sample_rate, front_end.segment_samples)
-    background = [*embed(backbone, np.stack([mel_spectrogram(y, front_end) for y in sounds]))]
+    uid = hash_backbone(backbone, front_end, recipe)
+    background = [*cached(f"{uid}-sounds", lambda: _embed_sounds(backbone, front_end))]
     for file in files:
         try:
-            background.append(embed_track(backbone, file, front_end))
+            background += embed_files(backbone, uid, [file], front_end)
         except AudioError as error:
             log.warning("left out of the background: %s", error)
     return Novelty.fit(x, segments, np.stack(background), choose_threshold(x, segments))
+
+
+def _embed_sounds(backbone: keras.Model, front_end: FrontEnd) -> np.ndarray:
+    sounds = make_sounds(front_end.sample_rate, front_end.segment_samples)
+    return embed(backbone, np.stack([mel_spectrogram(y, front_end) for y in sounds]))
 
 
 def choose_threshold(x: np.ndarray, segments: pd.DataFrame) -> float:

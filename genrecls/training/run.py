@@ -118,7 +118,7 @@ def train(
     fitted = fit(
         features, segments, recipe, builder=builder, progress=progress, callbacks=callbacks
     )
-    novelty = fit_novelty(fitted, segments, corpus.background, features.front_end)
+    novelty = fit_novelty(fitted, segments, corpus.background, front_end, recipe)
     calibration = fit_calibration(segments, fitted, leaky=recipe.split_by != "artist")
     predictions = make_predictions(segments, fitted, calibration, novelty)
     card = {"format": FORMAT, "name": name, "uid": uid, "split_hash": split, **calibration}
