@@ -12,12 +12,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
+from threadpoolctl import threadpool_limits
 
 from genrecls.corpus.splits import assign_folds
 from genrecls.evaluation.calibration import add_predictions, probability_columns
 from genrecls.evaluation.intervals import score_intervals
 from genrecls.evaluation.runs import Run
 from genrecls.evaluation.scores import aggregate_tracks
+
+# Several threads wait for each other longer than they work: on two busy cores, a map of 61 tracks
+# takes 0.2 s with one thread, and 14 s or more with two.
+_one_thread = threadpool_limits.wrap(limits=1)
 
 _TRACK = ["track_id", "path", "genre"]
 _REPEATS = 3
@@ -105,6 +110,7 @@ def nearest_segments(run: Run, embeddings: np.ndarray, n: int = 5) -> pd.DataFra
     return table.groupby("query").head(n).reset_index(drop=True)
 
 
+@_one_thread
 def embedding_map(run: Run) -> pd.DataFrame:
     """Place all tracks on a map by t-SNE, where similar tracks are near each other.
 
@@ -133,6 +139,7 @@ def _unit_embeddings(run: Run) -> np.ndarray:
     return np.asarray(normalize(run.embeddings.astype(float)))
 
 
+@_one_thread
 def _predict_held_out(run: Run, c: float, n: float = np.inf, repeat: int = 0) -> pd.DataFrame:
     """Predict each segment by a head that was fitted on n groups per genre of the other folds."""
     x, segments = _unit_embeddings(run), run.segments
