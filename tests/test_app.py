@@ -52,9 +52,10 @@ def served(bundle, tmp_path_factory):
         text=True,
         env={**os.environ, "TMPDIR": str(folder)},
     )
-    line = process.stdout.readline()
-    assert f"http://127.0.0.1:{port}" in line, line + process.communicate()[0]
-    yield f"http://127.0.0.1:{port}", folder
+    address = f"http://127.0.0.1:{port}"
+    # Warnings about the model come before the address.
+    assert any(address in line for line in iter(process.stdout.readline, ""))
+    yield address, folder
     process.terminate()
     output, _ = process.communicate(timeout=30)
     assert "Traceback" not in output, output
