@@ -326,6 +326,7 @@ def test_page_warns_about_synthetic_training_music(bundle, monkeypatch, syntheti
 
 
 def test_page_escapes_names(bundle, monkeypatch):
+    classifier = GenreClassifier.load(bundle)
     monkeypatch.setattr(GenreClassifier, "genres", ["<b>rap</b>", "a & b"])
-    description = app._describe(GenreClassifier.load(bundle), 1, 1)
+    description = app._describe(classifier, 1, 1)
     assert "&lt;b&gt;rap&lt;/b&gt;, a &amp; b" in description

@@ -341,7 +341,7 @@ def test_audit_command_prints_the_main_results_and_writes_the_others(planted, ho
     done = CliRunner().invoke(app, ["audit", str(planted.root), "--jobs", "1"])
     assert done.exit_code == 0, done.output
     for part in (
-        "auc left by default",
+        "under default",
         "without artist",
         "bandwidth_hz alone predicts",
         "croissant.json",

@@ -119,8 +119,8 @@ def test_train_repeats_a_run_with_a_damaged_file(
 
 @pytest.mark.parametrize("harm", ["emptied", "cut", "foreign"])
 def test_damaged_tables_of_a_run_are_model_errors(run, tmp_path, harm):
-    copy = shutil.copytree(run.folder, tmp_path / "copy")
     for name in ("history.parquet", "predictions.parquet", "segments.parquet", "first_layer.npz"):
+        copy = shutil.copytree(run.folder, tmp_path / name)
         damage(copy / name, harm)
         with pytest.raises(ModelError, match=f"{name}' is damaged .*; train the model or copy"):
             getattr(GenreClassifier.load(copy), name.partition(".")[0])
@@ -569,4 +569,4 @@ def test_model_card_warns_of_leaks_and_of_levels_and_codecs(run):
     for limit in ("leaks: segments of a track", "by their loudness", "by their codec"):
         assert limit in text
     by_track = {**run.card, "recipe": {**recipe, "split_by": "track"}}
-    assert "leaks: tracks of an artist" in model_card(dataclasses.replace(run, card=by_track))
+    assert "leaks: tracks of one artist" in model_card(dataclasses.replace(run, card=by_track))

@@ -92,7 +92,7 @@ def crossval(
     split_by: Annotated[str | None, typer.Option(help=_SPLIT_BY)] = None,
     jobs: Jobs = None,
 ) -> None:
-    """Cross-validate models and baselines by whole artists or other groups."""
+    """Cross-validate models and baselines over whole groups of tracks."""
     music = read_corpus(corpus)
     known = training.comparison_candidates(music, jobs=jobs)
     if unknown := [name for name in model or () if name not in known]:
