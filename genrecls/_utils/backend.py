@@ -53,7 +53,7 @@ with _without_stderr() if _quiet else contextlib.nullcontext():
 
 _NAME = keras.backend.backend()
 check_backend(_NAME)  # the file keras.json may name it, too
-if _quiet:  # it warns of "retracing" where several small models are used, which is no problem
+if _quiet:  # it warns of "retracing" where several small models are used, which does no harm
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 # Keras has already loaded its backend, so that this import costs nothing.
 _framework: Any = importlib.import_module(_NAME)

@@ -129,9 +129,9 @@ def embedding_map(run: Run) -> pd.DataFrame:
 
 
 def _unit_embeddings(run: Run) -> np.ndarray:
-    if run.embeddings is None:
+    if (embeddings := run.embeddings) is None:
         raise ValueError(f"{run.name!r} has no embeddings; train 'musicnn' or another frozen model")
-    return np.asarray(normalize(run.embeddings.astype(float)))
+    return np.asarray(normalize(embeddings.astype(float)))
 
 
 @_one_thread

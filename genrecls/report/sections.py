@@ -331,12 +331,12 @@ def add_taggram(report: Report, name: str, run: Run, track_id: str) -> None:
 
 def add_details(report: Report, runs: Sequence[Run]) -> None:
     """Add the test tracks, the tracks with problems, and the versions of the packages."""
+    best = best_run(runs)
     report.section("Test tracks")
     for run in runs:
         tracks = run.label_tracks(run.predictions.query("split == 'test'"))
         tracks = tracks.drop(columns=["track_id", "title", "artist", "group"], errors="ignore")
-        shown = run is best_run(runs)
-        report.table(f"tracks_{run.name}", tracks.round(3), escape(run.name), shown=shown)
+        report.table(f"tracks_{run.name}", tracks.round(3), escape(run.name), shown=run is best)
     titles = {"left_out": "Left out:", "notes": "Used with a warning:"}
     problems = {key: [row for run in runs for row in run.card[key]] for key in titles}
     if any(problems.values()):
