@@ -48,7 +48,8 @@ def group_weights(
 
 def _main_genres(genre: pd.Series, group: pd.Series) -> pd.Series:
     """Return the commonest genre of each group."""
-    return pd.crosstab(group, genre).idxmax(axis=1)
+    # Two Series with repeated rows in their index are an error before pandas 3.1.
+    return pd.crosstab(group.array, genre.array).idxmax(axis=1)
 
 
 def score_intervals(

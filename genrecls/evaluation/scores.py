@@ -152,5 +152,5 @@ def confusion_matrix(table: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame
     table, genres
         See :func:`f1_scores`; ``genres`` is also the order of rows and columns.
     """
-    counts = pd.crosstab(table["genre"], table["predicted"])
+    counts = table.groupby(["genre", "predicted"]).size().unstack(fill_value=0)
     return counts.reindex(index=list(genres), columns=list(genres), fill_value=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import hashlib
 import io
 import os
 import re
@@ -21,6 +23,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image
 
+import genrecls
 from genrecls._utils.io import write_atomically
 from genrecls.report.markdown import LONG, escape, markdown, render, split_columns
 
@@ -68,11 +71,12 @@ class Report:
     ) -> None:
         """Save a table as CSV and Markdown, and show it below a title in Markdown.
 
-        A wide table is shown in several parts, which all begin with the ``keys`` first columns.
+        A wide table is shown in several parts, which all begin with the ``keys`` first columns. The
+        Markdown file ends with a stamp; see :func:`stamp`.
         """
-        file = self._file(name)
+        file, text = self._file(name), markdown(table)
         table.to_csv(f"{file}.csv", index=False, encoding="utf-8")
-        Path(f"{file}.md").write_text(markdown(table), encoding="utf-8")
+        Path(f"{file}.md").write_text(text + stamp(text), encoding="utf-8")
         if shown:
             parts = [markdown(part) for part in split_columns(table, keys)]
             self.text("\n".join([f"{title}\n", *parts] if title else parts))
@@ -82,7 +86,8 @@ class Report:
         file, text = self._file(name), escape(caption)
         figure.set_dpi(_DPI)
         # savefig would draw it once more beforehand: a fifth of the time of the whole report.
-        FigureCanvasAgg(figure).print_png(f"{file}.png", metadata={"Software": None})
+        software = {"Software": f"genrecls {genrecls.__version__}"}
+        FigureCanvasAgg(figure).print_png(f"{file}.png", metadata=software)
         figure.set_layout_engine("none")  # The SVG keeps the layout of the PNG.
         with plt.rc_context({"svg.fonttype": "none", "svg.hashsalt": "genrecls"}):
             FigureCanvasSVG(figure).print_svg(f"{file}.svg", metadata={"Date": None})
@@ -111,6 +116,13 @@ class Report:
     def _file(self, name: str) -> Path:
         """Return the path of a table or figure, without the ending."""
         return self.folder / re.sub(r"[^\w.-]+", "_", name)
+
+
+def stamp(text: str) -> str:
+    """Return a comment with the version of genrecls, the date, and a checksum of a text."""
+    checksum = hashlib.sha256(text.encode()).hexdigest()[:16]
+    today = datetime.datetime.now(datetime.UTC).date()
+    return f"\n<!-- genrecls {genrecls.__version__}, {today}, {checksum} -->\n"
 
 
 def _to_webp(file: str) -> bytes:

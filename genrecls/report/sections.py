@@ -45,8 +45,8 @@ _AUDIT_TABLES = ("confounds", "genres", "duplicates", "problems")
 # End of the name of a run with random weights where the usual ones are pretrained.
 _RANDOM = "-weights-random"
 
-# The run that the others are compared with, if it has been cross-validated.
-_REFERENCE = "compact_cnn-default"
+# The run that the others are compared with, if it has been cross-validated: the one to start with.
+_REFERENCE = "musicnn-default"
 
 # Largest number of channels to show: as many as the original's CNN has.
 _CHANNELS = 10

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import genrecls
 from genrecls._utils.backend import keras
 from genrecls.config import Recipe
 from genrecls.corpus.splits import split_hash
@@ -35,7 +36,8 @@ from genrecls.training.stages import Fitted
 # most of which are always 0.
 _CHANNELS = 32
 
-_PACKAGES = "genrecls keras tensorflow torch torchaudio jax numpy librosa".split()
+# Packages that a result depends on, if they are installed.
+_PACKAGES = "keras tensorflow torch torchaudio jax numpy librosa".split()
 
 
 def fit_calibration(segments: pd.DataFrame, fitted: Fitted, *, leaky: bool) -> dict[str, float]:
@@ -89,7 +91,7 @@ def make_card(
         "synthetic": is_synthetic(segments),
         "left_out": features.failures.to_dict("records"),
         "notes": features.notes.to_dict("records"),
-        "versions": {"python": platform.python_version()} | _find_versions(),
+        "versions": _find_versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "architecture": model.name,
         "parameters": int(model.count_params()),
@@ -103,8 +105,8 @@ def make_card(
 
 
 def _find_versions() -> dict[str, str]:
-    """Return the versions of the packages that are installed; some are optional."""
-    found = {}
+    """Return the versions of genrecls, Python and the packages that are installed."""
+    found = {"genrecls": genrecls.__version__, "python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
