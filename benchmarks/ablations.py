@@ -12,11 +12,11 @@ segments of the compact CNN. The table is written to ``reports/<corpus>/<topic>.
 
 import argparse
 import dataclasses
-from pathlib import Path
 
 import pandas as pd
 
 from genrecls import Corpus, FrontEnd, Recipe, cross_validate
+from genrecls._utils.paths import reports_dir
 from genrecls.config import hash_json
 from genrecls.corpus.audit import audit
 from genrecls.corpus.confounds import confound_auc, visible_confounds
@@ -26,7 +26,6 @@ from genrecls.evaluation.tables import paired_table
 from genrecls.report.document import Report
 from genrecls.training.baselines import Candidate, mfcc_svm, network_candidate
 
-ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = FrontEnd.preset("default")
 COMPACT = Recipe.preset("default", "compact_cnn")
 PLAIN = dataclasses.replace(COMPACT, crop=None, mixup=0.0)
@@ -96,7 +95,7 @@ def main(path: str, topic: str, repeats: int) -> None:
     if topic != "front_end":
         title, cells = compare_with_first(predictions, corpus.genres)
         table[title] = cells
-    Report(f"Ablations of {corpus.name}", ROOT / "reports" / corpus.name).table(topic, table)
+    Report(f"Ablations of {corpus.name}", reports_dir() / corpus.name).table(topic, table)
     print(table.to_string(index=False))
 
 

@@ -11,15 +11,19 @@ import pytest
 import soundfile
 import typer
 from conftest import GENRES
+from matplotlib import pyplot as plt
+from PIL import Image
 
 import genrecls
 from genrecls.cli import app
+from genrecls.report.document import Report, stamp
 from genrecls.report.markdown import markdown
-from tools.refresh_readme import copy_shown, include_files, select_columns
+from tools.refresh_readme import STAMP, copy_shown, include_files, select
 
 PROJECT = Path(__file__).parents[1]
 DOCS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 FOLDERS = ("data", "models", "reports")
+SHOWN = PROJECT / "reports" / "shown"
 PAGES = [
     *DOCS,
     PROJECT / "CHANGELOG.md",
@@ -168,7 +172,7 @@ def test_shown_files_are_copied_from_the_reports(tmp_path):
     (tmp_path / "docs").mkdir()
     page = tmp_path / "docs" / "page.md"
     page.write_text("<!-- include: reports/shown/demo/t.md -->\n<!-- end -->")
-    copy_shown(page, tmp_path)
+    copy_shown(page, tmp_path / "reports", tmp_path)
     assert "| made |" in include_files(page, tmp_path)
 
 
@@ -187,9 +191,59 @@ def test_included_tables_can_have_chosen_columns(tmp_path):
     assert table in include_files(page, tmp_path)
 
 
-def test_missing_columns_are_an_error():
+def test_included_tables_can_have_chosen_rows(tmp_path):
+    (tmp_path / "t.md").write_text("| a | b |\n| --- | --- |\n| x | 1 |\n| y | 2 |\n| z | 3 |\n")
+    page = tmp_path / "page.md"
+    page.write_text("<!-- include: t.md columns: b rows: z; x -->\n<!-- end -->\n")
+    assert "| b |\n| --- |\n| 3 |\n| 1 |\n<!-- end -->" in include_files(page, tmp_path)
+
+
+def test_missing_columns_and_rows_are_an_error():
+    table = "| a |\n| --- |\n| 1 |\n"
     with pytest.raises(ValueError, match="no column 'b'"):
-        select_columns("| a |\n| --- |\n| 1 |\n", ["b"])
+        select(table, ["b"])
+    with pytest.raises(ValueError, match="no row '2'"):
+        select(table, ["a"], ["2"])
+
+
+def test_included_tables_name_their_version_and_date(tmp_path):
+    Report("A title", tmp_path).table("t", pd.DataFrame({"a": [1]}))
+    page = tmp_path / "page.md"
+    page.write_text("<!-- include: t.md -->\n<!-- end -->\n")
+    line = rf"\n\*Measured with genrecls {re.escape(genrecls.__version__)} on \d{{4}}-\d\d-\d\d\.\*"
+    assert re.search(line, include_files(page, tmp_path))
+
+
+def find_fault(file):
+    """Return why a shown table or figure must be made again, or None."""
+    if file.suffix == ".png":
+        made = Image.open(file).info.get("Software", "").removeprefix("genrecls ")
+    else:
+        text = file.read_text(encoding="utf-8")
+        found = STAMP.search(text)
+        if not found or stamp(text[: found.start()]).split(", ")[2] != found[0].split(", ")[2]:
+            return "edited by hand"
+        made = found[1]
+    return None if made.split(".")[:2] == genrecls.__version__.split(".")[:2] else f"made by {made}"
+
+
+@pytest.mark.parametrize("file", sorted(SHOWN.glob("real/*.*")), ids=lambda file: file.name)
+def test_results_on_real_music_are_of_this_version(file):
+    assert find_fault(file) is None
+
+
+def test_old_and_edited_results_are_found(tmp_path, monkeypatch):
+    report = Report("A title", tmp_path)
+    report.table("t", pd.DataFrame({"a": [1]}))
+    report.figure("f", plt.figure(), "A caption")
+    assert find_fault(tmp_path / "t.md") is find_fault(tmp_path / "f.png") is None
+    text = (tmp_path / "t.md").read_text()
+    (tmp_path / "t.md").write_text(text.replace("| 1 |", "| 2 |"))
+    assert find_fault(tmp_path / "t.md") == "edited by hand"
+    (tmp_path / "t.md").write_text(text)
+    monkeypatch.setattr(genrecls, "__version__", "9.9.0")
+    for name in ("t.md", "f.png"):
+        assert find_fault(tmp_path / name).startswith("made by 0.")
 
 
 @pytest.mark.parametrize("name", ["a|b", "<script>", "*x*", "a\nb", "Имя 🎹 & 'quotes', comma"])

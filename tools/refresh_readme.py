@@ -4,7 +4,9 @@
 
 Every number on the pages comes from a command. The text between ``<!-- include: FILE -->`` and
 ``<!-- end -->`` is replaced by the content of FILE, a path relative to the root of the repository.
-``<!-- include: FILE columns: A; B -->`` includes only these columns of a table.
+``<!-- include: FILE columns: A; B -->`` includes only these columns of a table, and ``rows: X; Y``
+after it only the rows whose first cell is X or Y, in this order. The stamp at the end of a table
+becomes a line with the version and the date.
 
 Files in ``reports/shown/`` are copies of files in ``reports/``, so that later runs do not change
 the files under version control. A file that a page names is copied again if ``reports/`` has it.
@@ -20,19 +22,22 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 _BLOCK = re.compile(
-    r"(<!-- include: (\S+)(?: columns: (.+?))? -->\n).*?(<!-- end -->)", flags=re.DOTALL
+    r"(<!-- include: (\S+)(?: columns: (.+?))?(?: rows: (.+?))? -->\n).*?(<!-- end -->)",
+    flags=re.DOTALL,
 )
+#: The last line of a saved table: version of genrecls, date, checksum.
+STAMP = re.compile(r"\n<!-- genrecls (\S+), (\S+), (\w+) -->\n\Z")
 _SHOWN = re.compile(r"reports/shown/([\w./-]+)")
 _CELL_BORDER = re.compile(r"(?<!\\)\|")
 
 
-def copy_shown(page: Path, root: Path = ROOT) -> None:
-    """Copy the files that a page shows from ``reports/`` to ``reports/shown/``, if they exist."""
-    reports = root / "reports"
+def copy_shown(page: Path, reports: Path = ROOT / "reports", root: Path = ROOT) -> None:
+    """Copy the files that a page shows to ``reports/shown/``, as far as ``reports`` has them."""
     for name in set(_SHOWN.findall(page.read_text(encoding="utf-8"))):
         if (reports / name).is_file():
-            (reports / "shown" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(reports / name, reports / "shown" / name)
+            shown = root / "reports" / "shown" / name
+            shown.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(reports / name, shown)
 
 
 def include_files(page: Path, root: Path = ROOT) -> str:
@@ -40,20 +45,34 @@ def include_files(page: Path, root: Path = ROOT) -> str:
 
     def fill(block: re.Match) -> str:
         text = (root / block[2]).read_text(encoding="utf-8")
+        made = STAMP.search(text)
+        table = text[: made.start()] if made else text
         if block[3]:
-            text = select_columns(text, block[3].split("; "))
-        return f"{block[1]}{text}{block[4]}"
+            table = select(table, block[3].split("; "), block[4] and block[4].split("; "))
+        line = f"\n*Measured with genrecls {made[1]} on {made[2]}.*\n" if made else ""
+        return f"{block[1]}{table}{line}{block[5]}"
 
     return _BLOCK.sub(fill, page.read_text(encoding="utf-8"))
 
 
-def select_columns(table: str, names: list[str]) -> str:
-    """Return some columns of a Markdown table, in the given order."""
-    rows = [[c.strip() for c in _CELL_BORDER.split(line)[1:-1]] for line in table.splitlines()]
-    if missing := [name for name in names if name not in rows[0]]:
-        raise ValueError(f"no column {missing[0]!r} in the table; it has {', '.join(rows[0])}")
-    columns = [rows[0].index(name) for name in names]
-    return "".join(f"| {' | '.join(row[i] for i in columns)} |\n" for row in rows)
+def select(table: str, columns: list[str], rows: list[str] | None = None) -> str:
+    """Return some columns, and rows if given, of a Markdown table, in the given order."""
+    head, rule, *body = [
+        [cell.strip() for cell in _CELL_BORDER.split(line)[1:-1]] for line in table.splitlines()
+    ]
+    _check_names(columns, head, "column")
+    if rows:
+        by_name = {line[0]: line for line in body}
+        _check_names(rows, list(by_name), "row")
+        body = [by_name[name] for name in rows]
+    numbers = [head.index(name) for name in columns]
+    lines = [" | ".join(line[i] for i in numbers) for line in (head, rule, *body)]
+    return "".join(f"| {line} |\n" for line in lines)
+
+
+def _check_names(names: list[str], known: list[str], kind: str) -> None:
+    if missing := [name for name in names if name not in known]:
+        raise ValueError(f"no {kind} {missing[0]!r} in the table; it has {', '.join(known)}")
 
 
 if __name__ == "__main__":
