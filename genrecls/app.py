@@ -28,7 +28,6 @@ from genrecls.features.image import to_image
 from genrecls.features.segments import non_overlapping
 from genrecls.inspection.collection import nearest_segments
 from genrecls.inspection.saliency import grad_cam, occlusion
-from genrecls.models.backbone import EMBEDDING, split_at
 
 try:
     import gradio as gr
@@ -219,9 +218,8 @@ def _compare(
     """Name the training segments that are most similar to a segment, and load the first."""
     if classifier.embeddings is None:
         return "", None
-    embed, _ = split_at(classifier.model, EMBEDDING)
-    embedding = embed.predict_on_batch(log_mel[None, ..., None].astype(np.float32))
-    nearest = nearest_segments(classifier, embedding, _N_SIMILAR).to_dict("records")
+    nearest = nearest_segments(classifier, classifier.embed(log_mel[None]), _N_SIMILAR)
+    nearest = nearest.to_dict("records")
     names = [f"{x['genre']}: {Path(x['path']).stem}, from {x['start_s']:.0f} s" for x in nearest]
     file, start_s = _find_file(classifier, nearest[0]["path"]), nearest[0]["start_s"]
     text = _format_paragraphs(["Most similar training segments: " + "; ".join(names)])

@@ -22,7 +22,7 @@ from genrecls.audio.decode import warn_problems
 from genrecls.config import FrontEnd
 from genrecls.errors import AudioError
 from genrecls.evaluation.calibration import probability_columns, scale
-from genrecls.evaluation.novelty import NONE_OF_THESE, NOT_SURE, Novelty
+from genrecls.evaluation.novelty import Novelty, label
 from genrecls.evaluation.runs import CARD, EMBEDDINGS, NOVELTY, Run
 from genrecls.features.extraction import DTYPE, compute_log_mels, open_sound
 from genrecls.features.segments import non_overlapping, step_samples
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 MODEL = "model.keras"
 Segment = tuple[dict[str, Any], np.ndarray]  # its row and its log-mel
 
-_BATCH = 4  # segments, which are a minute of music; musicnn needs 0.15 GB for each
+_BATCH = 4  # segments that are read before the model gets them
 # Tracks that may wait for the model, and segments of each; they take 0.2 GB at most.
 _MAX_PENDING = 32
 _MAX_SEGMENTS = 64
@@ -84,9 +84,7 @@ class Prediction:
     @property
     def label(self) -> str:
         """``genre``, ``'not sure'`` or ``'none of these'``."""
-        if self.novelty is not None and self.novelty > 1:
-            return NONE_OF_THESE
-        return self.genre if self.probability >= self.min_confidence else NOT_SURE
+        return str(label(self.genre, self.probability, self.min_confidence, self.novelty))
 
     def plot(self):
         """Plot the taggram and the log-mels; see :func:`genrecls.plots.prediction`."""
@@ -168,18 +166,20 @@ class GenreClassifier(Run):
 
     def _apply(self, log_mels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Return probabilities, and the novelty if known, after one pass through the model."""
-        starts = range(0, len(log_mels), _BATCH)
-        batches = (np.asarray(log_mels[i : i + _BATCH], np.float32)[..., None] for i in starts)
         below, above = self._halves
-        outputs = np.concatenate([below.predict_on_batch(batch) for batch in batches])
-        if not self.novelty:
-            return outputs, None
-        return above.predict_on_batch(outputs), self.novelty.score(outputs)
+        outputs = models.predict_log_mels(below, log_mels)
+        probabilities = above.predict_on_batch(outputs) if above else outputs
+        return probabilities, self.novelty.score(outputs) if self.novelty else None
+
+    def embed(self, log_mels: np.ndarray) -> np.ndarray:
+        """Embed log-mels [shape=(segments, n_mels, frames)], for a run with an embedding."""
+        return models.predict_log_mels(self._halves[0], log_mels)
 
     @cached_property
     def _halves(self) -> tuple[Any, Any]:
-        """The model up to its embedding, and from there on if the novelty is known."""
-        return models.split_at(self.model, models.EMBEDDING) if self.novelty else (self.model, None)
+        """The model up to its embedding, if it has one, and from there on."""
+        embeds = self.embeddings is not None
+        return models.split_at(self.model, models.EMBEDDING) if embeds else (self.model, None)
 
     def predict(
         self,

@@ -70,27 +70,28 @@ def draw_overview(corpus: genrecls.Corpus) -> Figure:
     """Draw a segment of the first track of each genre, and what models say that did not hear it."""
     predictions, _ = evaluation.read_predictions(corpus.name)
     predictions = calibrated(predictions.query("repeat == 0"), corpus.genres)
-    figure, axes = plt.subplots(
-        len(corpus.genres), 3, figsize=(12, 5), width_ratios=(1, 1, 0.7), squeeze=False
-    )
-    for row, genre in zip(axes, corpus.genres, strict=True):
-        path = corpus.tracks.query("genre == @genre")["path"].min()
-        for ax, preset in zip(row, ("original", "default"), strict=False):
+    n = len(corpus.genres)
+    figure, axes = plt.subplots(n, 3, figsize=(12, 5), width_ratios=(1, 1, 0.7), squeeze=False)
+    for (*images, models), genre in zip(axes, corpus.genres, strict=True):
+        first = corpus.tracks.loc[corpus.tracks["genre"] == genre, "path"].min()
+        for ax, preset in zip(images, ("original", "default"), strict=True):
             front_end = FrontEnd.preset(preset)
             features = genrecls.prepare(corpus, front_end)
-            segment = features.segments.query("path == @path").head(1)
+            segment = features.segments[features.segments["path"] == first].head(1)
             image = genrecls.to_image(features.log_mels(segment)[0, ..., 0], front_end)
             plots.spectrogram_image(image, front_end, ax=ax)
-            ax.set_title(f"{Path(path).stem}: {preset} image")
-        says = predictions.query("path == @path").groupby("run").head(1).set_index("run")
+            ax.set_title(f"{genre}: {preset} image")
+        heard = predictions[predictions["path"] == first]
+        says = heard.groupby("run").head(1).set_index("run")
         left = 0
         for name, column in zip(corpus.genres, probability_columns(corpus.genres), strict=True):
             values = says.loc[list(OVERVIEW), column]
-            row[2].barh(OVERVIEW, values, left=left, label=name)
+            models.barh(OVERVIEW, values, left=left, label=name)
             left = left + values
-        row[2].set(xlim=(0, 1), ylim=(len(OVERVIEW) - 0.5, -0.5), xlabel="Probability")
-        row[2].set_title(f"what the models say; it is {genre}")
-    axes[0][2].legend(loc="lower left", frameon=True)
+        models.set(xlim=(0, 1), ylim=(len(OVERVIEW) - 0.5, -0.5), xlabel="Probability")
+        models.set_title(f"{genre}: predictions")
+    labels = axes[0, 2].get_legend_handles_labels()
+    figure.legend(*labels, loc="outside lower right", ncols=n)
     return figure
 
 

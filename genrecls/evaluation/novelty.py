@@ -8,7 +8,7 @@ a covariance that all genres share, shrunk after Ledoit and Wolf (Journal of Mul
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,12 @@ from sklearn.covariance import ledoit_wolf
 
 #: Labels of a sound whose probability is too low, and of one whose novelty is above 1.
 NOT_SURE, NONE_OF_THESE = "not sure", "none of these"
+
+
+def label(genre: Any, probability: Any, min_confidence: float, novelty: Any = None) -> np.ndarray:
+    """Return the label of one prediction or of many: a genre, or one of the two labels above."""
+    labels = np.where(np.asarray(probability) >= min_confidence, genre, NOT_SURE)
+    return labels if novelty is None else np.where(novelty > 1, NONE_OF_THESE, labels)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from genrecls._utils.paths import models_dir, project_root
 from genrecls.config import FrontEnd, Recipe
 from genrecls.errors import ModelError
 from genrecls.evaluation.calibration import calibrated, fit_group_temperature, probability_columns
-from genrecls.evaluation.novelty import NONE_OF_THESE, NOT_SURE, Novelty
+from genrecls.evaluation.novelty import Novelty, label
 from genrecls.evaluation.scores import aggregate_tracks, scores
 
 log = logging.getLogger(__name__)
@@ -170,11 +170,9 @@ class Run:
     def label_tracks(self, segments: pd.DataFrame) -> pd.DataFrame:
         """Return the calibrated tracks of rows of ``predictions``, with their ``label``."""
         tracks = calibrated(aggregate_tracks(segments, self.genres), self.genres)
-        sure = tracks[probability_columns(self.genres)].max(axis=1) >= self.card["min_confidence"]
-        tracks["label"] = tracks["predicted"].where(sure, NOT_SURE)
-        if "novelty" in tracks:
-            tracks["label"] = tracks["label"].where(tracks["novelty"] <= 1, NONE_OF_THESE)
-        return tracks
+        highest = tracks[probability_columns(self.genres)].max(axis=1)
+        limit, novelty = self.card["min_confidence"], tracks.get("novelty")
+        return tracks.assign(label=label(tracks["predicted"], highest, limit, novelty))
 
     @property
     def validation_score(self) -> float:

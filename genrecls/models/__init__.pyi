@@ -1,5 +1,6 @@
 from .backbone import EMBEDDING as EMBEDDING
 from .backbone import backbone_end as backbone_end
+from .backbone import predict_log_mels as predict_log_mels
 from .backbone import split_at as split_at
 from .building import BUILDERS as BUILDERS
 from .cnn import build_cnn as build_cnn

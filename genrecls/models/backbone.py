@@ -21,6 +21,8 @@ HEADS = {"flatten": "flatten", "pool": "pool", "logistic": "unit_length"}
 #: Name of the layer with the embedding.
 EMBEDDING = "embedding"
 
+_BATCH = 4  # segments; musicnn needs 0.15 GB for each
+
 
 def add_head(x: Any, n_classes: int, head: str) -> Any:
     """Add one of the :data:`HEADS` to the last map of a backbone."""
@@ -47,6 +49,13 @@ def load_weights(backbone: keras.Model, file: Path) -> None:
         raise WeightsError(
             f"{str(file)!r} does not have the weights of {backbone.name!r}: {reason}"
         ) from error
+
+
+def predict_log_mels(model: keras.Model, log_mels: np.ndarray) -> np.ndarray:
+    """Apply a model to log-mels [shape=(segments, n_mels, frames)], a minute of music at a time."""
+    starts = range(0, len(log_mels), _BATCH)
+    batches = (np.asarray(log_mels[i : i + _BATCH], np.float32)[..., None] for i in starts)
+    return np.concatenate([model.predict_on_batch(batch) for batch in batches])
 
 
 def split_at(model: keras.Model, layer: str) -> tuple[keras.Model, keras.Model]:

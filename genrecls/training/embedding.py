@@ -18,11 +18,9 @@ from genrecls.audio.decode import warn_problems
 from genrecls.config import FrontEnd, choose
 from genrecls.errors import AudioError
 from genrecls.features.extraction import extract_log_mels
-from genrecls.models.backbone import EMBEDDING, split_at
+from genrecls.models.backbone import EMBEDDING, predict_log_mels, split_at
 from genrecls.models.building import build_model
 from genrecls.training.backbone_outputs import hash_backbone
-
-_BATCH = 4  # segments; musicnn needs 0.15 GB for each
 
 
 class Embedding(TransformerMixin, BaseEstimator):
@@ -73,7 +71,7 @@ class Embedding(TransformerMixin, BaseEstimator):
         """
         model, front_end, uid = _load(self.model, self.weights)
         if isinstance(X, np.ndarray) and X.ndim > 1:
-            return embed(model, X)
+            return predict_log_mels(model, X)
         files = [Path(path).expanduser() for path in X]
         return np.stack([*embed_files(model, uid, files, front_end)])
 
@@ -89,12 +87,6 @@ def _load(name: str, weights: str | None) -> tuple[keras.Model, FrontEnd, str]:
     return model, front_end, hash_backbone(model, front_end, recipe)
 
 
-def embed(model: keras.Model, log_mels: np.ndarray) -> np.ndarray:
-    """Embed log-mels with a model that ends in the embedding."""
-    batches = (log_mels[i : i + _BATCH, ..., None] for i in range(0, len(log_mels), _BATCH))
-    return np.concatenate([model.predict_on_batch(np.float32(batch)) for batch in batches])
-
-
 def embed_files(
     model: keras.Model, uid: str, files: Sequence[Path], front_end: FrontEnd
 ) -> Iterator[np.ndarray]:
@@ -108,7 +100,7 @@ def _embed_track(model: keras.Model, file: Path, front_end: FrontEnd) -> np.ndar
     warn_problems(file, problems)
     if not segments["sounding"].any():
         raise AudioError(file, {"sound": "all of it is silent"}, "Remove the file.")
-    return np.average(embed(model, log_mels), axis=0, weights=segments["sounding"])
+    return np.average(predict_log_mels(model, log_mels), axis=0, weights=segments["sounding"])
 
 
 def cached(key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:

@@ -15,9 +15,9 @@ from genrecls.corpus.splits import assign_folds
 from genrecls.errors import AudioError
 from genrecls.evaluation.novelty import Novelty
 from genrecls.features.spectrogram import mel_spectrogram
-from genrecls.models.backbone import EMBEDDING, split_at
+from genrecls.models.backbone import EMBEDDING, predict_log_mels, split_at
 from genrecls.training.backbone_outputs import hash_backbone
-from genrecls.training.embedding import cached, embed, embed_files
+from genrecls.training.embedding import cached, embed_files
 from genrecls.training.stages import Fitted
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def fit_novelty(
 
 def _embed_sounds(backbone: keras.Model, front_end: FrontEnd) -> np.ndarray:
     sounds = make_sounds(front_end.sample_rate, front_end.segment_samples)
-    return embed(backbone, np.stack([mel_spectrogram(y, front_end) for y in sounds]))
+    return predict_log_mels(backbone, np.stack([mel_spectrogram(y, front_end) for y in sounds]))
 
 
 def choose_threshold(x: np.ndarray, segments: pd.DataFrame) -> float:
