@@ -22,6 +22,7 @@ from tools.refresh_readme import STAMP, copy_shown, include_files, select
 
 PROJECT = Path(__file__).parents[1]
 DOCS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 FOLDERS = ("data", "models", "reports")
 SHOWN = PROJECT / "reports" / "shown"
 PAGES = [
@@ -122,6 +123,12 @@ def test_commands_and_their_options_exist(page):
     for block in code_blocks(page, "console"):
         for line in re.findall(r"^\$ (genrecls .*)$", block, re.MULTILINE):
             assert not wrong_words(line), line
+
+
+@pytest.mark.parametrize("page", [*DOCS, *NOTEBOOKS], ids=page_name)
+def test_commands_in_sentences_exist(page):
+    for line in re.findall(r"`(genrecls [^`\"\n]+)", page.read_text(encoding="utf-8")):
+        assert not wrong_words(line), line
 
 
 def test_wrong_commands_are_found():

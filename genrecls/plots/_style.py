@@ -11,6 +11,9 @@ HZ_TICKS = (200, 500, 1000, 2000, 4000, 8000, 16000)
 #: arXiv 2107.02270).
 COLORS = "#3f90da #ffa90e #bd1f01 #94a4a2 #832db6 #a96b59 #e76300 #b9ac70 #717581 #92dadd".split()
 
+#: Colour of a single quantity, which must not look like one of the genres.
+NEUTRAL = "0.35"
+
 
 def style() -> None:
     """Set the fonts, sizes and colours that all figures of the project share."""

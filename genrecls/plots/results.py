@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from genrecls.plots._style import COLORS
+from genrecls.plots._style import COLORS, NEUTRAL
 
 
 def history(table: pd.DataFrame, *, axes: Sequence[Axes] | None = None) -> Sequence[Axes]:
@@ -160,7 +160,7 @@ def ranking(table: pd.DataFrame, value: str, *, ax: Axes | None = None) -> Axes:
     if "predicted" in table:
         predicted = texts + ", predicted: " + table["predicted"]
         texts = predicted.where(table["predicted"] != table["genre"], texts)
-    ax.barh(range(len(table)), table[value])
+    ax.barh(range(len(table)), table[value], color=NEUTRAL)
     for y, (x, text) in enumerate(zip(table[value], texts, strict=True)):
         ax.text(x, y, f" {text}", va="center")
     ax.set_yticks(range(len(table)), names)
