@@ -426,6 +426,8 @@ def test_cross_validate_takes_a_path_and_several_models(small_corpus, home):
     alone = cross_validate(small_corpus, "mfcc_svm", **options)
     of_svm = found[found["run"] == "mfcc_svm"].reset_index(drop=True)
     pd.testing.assert_frame_equal(alone, of_svm)
+    with pytest.raises(ValueError, match="no model to cross-validate"):
+        cross_validate(small_corpus, [])
     with pytest.raises(ValueError, match="same name; give each its own: majority, majority"):
         cross_validate(small_corpus, ["majority", "majority"], **options)
     with pytest.raises(ValueError, match="there is no model 'forest'.* choose from"):

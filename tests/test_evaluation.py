@@ -293,6 +293,7 @@ def test_comparison_table_compares_runs_with_the_majority(models):
     assert row["validation split"] == "by segment (leaky)"
     # Wilson's interval of 2 in 4, as published tables have it.
     assert row["share interval"] == "0.15–0.85"
+    assert comparison_table([]).empty
 
 
 def test_score_table_has_a_row_per_split(models):

@@ -24,6 +24,7 @@ PROJECT = Path(__file__).parents[1]
 DOCS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
 FOLDERS = ("data", "models", "reports")
+LABELS = (*GENRES, "not sure", "none of these")
 SHOWN = PROJECT / "reports" / "shown"
 PAGES = [
     *DOCS,
@@ -140,12 +141,13 @@ def test_wrong_commands_are_found():
 @pytest.mark.slow
 def test_first_code_of_the_readme_trains_and_predicts(small_corpus, song, capsys):
     shutil.copytree(small_corpus, "my_music")
+    shutil.copytree(PROJECT / "models" / "weights", "models/weights")
     [block] = code_blocks(PROJECT / "README.md", "python")
     assert len([line for line in block.splitlines() if line]) <= 6
     names = {}
     exec(block, names)
-    assert names["classifier"].folder == Path.cwd() / "models/my_music/compact_cnn-default"
-    assert capsys.readouterr().out.split(" {")[0].splitlines()[-1] in (*GENRES, "not sure")
+    assert names["classifier"].folder == Path.cwd() / "models/my_music/musicnn-default"
+    assert capsys.readouterr().out.split(" {")[0].splitlines()[-1] in LABELS
     assert Path("song.png").read_bytes().startswith(b"\x89PNG")
 
 

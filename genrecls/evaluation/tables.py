@@ -66,7 +66,7 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
     >>> genrecls.comparison_table([run])["architecture"].tolist()
     ['always classique', 'compact_cnn']
     """
-    rows = [_majority_row(runs[-1])]
+    rows = [_majority_row(run) for run in runs[-1:]]
     for run in runs:
         test = run.predictions.query("split == 'test'")
         names = {"weights": run.card["weights"], "backbone": _backbone(run)}

@@ -89,7 +89,7 @@ def cross_validate(
     Raises
     ------
     ValueError
-        If there is no such model, or two models have the same name.
+        If no model is given, there is no such model, or two models have the same name.
     CorpusError
         If the corpus cannot be read, or a genre has a single artist.
 
@@ -107,6 +107,8 @@ def cross_validate(
     options = {"jobs": jobs, "progress": progress}
     candidates = [_find_candidate(model, corpus, preset, **options) for model in given]
     names = [candidate.name for candidate in candidates]
+    if not names:
+        raise ValueError("there is no model to cross-validate; name one")
     if len(set(names)) < len(names):
         raise ValueError(f"two models have the same name; give each its own: {', '.join(names)}")
     settings = {"folds": folds, "repeats": repeats, "split_by": split_by}
