@@ -42,8 +42,7 @@ check: install  ## format, lint, types and layers
 
 test: check docs  ## run the checks, build the documentation, run the tests (both Keras backends)
 	$(PYTEST) --durations 15
-	KERAS_BACKEND=torch $(PYTEST) -m 'not slow' tests/test_models.py tests/test_musicnn.py \
-		tests/test_training.py tests/test_augmentation.py tests/test_stages.py tests/test_saliency.py
+	KERAS_BACKEND=torch $(PYTEST) -m 'backend and not slow'
 
 smoke:  ## install the newest versions on the newest Python elsewhere, and use them (3 minutes)
 	$(PYTHON) tools/smoke.py

@@ -128,8 +128,11 @@ class GenreClassifier(Run):
         run = cls.read(folder)
         check_model_file(run.folder / MODEL)
         if not run.beats_chance:
-            reached = f"its balanced accuracy over validation tracks is {run.validation_score:.2f}"
-            log.warning("%s is no better than chance: %s; do not use it", run.name, reached)
+            log.warning(
+                "%s is no better than chance: its balanced accuracy over %d validation tracks is "
+                "%.2f; do not use it",
+                *(run.name, run.n_validation_tracks, run.validation_score),
+            )
         return run
 
     def save(self, folder: str | os.PathLike) -> GenreClassifier:

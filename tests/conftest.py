@@ -83,6 +83,12 @@ def small_corpus(tmp_path_factory):
     return write_corpus(tmp_path_factory.mktemp("music") / "small")
 
 
+@pytest.fixture(scope="session")
+def short_corpus(tmp_path_factory):
+    """The same with one segment per track, for steps that take long."""
+    return write_corpus(tmp_path_factory.mktemp("short") / "small", seconds=16.0)
+
+
 GENRES = ("classique", "jazz", "rap")
 
 

@@ -1,4 +1,4 @@
-"""Run under every Keras backend, as ``tests/test_models.py``."""
+"""Augmentation, on any Keras backend, as ``tests/test_models.py``."""
 
 import keras
 import numpy as np
@@ -12,6 +12,7 @@ from genrecls.training.loop import fit_model
 
 AUGMENTED = dict(crop=40, mixup=0.5, warm_up=None)
 RECIPE = Recipe.preset("default", "compact_cnn", **AUGMENTED)
+pytestmark = pytest.mark.backend
 
 
 def log_mels(rng, segments=12, bands=8, frames=50):

@@ -326,6 +326,7 @@ def test_runs_that_do_not_beat_chance_are_marked(models):
     table = comparison_table(runs)
     assert table["beats chance"].tolist() == ["no", "no", "yes"]
     assert [run.validation_score for run in runs] == [0.5, 1]
+    assert [run.n_validation_tracks for run in runs] == [4, 4]
 
 
 def test_example_tracks_are_the_most_and_least_probable(models):

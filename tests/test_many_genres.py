@@ -1,6 +1,5 @@
-"""Everything from files to report, for three genres and for ten."""
+"""Everything from files to report, for ten genres."""
 
-import pytest
 from conftest import write_corpus
 
 from genrecls import Corpus, FrontEnd, GenreClassifier, Recipe, train
@@ -13,12 +12,9 @@ from genrecls.training.baselines import one_number
 from genrecls.training.cross_validation import cross_validate, network_candidate
 
 
-@pytest.mark.parametrize("k", [3, 10])
-def test_package_works_from_files_to_report_for_any_number_of_genres(
-    k, tmp_path, home, monkeypatch
-):
-    genres = sorted(f"genre {chr(97 + i)}" for i in range(k))
-    corpus = Corpus.read(write_corpus(tmp_path / "many", genres=genres, seconds=16.0))
+def test_package_works_from_files_to_report_for_ten_genres(tmp_path, home, monkeypatch):
+    genres = [f"genre {letter}" for letter in "abcdefghij"]
+    corpus = Corpus.read(write_corpus(tmp_path / "many", genres=genres, artists=2, seconds=16.0))
     front_end = FrontEnd.preset("default")
 
     found = audit(corpus, progress=False)
@@ -29,7 +25,7 @@ def test_package_works_from_files_to_report_for_any_number_of_genres(
     prepare(corpus, front_end, progress=False)
     recipe = Recipe.preset("default", "compact_cnn", epochs=2)
     run = train(corpus, recipe, name="compact_cnn-default", progress=False)
-    assert run.model.output_shape == (None, k)
+    assert run.model.output_shape == (None, 10)
 
     values = found.tracks["duration_s"].set_axis(corpus.tracks.loc[found.tracks.index, "track_id"])
     models = [
@@ -56,5 +52,5 @@ def test_package_works_from_files_to_report_for_any_number_of_genres(
     for heading in ("Cross-validation", "The leak", "Calibration", "Robustness", "Audit"):
         assert f"## {heading}" in text
     confusion = (home / "reports" / "many" / "cv_confusion_mfcc_svm.csv").read_text().splitlines()
-    assert len(confusion) == k + 1
-    assert all(line.count(",") == k for line in confusion)
+    assert len(confusion) == 11
+    assert all(line.count(",") == 10 for line in confusion)

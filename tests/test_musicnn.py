@@ -36,6 +36,7 @@ from genrecls.training import backbone_outputs, embedding, head, stages
 MUSICNN_FRONT_END = FrontEnd.preset("musicnn")
 SMALL = FrontEnd(n_mels=64, hop_length=4096)
 FROZEN = Recipe.preset("default", "efficientnet_lite0_frozen")
+pytestmark = pytest.mark.backend
 
 
 def log_mels():

@@ -106,14 +106,14 @@ def test_figures_are_compressed_without_losing_colours():
 
 
 @pytest.mark.slow
-def test_run_notebooks_executes_all_cells_of_all_notebooks(small_corpus, tmp_path):
+def test_run_notebooks_executes_all_cells_of_all_notebooks(short_corpus, tmp_path):
     """Each notebook runs after the ones before it, from an empty project folder."""
     shutil.copytree(PROJECT / "notebooks", tmp_path / "notebooks")
     shutil.copytree(PROJECT / "reports" / "shown", tmp_path / "reports" / "shown")
     copy_weights(tmp_path)
     settings = [f"--set={name}={json.dumps(value)}" for name, value in PARAMETERS.items()]
     done = subprocess.run(
-        [sys.executable, PROJECT / "tools" / "run_notebooks.py", small_corpus, *settings],
+        [sys.executable, PROJECT / "tools" / "run_notebooks.py", short_corpus, *settings],
         env={**os.environ, "GENRECLS_HOME": str(tmp_path)},
         capture_output=True,
         text=True,

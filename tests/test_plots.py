@@ -126,6 +126,13 @@ def test_reliability_draws_a_line_per_table_and_the_diagonal(ax):
     assert labels(ax) == ("Confidence", "Share that is right")
 
 
+def test_reliability_draws_more_lines_than_there_are_colours(ax):
+    table = pd.DataFrame({"confidence": [0.6, 0.9], "accuracy": [0.5, 1.0], "n": [3, 7]})
+    plots.reliability({str(i): table for i in range(15)}, ax=ax)
+    looks = {(line.get_color(), line.get_linestyle()) for line in ax.lines[1:]}
+    assert len(looks) == len(ax.lines) - 1 == 15
+
+
 def test_history_marks_where_the_second_stage_begins():
     table = pd.DataFrame(
         {"epoch": range(5), "loss": 1.0, "val_loss": 1.0, "accuracy": 0.5, "val_accuracy": 0.5}

@@ -34,6 +34,22 @@ def read_robustness(run: Run) -> pd.DataFrame:
     return table
 
 
+def tested_runs(runs: Sequence[Run]) -> list[Run]:
+    """Choose the runs whose robustness has been tested.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Such as :func:`genrecls.evaluation.read_runs` returns.
+
+    Returns
+    -------
+    list of Run
+        Those with saved results, in the same order.
+    """
+    return [run for run in runs if (run.folder / ROBUSTNESS_FILE).is_file()]
+
+
 def flip_rates(runs: Sequence[Run]) -> pd.DataFrame:
     """Count the predictions that flip under each transformation.
 

@@ -175,6 +175,11 @@ class Run:
         return tracks.assign(label=label(tracks["predicted"], highest, limit, novelty))
 
     @property
+    def n_validation_tracks(self) -> int:
+        """Number of tracks that the validation score comes from."""
+        return self.predictions.query("split == 'validation'")["track_id"].nunique()
+
+    @property
     def validation_score(self) -> float:
         """Balanced accuracy over validation tracks, uncertain if there are few."""
         tracks = aggregate_tracks(self.predictions.query("split == 'validation'"), self.genres)

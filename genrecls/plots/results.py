@@ -95,8 +95,9 @@ def reliability(tables: dict[str, pd.DataFrame], *, ax: Axes | None = None) -> A
     """
     ax = ax or plt.gca()
     ax.plot([0, 1], [0, 1], color="0.7", lw=1, ls="--")
-    for color, (label, table) in zip(COLORS, tables.items(), strict=False):
-        ax.plot(table["confidence"], table["accuracy"], color=color, lw=1.2, label=label)
+    styles = itertools.cycle(itertools.product(("-", "--", "-.", ":"), COLORS))
+    for (line, color), (label, table) in zip(styles, tables.items(), strict=False):
+        ax.plot(table["confidence"], table["accuracy"], line, color=color, lw=1.2, label=label)
         sizes = 150 * table["n"] / table["n"].sum() + 8  # A larger dot has more predictions.
         ax.scatter(table["confidence"], table["accuracy"], sizes, color=color)
     lowest = min((table["confidence"].min() for table in tables.values()), default=0)

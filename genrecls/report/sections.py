@@ -20,7 +20,7 @@ from genrecls.evaluation.intervals import (
     format_interval,
     score_intervals,
 )
-from genrecls.evaluation.robustness import ALL_GENRES, ROBUSTNESS_FILE, flip_rates, flip_table
+from genrecls.evaluation.robustness import ALL_GENRES, flip_rates, flip_table, tested_runs
 from genrecls.evaluation.runs import (
     Run,
     best_run,
@@ -94,7 +94,8 @@ def _find_caveats(report: Report, run: Run, test: pd.DataFrame) -> list[str]:
     plural = "s" if groups.min() > 1 else ""
     caveats = [f"the test has {groups.min()} {name_groups(test)}{plural} of {groups.idxmin()}"]
     if not run.beats_chance:
-        caveats.append("the model is no better than chance on its validation")
+        n = run.n_validation_tracks
+        caveats.append(f"the model is no better than chance on its {n} validation tracks")
     if run.synthetic:
         caveats.append("the music is synthetic")
     if unknown := describe_groups(run.segments):
@@ -102,7 +103,7 @@ def _find_caveats(report: Report, run: Run, test: pd.DataFrame) -> list[str]:
     if (file := report.folder / "audit_confounds.csv").is_file():
         for name, auc in pd.read_csv(file)[["confound", "auc alone"]].head(1).to_numpy():
             caveats.append(f"{name} alone predicts the genre with an AUC of {auc:.2f}")
-    if (run.folder / ROBUSTNESS_FILE).is_file():
+    if tested_runs([run]):
         rates = flip_rates([run]).query("genre == @ALL_GENRES")
         worst = rates.sort_values("flips", ascending=False, kind="stable").iloc[0]
         changed = f"{worst['flips']} of {worst['n']} predictions"
@@ -229,16 +230,16 @@ def add_calibration(report: Report, runs: Sequence[Run]) -> None:
 
 def add_robustness(report: Report, runs: Sequence[Run]) -> None:
     """Add the predictions that change under transformations, for the runs that were tested."""
-    runs = [run for run in runs if (run.folder / ROBUSTNESS_FILE).is_file()]
-    if not runs:
+    tested = tested_runs(runs)
+    if not tested:
         return
-    rates = flip_rates(runs)
+    rates = flip_rates(tested)
     report.section("Robustness")
-    report.text(render("robustness.md"))
-    figure, ax = plt.subplots(figsize=(3.5 + 1.3 * len(runs), 7))
+    report.text(render("robustness.md", missing=[run.name for run in runs if run not in tested]))
+    figure, ax = plt.subplots(figsize=(3.5 + 1.3 * len(tested), 7))
     plots.robustness(rates[rates["genre"] == ALL_GENRES], ax=ax)
     report.figure("robustness", figure, "Predictions that change, of all test tracks")
-    report.table("robustness", flip_table(runs), keys=2)
+    report.table("robustness", flip_table(tested), keys=2)
 
 
 def add_audit(report: Report, runs: Sequence[Run]) -> None:
