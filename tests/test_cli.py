@@ -188,10 +188,10 @@ def calls(monkeypatch):
 def test_run_calls_every_step_in_order(calls, short_corpus):
     done = invoke("run", short_corpus, "--jobs", 2)
     assert done.exit_code == 0
-    steps = f"prepare audit {5 * 'train '}crossval robustness evaluate report".split()
+    steps = f"prepare audit {6 * 'train '}crossval robustness evaluate report".split()
     assert [name for name, _ in calls] == steps
     assert {arguments["corpus"] for _, arguments in calls} == {short_corpus}
-    assert [arguments.get("jobs") for _, arguments in calls] == [*[2] * 9, None, None]
+    assert [arguments.get("jobs") for _, arguments in calls] == [*[2] * 10, None, None]
     arguments = dict(calls)  # of the last training
     trained = {f"{a['model']}-{a['preset']}" for name, a in calls if name == "train"}
     assert arguments["crossval"]["repeats"] == 1

@@ -28,6 +28,7 @@ _TRAINED = {
     "compact_cnn": "default",
     "efficientnet_lite0": "default",
     "efficientnet_lite0_frozen": "default",
+    "inception_resnet_v2": "default",
 }
 _CROSS_VALIDATED = ["majority", "mfcc_svm", "efficientnet_lite0_frozen-default", "musicnn-default"]
 _TESTED = [
@@ -35,9 +36,10 @@ _TESTED = [
     *("efficientnet_lite0-default", "efficientnet_lite0_frozen-default"),
 ]
 # Commands for what it leaves out.
+_FROM_SCRATCH = "train --model efficientnet_lite0 --preset default --weights random"
 _LEFT_OUT = {
-    "train": "InceptionResNetV2",
-    "train --model efficientnet_lite0 --preset default --weights random": "the same from scratch",
+    "train": "InceptionResNetV2 with the original's settings",
+    _FROM_SCRATCH: "EfficientNet-Lite0 from scratch",
     "robustness": "their robustness",
     "crossval": "the cross-validation of all models, in three repeats",
     "report": "a report with all of it",
