@@ -2,9 +2,9 @@
 
     python benchmarks/cross_collection.py path/to/corpus GTZAN Boomboxhead Quesabe
 
-The first part are the tracks whose ``source`` or ``artist`` contains one of the words. If the parts
-come from different collections, a model that has learnt how a collection was recorded, and not its
-music, fails here. Every model is trained once per direction; the table is written to
+The first part consists of the tracks whose ``source`` or ``artist`` contains one of the words. If
+the parts come from different collections, a model that has learnt how a collection was recorded,
+and not its music, fails here. Every model is trained once per direction; the table is written to
 ``reports/<corpus>/cross_collection.{csv,md}``.
 """
 
@@ -21,7 +21,7 @@ from genrecls.report.document import Report
 
 
 def split_corpus(corpus: Corpus, words: list[str], *, train_on_first: bool) -> Corpus:
-    """Name one part for the test; the validation is chosen from the other."""
+    """Make one part the test set; the validation is chosen from the other."""
     tracks = corpus.tracks
     text = (tracks["source"] + "\n" + tracks["artist"]).str.lower()
     first = text.map(lambda value: any(word.lower() in value for word in words))
@@ -31,7 +31,7 @@ def split_corpus(corpus: Corpus, words: list[str], *, train_on_first: bool) -> C
 
 
 def count_labels(run: GenreClassifier) -> dict[str, str]:
-    """Count the tracks of the test that were right, in all and per genre, and "not sure"."""
+    """Count the test tracks predicted correctly or labelled "not sure"."""
     tracks = run.label_tracks(run.predictions.query("split == 'test'"))
     right = tracks["predicted"] == tracks["genre"]
     counts = {"right": right} | {f"right, {g}": right[tracks["genre"] == g] for g in run.genres}
@@ -46,7 +46,7 @@ def main(path: str, words: list[str]) -> None:
         trained_on = (part.tracks["split"] != "test").sum()
         for preset in PRESETS:
             for model in Recipe.preset_models(preset):
-                # The original's way to train a whole InceptionResNetV2 takes hours.
+                # Training all of InceptionResNetV2, as in the original, takes hours.
                 changes = {"backbone": "frozen"} if model in BACKBONES else {}
                 recipe = Recipe.preset(preset, model, **changes)
                 name = run_name(preset, recipe)

@@ -1,10 +1,10 @@
-"""Count the tracks of other genres, and of the right ones, that get the label "none of these".
+"""Measure how often a model labels other genres, and its own, "none of these".
 
     python benchmarks/none_of_these.py path/to/corpus path/to/other/*.mp3
 
-Whole artists of the corpus are held out, in four folds and three repeats. A model with an embedding
-is trained on the rest, and predicts the held-out tracks and the other files. The table is written
-to ``reports/<corpus>/none_of_these.{csv,md}``.
+Whole artists of the corpus are held out, in four folds and three repeats. Models with an embedding
+are trained on the rest, and predict the held-out tracks and the files of other genres. The table is
+written to ``reports/<corpus>/none_of_these.{csv,md}``.
 """
 
 import argparse
@@ -30,7 +30,7 @@ FOLDS, REPEATS = 4, 3
 
 
 def split_corpus(corpus: Corpus, repeat: int, fold: int) -> Corpus:
-    """Name the tracks of a fold for the test; the validation is chosen from the others."""
+    """Make a fold the test set; the validation is chosen from the other folds."""
     segments = prepare(corpus, FrontEnd.preset("default")).segments
     folds = assign_folds(segments, folds=FOLDS, random_seed=repeat)
     held_out = corpus.tracks["track_id"].isin(segments.loc[folds == fold, "track_id"])

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 MODEL = "model.keras"
 Segment = tuple[dict[str, Any], np.ndarray]  # its row and its log-mel
 
-_BATCH = 4  # segments that are read before the model gets them
+_BATCH = 4  # segments that are decoded before the model predicts them
 # Tracks that may wait for the model, and segments of each; they take 0.2 GB at most.
 _MAX_PENDING = 32
 _MAX_SEGMENTS = 64
@@ -175,12 +175,23 @@ class GenreClassifier(Run):
         return probabilities, self.novelty.score(outputs) if self.novelty else None
 
     def embed(self, log_mels: np.ndarray) -> np.ndarray:
-        """Embed log-mels [shape=(segments, n_mels, frames)], for a run with an embedding."""
+        """Compute the embeddings of segments, for a run with ``embeddings``.
+
+        Parameters
+        ----------
+        log_mels : np.ndarray [shape=(segments, n_mels, frames)] (in dB)
+            Log-mels from the front end of the run.
+
+        Returns
+        -------
+        np.ndarray [shape=(segments, values)]
+            Embeddings.
+        """
         return models.predict_log_mels(self._halves[0], log_mels)
 
     @cached_property
     def _halves(self) -> tuple[Any, Any]:
-        """The model up to its embedding, if it has one, and from there on."""
+        """The model below and above its embedding; without one, the whole model and None."""
         embeds = self.embeddings is not None
         return models.split_at(self.model, models.EMBEDDING) if embeds else (self.model, None)
 

@@ -85,7 +85,7 @@ def small_corpus(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def short_corpus(tmp_path_factory):
-    """The same with one segment per track, for steps that take long."""
+    """The small corpus with one segment per track, for slow steps."""
     return write_corpus(tmp_path_factory.mktemp("short") / "small", seconds=16.0)
 
 

@@ -225,7 +225,7 @@ def test_page_refuses_a_file_that_is_too_large(page, served, tmp_path):
     assert "large.wav" not in list_uploads(served[1])
 
 
-def test_page_answers_several_visitors(browser, served, song):
+def test_page_serves_several_visitors(browser, served, song):
     pages = [open_page(browser, served) for _ in range(4)]
     for page in pages:
         page.set_input_files(FILE, song)

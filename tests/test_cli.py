@@ -73,7 +73,7 @@ def invoke(*words):
 def run_main(monkeypatch, capfd):
     """Return a function that runs the whole program, with its handling of errors, in this process.
 
-    The program changes how this process logs and warns, which is undone.
+    The changes of the program to logging and warnings are undone.
     """
 
     def run_main(*words, home):
@@ -263,7 +263,7 @@ def test_evaluate_shows_a_run_in_each_line(project, short_corpus, monkeypatch):
     assert {line.split()[0] for line in lines} == set(RUNS)
 
 
-def test_evaluate_says_that_the_corpus_has_changed(project, short_corpus, tmp_path, monkeypatch):
+def test_evaluate_warns_that_the_corpus_has_changed(project, short_corpus, tmp_path, monkeypatch):
     monkeypatch.setenv("GENRECLS_HOME", str(project))
     assert invoke("evaluate", short_corpus).stderr == ""
     changed = shutil.copytree(short_corpus, tmp_path / "small")

@@ -1,11 +1,11 @@
-"""Measure all that the documentation shows of real music, and put it into the pages.
+"""Measure all results on real music that the documentation shows.
 
     python tools/measure_real.py path/to/real path/to/other
 
-The first folder is called ``real`` and has the tracks that docs/results_real_music.md describes;
-the second has music of other genres, as MP3. The results are kept in ``reports/real-<version>/``,
-so that none comes from another version, and an interrupted measurement continues. It takes hours on
-two cores.
+The first folder must be called ``real``, and contains the tracks that docs/results_real_music.md
+describes. The second contains music of other genres, as MP3. All results are kept in
+``reports/real-<version>/``, separately for each version, so that an interrupted measurement
+continues. It takes hours on two cores.
 """
 
 import argparse
@@ -31,7 +31,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FIRST_PART = ("GTZAN", "Boomboxhead", "Quesabe")
 FOLDS = ("--folds", "4")  # one for each rap artist
 LEAK = (*FOLDS, "--split-by", "all")
-# Models of the overview, from the original's to the one to start with.
+# Models of the overview, from the original's to the recommended first one.
 OVERVIEW = (
     "cnn-original",
     "cnn-default",
@@ -67,7 +67,7 @@ def list_commands(corpus: str, other: str) -> list[tuple[str, ...]]:
 
 
 def draw_overview(corpus: genrecls.Corpus) -> Figure:
-    """Draw a segment of the first track of each genre, and what models say that did not hear it."""
+    """Draw a held-out segment of each genre, and its predictions."""
     predictions, _ = evaluation.read_predictions(corpus.name)
     predictions = calibrated(predictions.query("repeat == 0"), corpus.genres)
     n = len(corpus.genres)
@@ -81,11 +81,11 @@ def draw_overview(corpus: genrecls.Corpus) -> Figure:
             image = genrecls.to_image(features.log_mels(segment)[0, ..., 0], front_end)
             plots.spectrogram_image(image, front_end, ax=ax)
             ax.set_title(f"{genre}: {preset} image")
-        heard = predictions[predictions["path"] == first]
-        says = heard.groupby("run").head(1).set_index("run")
+        segments = predictions[predictions["path"] == first]
+        by_run = segments.groupby("run").head(1).set_index("run")
         left = 0
         for name, column in zip(corpus.genres, probability_columns(corpus.genres), strict=True):
-            values = says.loc[list(OVERVIEW), column]
+            values = by_run.loc[list(OVERVIEW), column]
             models.barh(OVERVIEW, values, left=left, label=name)
             left = left + values
         models.set(xlim=(0, 1), ylim=(len(OVERVIEW) - 0.5, -0.5), xlabel="Probability")

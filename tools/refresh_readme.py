@@ -4,9 +4,9 @@
 
 Every number on the pages comes from a command. The text between ``<!-- include: FILE -->`` and
 ``<!-- end -->`` is replaced by the content of FILE, a path relative to the root of the repository.
-``<!-- include: FILE columns: A; B -->`` includes only these columns of a table, and ``rows: X; Y``
-after it only the rows whose first cell is X or Y, in this order. The stamp at the end of a table
-becomes a line with the version and the date.
+``<!-- include: FILE columns: A; B -->`` includes only these columns of a table. With ``rows: X; Y``
+after the columns, it includes only the rows whose first cell is X or Y, in this order. The stamp at
+the end of a table becomes a line with the version and the date.
 
 Files in ``reports/shown/`` are copies of files in ``reports/``, so that later runs do not change
 the files under version control. A file that a page names is copied again if ``reports/`` has it.
@@ -32,7 +32,7 @@ _CELL_BORDER = re.compile(r"(?<!\\)\|")
 
 
 def copy_shown(page: Path, reports: Path = ROOT / "reports", root: Path = ROOT) -> None:
-    """Copy the files that a page shows to ``reports/shown/``, as far as ``reports`` has them."""
+    """Copy the files that a page shows to ``reports/shown/``, if they exist."""
     for name in set(_SHOWN.findall(page.read_text(encoding="utf-8"))):
         if (reports / name).is_file():
             shown = root / "reports" / "shown" / name

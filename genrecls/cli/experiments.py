@@ -21,9 +21,9 @@ _WHOLE_MODEL = {
     "original": {"backbone": "trained"},
     "default": {"backbone": "trained", "fine_tune_after": None, "learning_rate": 1e-4},
 }
-# What `run` trains, cross-validates and tests for robustness: about ten minutes on two cores.
+# Models that `run` trains, cross-validates and tests: about ten minutes on two cores.
 _TRAINED = {
-    "musicnn": "default",  # gives the first answer, in a minute
+    "musicnn": "default",  # comes first, since it takes only a minute
     "cnn": "all",
     "compact_cnn": "default",
     "efficientnet_lite0": "default",
@@ -35,14 +35,14 @@ _TESTED = [
     *("cnn-original", "cnn-default", "compact_cnn-default", "musicnn-default"),
     *("efficientnet_lite0-default", "efficientnet_lite0_frozen-default"),
 ]
-# Commands for what it leaves out.
+# Commands that `run` leaves out, with their results.
 _FROM_SCRATCH = "train --model efficientnet_lite0 --preset default --weights random"
 _LEFT_OUT = {
     "train": "InceptionResNetV2 with the original's settings",
     _FROM_SCRATCH: "EfficientNet-Lite0 from scratch",
-    "robustness": "their robustness",
+    "robustness": "the robustness of all models",
     "crossval": "the cross-validation of all models, in three repeats",
-    "report": "a report with all of it",
+    "report": "a report with all results",
 }
 # Columns of wide tables that a terminal has room for; the report has the others.
 _MAIN_SCORES = ["balanced accuracy", "macro F1"]

@@ -48,7 +48,7 @@ def group_weights(
 
 def _main_genres(genre: pd.Series, group: pd.Series) -> pd.Series:
     """Return the commonest genre of each group."""
-    # Two Series with repeated rows in their index are an error before pandas 3.1.
+    # Before pandas 3.1, crosstab refuses two Series whose index has repeated labels.
     return pd.crosstab(group.array, genre.array).idxmax(axis=1)
 
 

@@ -20,7 +20,7 @@ NOT_SURE, NONE_OF_THESE = "not sure", "none of these"
 
 
 def label(genre: Any, probability: Any, min_confidence: float, novelty: Any = None) -> np.ndarray:
-    """Return the label of one prediction or of many: a genre, or one of the two labels above."""
+    """Return the labels of predictions: genre, "not sure" or "none of these"."""
     labels = np.where(np.asarray(probability) >= min_confidence, genre, NOT_SURE)
     return labels if novelty is None else np.where(novelty > 1, NONE_OF_THESE, labels)
 

@@ -40,12 +40,12 @@ def tested_runs(runs: Sequence[Run]) -> list[Run]:
     Parameters
     ----------
     runs : sequence of Run
-        Such as :func:`genrecls.evaluation.read_runs` returns.
+        For example those that :func:`genrecls.evaluation.read_runs` returns.
 
     Returns
     -------
     list of Run
-        Those with saved results, in the same order.
+        The runs with saved results, in the same order.
     """
     return [run for run in runs if (run.folder / ROBUSTNESS_FILE).is_file()]
 

@@ -52,7 +52,7 @@ def load_weights(backbone: keras.Model, file: Path) -> None:
 
 
 def predict_log_mels(model: keras.Model, log_mels: np.ndarray) -> np.ndarray:
-    """Apply a model to log-mels [shape=(segments, n_mels, frames)], a minute of music at a time."""
+    """Apply a model to log-mels [shape=(segments, n_mels, frames)] in batches."""
     starts = range(0, len(log_mels), _BATCH)
     batches = (np.asarray(log_mels[i : i + _BATCH], np.float32)[..., None] for i in starts)
     return np.concatenate([model.predict_on_batch(batch) for batch in batches])

@@ -119,7 +119,7 @@ class Report:
 
 
 def stamp(text: str) -> str:
-    """Return a comment with the version of genrecls, the date, and a checksum of a text."""
+    """Return a comment with version, date, and the checksum of a text."""
     checksum = hashlib.sha256(text.encode()).hexdigest()[:16]
     today = datetime.datetime.now(datetime.UTC).date()
     return f"\n<!-- genrecls {genrecls.__version__}, {today}, {checksum} -->\n"

@@ -45,7 +45,7 @@ _AUDIT_TABLES = ("confounds", "genres", "duplicates", "problems")
 # End of the name of a run with random weights where the usual ones are pretrained.
 _RANDOM = "-weights-random"
 
-# The run that the others are compared with, if it has been cross-validated: the one to start with.
+# The run that the others are compared with, if it was cross-validated; the model to start with.
 _REFERENCE = "musicnn-default"
 
 # Largest number of channels to show: as many as the original's CNN has.

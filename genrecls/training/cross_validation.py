@@ -89,7 +89,7 @@ def cross_validate(
     Raises
     ------
     ValueError
-        If no model is given, there is no such model, or two models have the same name.
+        If no model is given, a model is unknown, or two models have the same name.
     CorpusError
         If the corpus cannot be read, or a genre has a single artist.
 

@@ -105,7 +105,7 @@ def make_card(
 
 
 def _find_versions() -> dict[str, str]:
-    """Return the versions of genrecls, Python and the packages that are installed."""
+    """Return the versions of genrecls, Python and the installed packages."""
     found = {"genrecls": genrecls.__version__, "python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
