@@ -28,6 +28,7 @@ from genrecls.features.image import to_image
 from genrecls.features.segments import non_overlapping
 from genrecls.inspection.collection import nearest_segments
 from genrecls.inspection.saliency import grad_cam, occlusion
+from genrecls.models.backbone import predict_log_mels
 
 try:
     import gradio as gr
@@ -218,7 +219,8 @@ def _compare(
     """Name the training segments that are most similar to a segment, and load the first."""
     if classifier.embeddings is None:
         return "", None
-    nearest = nearest_segments(classifier, classifier.embed(log_mel[None]), _N_SIMILAR)
+    embedding = predict_log_mels(classifier.halves[0], log_mel[None])
+    nearest = nearest_segments(classifier, embedding, _N_SIMILAR)
     nearest = nearest.to_dict("records")
     names = [f"{x['genre']}: {Path(x['path']).stem}, from {x['start_s']:.0f} s" for x in nearest]
     file, start_s = _find_file(classifier, nearest[0]["path"]), nearest[0]["start_s"]

@@ -169,28 +169,13 @@ class GenreClassifier(Run):
 
     def _apply(self, log_mels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Return probabilities, and the novelty if known, after one pass through the model."""
-        below, above = self._halves
+        below, above = self.halves
         outputs = models.predict_log_mels(below, log_mels)
         probabilities = above.predict_on_batch(outputs) if above else outputs
         return probabilities, self.novelty.score(outputs) if self.novelty else None
 
-    def embed(self, log_mels: np.ndarray) -> np.ndarray:
-        """Compute the embeddings of segments, for a run with ``embeddings``.
-
-        Parameters
-        ----------
-        log_mels : np.ndarray [shape=(segments, n_mels, frames)] (in dB)
-            Log-mels from the front end of the run.
-
-        Returns
-        -------
-        np.ndarray [shape=(segments, values)]
-            Embeddings.
-        """
-        return models.predict_log_mels(self._halves[0], log_mels)
-
     @cached_property
-    def _halves(self) -> tuple[Any, Any]:
+    def halves(self) -> tuple[Any, Any]:
         """The model below and above its embedding; without one, the whole model and None."""
         embeds = self.embeddings is not None
         return models.split_at(self.model, models.EMBEDDING) if embeds else (self.model, None)
