@@ -9,7 +9,7 @@ STAMP := .venv/installed
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install run check test smoke bench docs lab publish lock clean
+.PHONY: help install run check test smoke bench docs lab publish real lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -65,6 +65,9 @@ publish: install  ## put the results of a demo run into notebooks/, README.md an
 	$(MAKE) run CORPUS=data/demo
 	cp reports/demo/notebooks/*.ipynb notebooks/
 	$(BIN)/python tools/refresh_readme.py README.md docs/*.md
+
+real: install  ## measure what the pages show of real music (REAL=path OTHER=path; hours)
+	$(BIN)/python tools/measure_real.py -- "$(REAL)" "$(OTHER)"
 
 lock: install  ## pin requirements.txt from pyproject.toml again
 	$(BIN)/python -m pip install --quiet uv

@@ -1,5 +1,6 @@
 """README and docs: the tables are fresh, and the links, commands and examples work."""
 
+import importlib
 import re
 import shlex
 import shutil
@@ -246,6 +247,17 @@ FRESH = [
 @pytest.mark.parametrize("file", FRESH, ids=lambda file: f"{file.parent.name}/{file.name}")
 def test_shown_results_are_of_this_version(file):
     assert find_fault(file) is None
+
+
+def test_commands_that_measure_real_music_exist(monkeypatch):
+    monkeypatch.syspath_prepend(PROJECT / "tools")
+    commands = importlib.import_module("measure_real").list_commands("real", "other")
+    assert commands
+    for _, first, *words in commands:
+        if first == "-m":
+            assert not wrong_words(shlex.join(words))
+        else:
+            assert Path(first).is_file()
 
 
 def test_old_and_edited_results_are_found(tmp_path, monkeypatch):
