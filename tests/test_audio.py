@@ -466,6 +466,15 @@ def test_decode_warns_of_a_truncated_wav(tmp_path, tone):
     assert decode(file).problems == ("the header promises 352844 bytes, the file has 200000",)
 
 
+@pytest.mark.parametrize("position", range(60, 70))
+def test_beginning_of_a_joined_file_is_found_across_blocks(tmp_path, monkeypatch, position):
+    monkeypatch.setattr(_container, "_BLOCK_BYTES", 64)
+    file = tmp_path / "joined.wav"
+    file.write_bytes(bytes(position) + b"RIFF....WAVE" + bytes(300))
+    assert _container.find_joined(file, "wav", 0, 0) == position
+    assert _container.find_joined(file, "wav", 0, position + 1) is None
+
+
 def test_decode_warns_of_a_truncated_joined_file(tmp_path, tone):
     soundfile.write(tmp_path / "x.aiff", tone, RATE)
     content = (tmp_path / "x.aiff").read_bytes()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import re
 from collections.abc import Iterator
@@ -45,6 +44,8 @@ _BEGINNINGS = {
 # of it, unless the first one ends there.
 _CHAINED = ("asf", "caf", "flac", "matroska", "mov")
 
+_BLOCK_BYTES = 1 << 22  # that are searched at once
+_MAX_PATTERN_BYTES = 100  # of which a block may contain only the first ones
 _MIN_BYTES = 8  # of a file, so that its own beginning is not found again
 
 # Some programs count a few bytes too much, or fill the last block of a disk.
@@ -92,9 +93,16 @@ def _find_chained(path: str | PathLike, start: int) -> int:
 
 def _find(path: str | PathLike, pattern: bytes, position: int) -> int | None:
     """Return where a pattern first occurs after a position in a file, or None."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found = re.compile(pattern, re.DOTALL).search(content, position)
-        return found.start() if found else None
+    compiled, tail = re.compile(pattern, re.DOTALL), b""
+    with open(path, "rb") as file:
+        file.seek(position)
+        while block := file.read(_BLOCK_BYTES):
+            content = tail + block
+            if found := compiled.search(content):
+                return position - len(tail) + found.start()
+            position += len(block)
+            tail = content[-_MAX_PATTERN_BYTES:]
+    return None
 
 
 def find_joined(path: str | PathLike, format_name: str, start: int, end: int) -> int | None:
