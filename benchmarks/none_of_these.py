@@ -9,6 +9,7 @@ written to ``reports/<corpus>/none_of_these.{csv,md}``.
 
 import argparse
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -29,13 +30,15 @@ MODELS = [
 FOLDS, REPEATS = 4, 3
 
 
-def split_corpus(corpus: Corpus, repeat: int, fold: int) -> Corpus:
-    """Make a fold the test set; the validation is chosen from the other folds."""
+def split_corpus(corpus: Corpus) -> Iterator[Corpus]:
+    """Make each fold the test set in turn; the validation is chosen from the other folds."""
     segments = prepare(corpus, FrontEnd.preset("default")).segments
-    folds = assign_folds(segments, folds=FOLDS, random_seed=repeat)
-    held_out = corpus.tracks["track_id"].isin(segments.loc[folds == fold, "track_id"])
-    split = held_out.map({True: "test", False: ""})
-    return dataclasses.replace(corpus, tracks=corpus.tracks.assign(split=split))
+    for repeat in range(REPEATS):
+        folds = assign_folds(segments, folds=FOLDS, random_seed=repeat)
+        for fold in range(FOLDS):
+            held_out = corpus.tracks["track_id"].isin(segments.loc[folds == fold, "track_id"])
+            split = held_out.map({True: "test", False: ""})
+            yield dataclasses.replace(corpus, tracks=corpus.tracks.assign(split=split))
 
 
 def measure(run: GenreClassifier, others: list[str]) -> dict[str, float]:
@@ -53,16 +56,15 @@ def measure(run: GenreClassifier, others: list[str]) -> dict[str, float]:
 
 def main(path: str, others: list[str]) -> None:
     corpus, rows = Corpus.read(path), []
+    parts = list(split_corpus(corpus))
     for model, changes in MODELS:
         recipe = Recipe.preset("default", model, **changes)
         name = run_name("default", recipe)
         measured = []
-        for repeat in range(REPEATS):
-            for fold in range(FOLDS):
-                part = split_corpus(corpus, repeat, fold)
-                # The report leaves out runs whose name starts with a dot.
-                run = train(part, recipe, name=f".novelty-{name}", progress=False)
-                measured.append(measure(run, others))
+        for part in parts:
+            # The report leaves out runs whose name starts with a dot.
+            run = train(part, recipe, name=f".novelty-{name}", progress=False)
+            measured.append(measure(run, others))
         table = pd.DataFrame(measured)
         rows.append(
             {

@@ -220,8 +220,7 @@ def _compare(
     if classifier.embeddings is None:
         return "", None
     embedding = predict_log_mels(classifier.halves[0], log_mel[None])
-    nearest = nearest_segments(classifier, embedding, _N_SIMILAR)
-    nearest = nearest.to_dict("records")
+    nearest = nearest_segments(classifier, embedding, _N_SIMILAR).to_dict("records")
     names = [f"{x['genre']}: {Path(x['path']).stem}, from {x['start_s']:.0f} s" for x in nearest]
     file, start_s = _find_file(classifier, nearest[0]["path"]), nearest[0]["start_s"]
     text = _format_paragraphs(["Most similar training segments: " + "; ".join(names)])

@@ -177,7 +177,7 @@ class GenreClassifier(Run):
     @cached_property
     def halves(self) -> tuple[Any, Any]:
         """The model below and above its embedding; without one, the whole model and None."""
-        embeds = self.embeddings is not None
+        embeds = models.EMBEDDING in [layer.name for layer in self.model.layers]
         return models.split_at(self.model, models.EMBEDDING) if embeds else (self.model, None)
 
     def predict(

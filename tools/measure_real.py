@@ -16,7 +16,7 @@ from pathlib import Path
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from refresh_readme import ROOT, copy_shown, include_files
+from refresh_readme import ROOT, refresh
 
 import genrecls
 from genrecls import FrontEnd, evaluation, plots
@@ -108,9 +108,7 @@ def main(path: str, other: str) -> None:
         plots.style()
         figure = draw_overview(genrecls.Corpus.read(path))
         Report("Overview", reports_dir() / NAME).figure("overview", figure, "Real music")
-    for page in PAGES:
-        copy_shown(page, reports_dir())
-        page.write_text(include_files(page), encoding="utf-8")
+    refresh(PAGES, reports_dir())
 
 
 if __name__ == "__main__":

@@ -40,6 +40,13 @@ def copy_shown(page: Path, reports: Path = ROOT / "reports", root: Path = ROOT) 
             shutil.copyfile(reports / name, shown)
 
 
+def refresh(pages: list[Path], reports: Path = ROOT / "reports") -> None:
+    """Copy the files that pages show, and write their blocks anew."""
+    for page in pages:
+        copy_shown(page, reports)
+        page.write_text(include_files(page), encoding="utf-8")
+
+
 def include_files(page: Path, root: Path = ROOT) -> str:
     """Return the text of a page with fresh blocks."""
 
@@ -76,6 +83,4 @@ def _check_names(names: list[str], known: list[str], kind: str) -> None:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
-        copy_shown(Path(name))
-        Path(name).write_text(include_files(Path(name)), encoding="utf-8")
+    refresh([Path(name) for name in sys.argv[1:]])
