@@ -13,7 +13,6 @@ from genrecls.evaluation.calibration import (
     calibrated,
     choose_min_confidence,
     confidence_bins,
-    fit_group_temperature,
     fit_temperature,
     probability_columns,
     reliability,
@@ -105,6 +104,15 @@ def test_calibrated_uses_the_temperature_of_each_row():
 # -- fitting -----------------------------------------------------------------------------------
 
 
+def fit(p, labels, groups):
+    table, genres = predictions_of(p, group=groups)
+    return fit_temperature(table.assign(genre=np.array(genres)[labels]), genres)
+
+
+def nll(p, labels):
+    return -np.log(p[np.arange(len(p)), labels]).mean()
+
+
 @pytest.mark.parametrize("k", [2, 5])
 @pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
 def test_fit_temperature_finds_a_known_temperature(k, true, rng):
@@ -112,82 +120,43 @@ def test_fit_temperature_finds_a_known_temperature(k, true, rng):
     logits = rng.normal(0, 2, (20_000, k))
     right = softmax(logits / true, axis=1)
     labels = (right.cumsum(axis=1) < rng.random((len(right), 1))).sum(axis=1)
-    found = fit_temperature(softmax(logits, axis=1), labels, independent=len(labels))
+    found = fit(softmax(logits, axis=1), labels, np.arange(len(labels)))
     assert found == pytest.approx(true, rel=0.05)
 
 
-@pytest.mark.parametrize("k", [2, 3, 10])
-@pytest.mark.parametrize("independent", [3, 8, 100])
-def test_fit_temperature_of_correct_predictions_gives_platts_targets(k, independent):
-    """The true genre becomes as probable as if one more group were right, and one wrong."""
-    labels = np.arange(30) % k
-    p = np.where(np.eye(k)[labels] == 1, 0.8, 0.2 / (k - 1))
-    temperature = fit_temperature(p, labels, independent=independent)
-    scaled = scale(p, temperature)[np.arange(30), labels]
-    np.testing.assert_allclose(scaled, (independent + 1) / (independent + 2), rtol=1e-3)
-
-
-def test_fit_temperature_is_lower_with_more_independent_observations(rng):
-    labels = rng.integers(0, 3, 60)
-    p = softmax(3 * np.eye(3)[labels] + 0.3 * rng.normal(size=(60, 3)), axis=1)
-    assert (p.argmax(axis=1) == labels).all()
-    found = [fit_temperature(p, labels, independent=n) for n in (3, 10, 60, 10_000)]
-    assert found == sorted(found, reverse=True)
-    assert len(set(found)) == 4
-    # Sixty segments by three artists do not allow a high confidence.
-    assert scale(p, found[0])[np.arange(60), labels].mean() < 0.81
-
-
-def nll(p, labels):
-    return -np.log(p[np.arange(len(p)), labels]).mean()
+@pytest.mark.parametrize("right", [True, False])
+def test_fit_temperature_changes_more_with_more_groups(right):
+    """The segments of a group are no independent observations."""
+    p = np.tile([0.8, 0.2], (60, 1))
+    labels = np.full(60, 0 if right else 1)
+    found = [fit(p, labels, np.arange(60) % n) for n in (1, 3, 10, 60)]
+    assert found[0] == 1  # There is no other group that this could help.
+    assert found == sorted(found, reverse=right)
+    assert len({round(temperature, 2) for temperature in found}) == 4
 
 
 @settings(deadline=None)
 @given(p=outputs(np.float64, limit=4), seed=st.integers(0, 99), n=st.integers(1, 500))
-def test_fit_temperature_improves_the_likelihood_up_to_its_regularisation(p, seed, n):
-    """With n observations, the targets add 1/n of the cross-entropy of the true and the others."""
-    k = p.shape[1]
-    labels = np.random.default_rng(seed).integers(0, k, len(p))
-    after = scale(p, fit_temperature(p, labels, independent=n))
-    gain = np.log(after) - np.log(p)
-    right = gain[np.arange(len(p)), labels]
-    allowed = (right + (gain.sum(axis=1) - right) / (k - 1)).mean() / n
-    assert nll(after, labels) <= nll(p, labels) + allowed + 1e-6
-    many = scale(p, fit_temperature(p, labels, independent=10**9))
-    assert nll(many, labels) <= nll(p, labels) + 1e-6
+def test_fit_temperature_gains_more_likelihood_than_the_prior_costs(p, seed, n):
+    labels = np.random.default_rng(seed).integers(0, p.shape[1], len(p))
+    temperature = fit(p, labels, np.arange(len(p)) % n)
+    gain = nll(p, labels) - nll(scale(p, temperature), labels)
+    assert gain * min(n, len(p)) >= np.log(temperature) ** 2 / 2 - 1e-6
 
 
-def test_fit_temperature_stays_within_its_bounds():
-    p = np.tile([0.6, 0.4], (20, 1))
-    assert fit_temperature(p, np.ones(20, int), independent=20) == pytest.approx(20, rel=1e-3)
-    p = np.tile([0.501, 0.499], (20, 1))
-    assert fit_temperature(p, np.zeros(20, int), independent=20) == pytest.approx(0.05, rel=1e-3)
+def test_fit_temperature_keeps_what_helps_no_other_group():
+    """One group is wrong, with certainty; whichever is left out, the others say the opposite."""
+    p = np.tile([0.95, 0.05], (8, 1))
+    labels = np.array([0, 0, 0, 0, 0, 0, 0, 1])
+    assert fit(p, labels, np.arange(8)) == 1
+    assert fit(p, labels, np.arange(8) // 7) == 1
+    labels[:4] = 1
+    assert fit(p, labels, np.arange(8)) > 2
 
 
-def overconfident(n_groups, rng, *, k=3, true=4.0):
-    """Return the predictions of groups of four, whose temperature should be ``true``."""
-    logits = rng.normal(0, 8, (4 * n_groups, k))
-    p = softmax(logits / true, axis=1)
-    labels = (p.cumsum(axis=1) < rng.random((len(p), 1))).sum(axis=1)
-    table, genres = predictions_of(softmax(logits, axis=1))
-    group = np.arange(n_groups).repeat(4)
-    return table.assign(genre=np.array(genres)[labels], group=group, track_id=group), genres
-
-
-def test_group_temperature_is_that_of_all_groups_if_it_helps(rng):
-    table, genres = overconfident(60, rng)
-    labels = table["genre"].map(genres.index).to_numpy()
-    p = table[probability_columns(genres)].to_numpy()
-    expected = fit_temperature(p, labels, independent=60)
-    assert fit_group_temperature(table, genres) == pytest.approx(expected) != 1
-
-
-@pytest.mark.parametrize("n_groups", [1, 2, 5])
-def test_group_temperature_is_1_if_the_predictions_are_right_and_confident(n_groups):
-    """A handful of groups would soften all of them to (n + 1) / (n + 2)."""
-    table, genres = predictions_of(np.tile([0.98, 0.01, 0.01], (20, 1)))
-    table["group"] = np.arange(20) % n_groups
-    assert fit_group_temperature(table, genres) == 1
+def test_fit_temperature_without_predictions_is_1():
+    table, genres = predictions_of(np.empty((0, 2)), group=[])
+    assert fit_temperature(table, genres) == 1
 
 
 @pytest.mark.parametrize(("k", "lowest"), [(2, 0.6), (3, 0.467), (10, 0.28)])

@@ -16,7 +16,7 @@ from conftest import RATE, write_corpus
 from genrecls import Corpus, FrontEnd, Recipe, cross_validate, prepare
 from genrecls.corpus.splits import assign_folds
 from genrecls.errors import CorpusError, ModelError
-from genrecls.evaluation.calibration import fit_group_temperature, probability_columns
+from genrecls.evaluation.calibration import fit_temperature, probability_columns
 from genrecls.evaluation.runs import has_predictions, read_cross_validation, read_predictions
 from genrecls.evaluation.scores import LOSSES, aggregate_tracks
 from genrecls.evaluation.tables import (
@@ -323,10 +323,10 @@ def test_temperature_of_a_fold_is_fitted_to_the_tests_of_the_others(corpus):
     found = validated(corpus, model_of(Guess()))
     for (repeat, fold), rows in found.groupby(["repeat", "fold"]):
         others = found[(found["repeat"] == repeat) & (found["fold"] != fold)]
-        expected = fit_group_temperature(others, corpus.genres)
+        expected = fit_temperature(others, corpus.genres)
         assert rows["temperature"].unique().tolist() == pytest.approx([expected])
         tracks = others.groupby(["track_id", "genre", "group"])[PROBABILITIES].mean().reset_index()
-        expected = fit_group_temperature(tracks, corpus.genres)
+        expected = fit_temperature(tracks, corpus.genres)
         assert rows["track_temperature"].unique().tolist() == pytest.approx([expected])
         by_track = aggregate_tracks(rows, corpus.genres)
         assert by_track["temperature"].unique().tolist() == pytest.approx([expected])

@@ -26,7 +26,7 @@ from genrecls import (
 )
 from genrecls.corpus.splits import assign_folds, assign_splits, check_no_leak
 from genrecls.errors import LeakError, ModelError
-from genrecls.evaluation.calibration import calibrated, fit_group_temperature
+from genrecls.evaluation.calibration import calibrated, fit_temperature
 from genrecls.evaluation.runs import FORMAT
 from genrecls.evaluation.scores import aggregate_tracks
 from genrecls.models import Image
@@ -143,11 +143,11 @@ def damage(file, harm):
 
 def test_train_fits_the_temperatures_to_the_validation(run):
     validation = run.predictions.query("split == 'validation'")
-    expected = fit_group_temperature(validation, run.genres)
+    expected = fit_temperature(validation, run.genres)
     assert run.temperature == run.card["temperature"] == expected
     assert (run.predictions["temperature"] == run.temperature).all()
     tracks = aggregate_tracks(validation, run.genres)
-    expected = fit_group_temperature(tracks, run.genres)
+    expected = fit_temperature(tracks, run.genres)
     assert run.track_temperature == run.card["track_temperature"] == expected
     assert tracks["temperature"].unique().tolist() == [run.track_temperature]
     assert run.card["min_confidence"] == 0.6 and run.novelty is None

@@ -34,40 +34,36 @@ def _logits(probabilities: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(np.asarray(probabilities, float), _MIN_PROBABILITY))
 
 
-def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, *, independent: int) -> float:
-    """Fit the temperature that minimizes the negative log-likelihood."""
-    # If every prediction is right, the likelihood is largest at a temperature of 0. Targets after
-    # Platt (MIT Press 1999) prevent this, as if one more group were right, and one wrong.
-    n_genres = probabilities.shape[1]
-    targets = np.full(probabilities.shape, 1 / (independent + 2) / (n_genres - 1))
-    targets[np.arange(len(labels)), labels] = (independent + 1) / (independent + 2)
-    logits = _logits(probabilities)
-
-    def loss(log_temperature: float) -> float:
-        scaled = log_softmax(logits / np.exp(log_temperature), axis=1)
-        return -float((targets * scaled).sum(axis=1).mean())
-
-    best = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
-    return float(np.exp(best.x))
-
-
-def fit_group_temperature(predictions: pd.DataFrame, genres: Sequence[str]) -> float:
-    """Fit the temperature with a group as one observation; it is 1 if that helps no other group."""
+def fit_temperature(predictions: pd.DataFrame, genres: Sequence[str]) -> float:
+    """Fit the temperature to held-out predictions; it is 1 if that helps no other group."""
     logits = _logits(predictions[probability_columns(genres)].to_numpy())
-    labels = predictions["genre"].map(list(genres).index).to_numpy()
+    labels = predictions["genre"].map(list(genres).index).to_numpy(int)
     groups = pd.factorize(predictions["group"])[0]
-    temperatures = np.ones((len(groups), 1))
-    for fold in range(min(10, groups.max() + 1)):
-        rest = groups % 10 != fold
-        temperatures[~rest] = _fit(logits[rest], labels[rest], groups[rest])
-    gains = log_softmax(logits / temperatures, axis=1) - log_softmax(logits, axis=1)
-    helps = gains[np.arange(len(labels)), labels].sum() > 0
-    return _fit(logits, labels, groups) if helps else 1.0
+    fold = groups % 10
+    gain = 0.0
+    for i in np.unique(fold):
+        part, rest = fold == i, fold != i
+        temperature = _fit(logits[rest], labels[rest], groups[rest])
+        gain += _log_likelihood(logits[part] / temperature, labels[part])
+        gain -= _log_likelihood(logits[part], labels[part])
+    return _fit(logits, labels, groups) if gain > 0 else 1.0
 
 
 def _fit(logits: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> float:
-    n = len(np.unique(groups))
-    return fit_temperature(np.exp(logits), labels, independent=n) if n else 1.0
+    """Find the most probable temperature; its logarithm has a standard normal prior."""
+    # A group counts as one observation, since its segments are not independent.
+    weight = len(np.unique(groups)) / max(len(groups), 1)
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        return log_temperature**2 / 2 - weight * _log_likelihood(scaled, labels)
+
+    best = minimize_scalar(loss, bounds=(-3, 3), method="bounded")
+    return float(np.exp(best.x))
+
+
+def _log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
+    return float(log_softmax(logits, axis=1)[np.arange(len(labels)), labels].sum())
 
 
 def default_min_confidence(n_genres: int) -> float:

@@ -20,7 +20,7 @@ from genrecls._utils import cache
 from genrecls._utils.paths import models_dir, project_root
 from genrecls.config import FrontEnd, Recipe
 from genrecls.errors import ModelError
-from genrecls.evaluation.calibration import calibrated, fit_group_temperature, probability_columns
+from genrecls.evaluation.calibration import calibrated, fit_temperature, probability_columns
 from genrecls.evaluation.novelty import Novelty, label
 from genrecls.evaluation.scores import aggregate_tracks, scores
 
@@ -321,8 +321,8 @@ def read_cross_validation(folder: Path, genres: Sequence[str]) -> pd.DataFrame:
     for (repeat, fold), part in predictions.groupby(["repeat", "fold"]):
         others = test[(test["repeat"] == repeat) & (test["fold"] != fold)]
         tracks = aggregate_tracks(others, genres)
-        table.loc[part.index, "temperature"] = fit_group_temperature(others, genres)
-        table.loc[part.index, "track_temperature"] = fit_group_temperature(tracks, genres)
+        table.loc[part.index, "temperature"] = fit_temperature(others, genres)
+        table.loc[part.index, "track_temperature"] = fit_temperature(tracks, genres)
     return table
 
 

@@ -23,7 +23,7 @@ from genrecls.evaluation.calibration import (
     calibrated,
     choose_min_confidence,
     default_min_confidence,
-    fit_group_temperature,
+    fit_temperature,
 )
 from genrecls.evaluation.novelty import Novelty
 from genrecls.evaluation.runs import is_synthetic
@@ -51,10 +51,10 @@ def fit_calibration(segments: pd.DataFrame, fitted: Fitted, *, leaky: bool) -> d
         train = segments[segments["split"] == "train"].assign(split="validation")
         held_out = pd.concat([held_out, add_predictions(train, fitted.out_of_fold)])
     tracks = aggregate_tracks(held_out, genres)
-    temperature = fit_group_temperature(tracks, genres)
+    temperature = fit_temperature(tracks, genres)
     scaled = calibrated(tracks.assign(temperature=temperature), genres)
     return {
-        "temperature": fit_group_temperature(held_out, genres),
+        "temperature": fit_temperature(held_out, genres),
         "track_temperature": temperature,
         "min_confidence": float(choose_min_confidence(scaled, genres)),
     }
