@@ -163,14 +163,16 @@ def test_calibration_uses_the_training_groups_out_of_fold():
     wrong[[2, 5, 8]] = wrong[[2, 5, 8], ::-1]
     alone = Fitted(None, sure[12:], pd.DataFrame(), 0)
     calibration = fit_calibration(segments, alone, leaky=False)
-    assert calibration == {"temperature": 1, "track_temperature": 1, "min_confidence": 0.6}
+    assert 0.5 < calibration["temperature"] == calibration["track_temperature"] < 1
+    assert calibration["min_confidence"] == 0.6
     both = fit_calibration(segments, dataclasses.replace(alone, out_of_fold=wrong), leaky=False)
     assert both["temperature"] == both["track_temperature"] > 1.5
     assert both["min_confidence"] == 0.6
     worse = dataclasses.replace(alone, out_of_fold=wrong[:, ::-1])
     softer = fit_calibration(segments, worse, leaky=False)
     assert softer["temperature"] > both["temperature"]
-    assert fit_calibration(segments, worse, leaky=True) == calibration
+    unscaled = {"temperature": 1, "track_temperature": 1, "min_confidence": 0.6}
+    assert fit_calibration(segments, worse, leaky=True) == unscaled
 
 
 @pytest.mark.parametrize("split_by", ["segment", "track"])
