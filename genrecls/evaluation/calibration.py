@@ -15,6 +15,9 @@ from scipy.special import log_softmax, softmax
 # A softmax output in single precision cannot be closer to 0 or 1 than this.
 _MIN_PROBABILITY = 1e-7
 
+# Standard deviation of the logarithm of a temperature: most are between 0.4 and 2.7.
+_PRIOR = 0.5
+
 #: Number of equal intervals of confidence, from 0 to 1, in which accuracies are measured.
 BINS = 10
 
@@ -50,13 +53,14 @@ def fit_temperature(predictions: pd.DataFrame, genres: Sequence[str]) -> float:
 
 
 def _fit(logits: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> float:
-    """Find the most probable temperature; its logarithm has a standard normal prior."""
+    """Find the most probable temperature; its logarithm has a normal prior around 0."""
     # A group counts as one observation, since its segments are not independent.
     weight = len(np.unique(groups)) / max(len(groups), 1)
 
     def loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
-        return log_temperature**2 / 2 - weight * _log_likelihood(scaled, labels)
+        prior = (log_temperature / _PRIOR) ** 2 / 2
+        return prior - weight * _log_likelihood(scaled, labels)
 
     best = minimize_scalar(loss, bounds=(-3, 3), method="bounded")
     return float(np.exp(best.x))
