@@ -119,6 +119,12 @@ FAULTS = {
     "radio_dump_with_icy_metadata.mp3": (4, "damaged packets were skipped"),
     "size_wrapped.wav": (1, "describes only 32044 of 128044 bytes"),
     "size_wrapped.aiff": (1, "describes only 32054 of 128054 bytes"),
+    "size_halved.w64": (2, "describes only 64104 of 128104 bytes"),
+    "truncated.w64": (2, "promises 128104 bytes, the file has 64104"),
+    "other_chunk.w64": (4, None),
+    "tag_behind.caf": (4, None),
+    "tags_between.mp3": (8, None),
+    "truncated.ogg": (3.2, "truncated: its last page is incomplete"),
     "truncated.caf": (2, "promises 4.0 s, 2.0 s can be decoded"),
     "number_too_large.aiff": (None, "header is damaged"),
     "starts_late.mkv": (4, None),
@@ -174,6 +180,16 @@ def make_fault_files(folder: Path) -> Path:
     write("size_wrapped.aiff", wrapped)
     write("number_too_large.aiff", large)
     core = make("caf", y[:, 0])
+    w64 = make("w64", y[:, 0])
+    write("size_halved.w64", w64[:96], (64_024).to_bytes(8, "little"), w64[104:])
+    write("truncated.w64", w64[:64_104])
+    chunk = b"bext" + bytes(12) + (8_024).to_bytes(8, "little") + bytes(8_000)
+    write("other_chunk.w64", w64[:16], (136_128).to_bytes(8, "little"), w64[24:], chunk)
+    tag = b"APETAGEX" + 5_000 * b"\xff"
+    write("tag_behind.caf", core, tag)
+    ogg = make("ogg")
+    write("truncated.ogg", ogg[: len(ogg) - 1000])
+    write("tags_between.mp3", 2 * (make("mp3") + tag))
     write("truncated.caf", core[: len(core) - 64_000])
     write("starts_late.mkv", make("mkv", start_s=100))
     write("headerless.wav", np.repeat((y[:, 0] * 32767).astype("<i2"), 2).tobytes())

@@ -323,6 +323,14 @@ def test_decode_converts_to_the_channels_at_the_start(tmp_path, tone, layouts):
     assert np.sqrt(np.mean(end**2)) == pytest.approx(0.25 / np.sqrt(2), rel=0.5)
 
 
+def test_decode_inverts_channels_that_cancel_out_after_a_mono_file(tmp_path, rng):
+    y = music(rng)
+    for name, channels in {"a": [y], "b": [y, -y]}.items():
+        soundfile.write(tmp_path / f"{name}.flac", np.stack(channels, axis=1), RATE)
+    decoded = decode(join(tmp_path / "joined.flac", tmp_path / "a.flac", tmp_path / "b.flac"))
+    np.testing.assert_allclose(decoded.samples[0, len(y) :], y, atol=1e-3)
+
+
 @pytest.mark.parametrize("ending", ["aac", "mp3"])
 def test_decode_converts_to_the_rate_at_the_start(tmp_path, tone, ending):
     rates = (RATE, 22050)

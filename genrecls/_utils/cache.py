@@ -34,9 +34,9 @@ VERSIONS = {
     "cross_validation": 4,
     "excerpts": 3,
     "file_hashes": 1,
-    "fingerprints": 9,
-    "log_mels": 6,
-    "quality": 6,
+    "fingerprints": 10,
+    "log_mels": 7,
+    "quality": 7,
     "tags": 1,
 }
 

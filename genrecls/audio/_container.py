@@ -50,6 +50,7 @@ _MIN_BYTES = 8  # of a file, so that its own beginning is not found again
 
 # Some programs count a few bytes too much, or fill the last block of a disk.
 _TOLERANCE_BYTES = 4096
+_MAX_PAGE_BYTES = 27 + 255 + 255 * 255  # in Ogg: header, lengths of the segments, segments
 # A program that writes to a pipe does not know the size and states the largest, or nearly so.
 _MAX_RIFF_BYTES = 0x7FFF_F000
 
@@ -60,14 +61,11 @@ def open_container(path: str | PathLike, start: int = 0) -> Iterator[InputContai
     with ExitStack() as stack:
         with raise_audio_error(path):
             _check_file(Path(path))
-            options = {"protocol_whitelist": "none", "format_whitelist": _FORMATS}
-            # FFmpeg would take some names for addresses, and a playlist would make it open other
-            # files. An open file without any protocol prevents both.
-            source: object = stack.enter_context(open(path, "rb"))
-            end = _find_chained(path, start)
-            if start or end:
-                source = f"subfile,,start,{start},end,{end},,:file:{path}"
-                options["protocol_whitelist"] = "subfile,file"
+            # FFmpeg would take some names for addresses. These prefixes prevent it, and none of the
+            # formats makes it open another file. With an open file of Python, PyAV would print a
+            # traceback and give up where a wrong size leads FFmpeg to a place outside.
+            source = f"subfile,,start,{start},end,{_find_chained(path, start)},,:file:{path}"
+            options = {"protocol_whitelist": "subfile,file", "format_whitelist": _FORMATS}
             try:
                 container = av.open(source, "r", metadata_errors="replace", options=options)
             except TypeError:  # PyAV 19 has no argument metadata_errors.
@@ -115,22 +113,39 @@ def find_joined(path: str | PathLike, format_name: str, start: int, end: int) ->
 
 
 def compare_sizes(path: str | PathLike, start: int, end: int) -> list[str]:
-    """Return how the header of a WAV, AIFF or AVI file disagrees with its size."""
+    """Return how the header of a WAV, AIFF, Wave64, AVI or Ogg file disagrees with its size."""
     with open(path, "rb") as file:
         file.seek(start)
-        header = file.read(12)
-        order = "big" if header[:4] in (b"FORM", b"RIFX") else "little"
-        file.seek(start + end + end % 2)
-        # A chunk with other data may follow, which begins with its name and its size.
-        name, length = file.read(4), int.from_bytes(file.read(4), order)
+        header = file.read(24)
         size = os.fstat(file.fileno()).st_size - start
-    stated = int.from_bytes(header[4:8], order) + 8
-    if header[:4] != b"FORM" and size + _TOLERANCE_BYTES < stated < _MAX_RIFF_BYTES:
+        if header.startswith(b"OggS"):
+            file.seek(-min(size, _MAX_PAGE_BYTES), os.SEEK_END)
+            return _check_last_page(file.read())
+        order = "big" if header[:4] in (b"FORM", b"RIFX") else "little"
+        # In Wave64, names have 16 bytes, sizes 8 bytes, and chunks begin at multiples of 8.
+        is_w64 = header[:4] == b"riff"
+        number = slice(16, 24) if is_w64 else slice(4, 8)
+        file.seek(start + end + -end % (8 if is_w64 else 2))
+        # A chunk with other data may follow, which begins with its name and its size.
+        chunk = file.read(24)
+    stated = int.from_bytes(header[number], order) + (0 if is_w64 else 8)
+    known = header[:4] != b"FORM" and (is_w64 or stated < _MAX_RIFF_BYTES)
+    if known and size + _TOLERANCE_BYTES < stated:
         return [f"the header promises {stated} bytes, the file has {size}"]
-    is_chunk = re.fullmatch(rb"[ -~]{4}", name) and length <= size - end
-    if header[8:] in (b"WAVE", b"AIFF", b"AIFC") and size - end > _TOLERANCE_BYTES and not is_chunk:
+    length = int.from_bytes(chunk[number], order)
+    is_chunk = re.fullmatch(rb"[ -~]{4}", chunk[:4]) and length <= size - end
+    has_size = is_w64 or header[8:12] in (b"WAVE", b"AIFF", b"AIFC")
+    if has_size and size - end > _TOLERANCE_BYTES and not is_chunk:
         return [f"the header describes only {end} of {size} bytes; the rest is not used"]
     return []
+
+
+def _check_last_page(end: bytes) -> list[str]:
+    """Return the problem of an Ogg file that ends within a page."""
+    page = end[end.rfind(b"OggS") :]
+    lengths = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    is_cut = len(page) < 27 + len(lengths) + sum(lengths)
+    return ["the file is truncated: its last page is incomplete"] if is_cut else []
 
 
 @contextmanager

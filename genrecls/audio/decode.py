@@ -44,6 +44,9 @@ _NO_LENGTH = "aac ac3 amr dts dtshd eac3 mlp mpeg mpegts truehd voc w64".split()
 _MAX_PEAK = 4.0
 _AUDIBLE_PEAK = 1.5
 
+# Tags between joined MP3 files, or at their end, which FFmpeg takes for damaged sound.
+_TAGS = (b"APETAGEX", b"ID3", b"LYRICSBEGIN")
+
 _BLOCK = 1 << 17  # in samples: 1 MB of stereo
 
 
@@ -243,7 +246,7 @@ def _decode_file(audio: AudioStream) -> Generator[av.AudioFrame]:
         last, start = start, find_joined(audio.path, kind, start, end)
     if failure:
         audio.problems.append(f"the rest of the file cannot be read: {failure}")
-    if kind in ("aiff", "avi", "wav"):
+    if kind in ("aiff", "avi", "ogg", "w64", "wav"):
         audio.problems += compare_sizes(audio.path, last, end)
 
 
@@ -317,7 +320,7 @@ def _decode_packets(
                     length_s += frame.samples / max(frame.sample_rate, 1)
                     yield frame
             except FFmpegError:
-                damaged += 1
+                damaged += not bytes(packet).startswith(_TAGS)
     except FFmpegError as error:
         failure = error.strerror or ""
     if damaged:
@@ -329,7 +332,7 @@ def _convert(
     first: av.AudioFrame, frames: Iterable[av.AudioFrame], problems: list[str]
 ) -> Generator[np.ndarray]:
     """Convert frames to long blocks with the sample rate and the channels of the first frame."""
-    rates, counts = set(), set()
+    rates, counts, n = set(), set(), first.layout.nb_channels
     runs = itertools.groupby(
         frames, lambda x: (x.sample_rate, x.layout.nb_channels, x.layout.name, x.format.name)
     )
@@ -337,7 +340,7 @@ def _convert(
         _check_rate(rate)
         rates.add(rate)
         counts.add(count)
-        resampler = av.AudioResampler("flt", first.layout, first.sample_rate)
+        resampler = av.AudioResampler("flt", rate=first.sample_rate)
         # Neither the frames before resampling nor those after it are longer than a block.
         for joined in _join(run, _BLOCK * min(rate / first.sample_rate, 1)):
             for frame in filter(None, resampler.resample(joined)):
@@ -345,11 +348,13 @@ def _convert(
                 # AudioFrame.to_ndarray would copy the samples.
                 samples: Any = frame.planes[0]
                 block = np.frombuffer(samples, np.float32, frame.samples * channels)
-                yield block.reshape(-1, channels)
+                block = block.reshape(-1, channels)
+                if channels != n:  # FFmpeg would let channels of opposite polarity cancel out
+                    block = np.repeat(to_mono(invert_cancelling(block))[:, None], n, axis=1)
+                yield block
     if len(rates) > 1:
         problems.append(f"the sample rate changes; all sound has {first.sample_rate} Hz now")
     if len(counts) > 1:
-        n = first.layout.nb_channels
         problems.append(f"the number of channels changes; it is {n} everywhere now")
 
 
