@@ -243,6 +243,7 @@ def test_read_takes_tables_of_other_programs(tmp_path, separator):
         ("path,genre,artist\na.mp3,x", r"row 2 has 2 fields, but the table has 3 columns"),
         ("path,genre,\na.mp3,x,Artist", "row 1 has no name for the column 3"),
         ("path,genre,PATH\na.mp3,x,b.mp3", "several columns with the name .'path'."),
+        ("path,genre,set\na.mp3,x,Train\nb.mp3,y,", "the column 'set' has splits; name it 'spl"),
         ("path genre\na.mp3 x", r"no column \['genre', 'path'\] in its first row \['path genre'\]"),
         ('path,genre\na.mp3,"x\nb.mp3,y', "row 3: unexpected end of data; check its quotes"),
         ("path,genre\na.mp3,x\n./a.mp3,y", "row 3: path is 'a.mp3', which an earlier row has"),

@@ -184,6 +184,7 @@ def test_read_takes_folders_of_any_depth(tmp_path):
         "01_train 02_test 03_val",
         "train_set test-set ValidationSet",
         "trainData testData devData",
+        "Trainingsdaten Testdaten Validierung",
     ],
 )
 def test_read_takes_folders_of_splits_above_genres(tmp_path, names):
@@ -193,6 +194,16 @@ def test_read_takes_folders_of_splits_above_genres(tmp_path, names):
     assert corpus.genres == ["pop", "rap"]
     folder = corpus.tracks["path"].str.split("/").str[0]
     assert corpus.tracks["split"].tolist() == folder.map(splits).tolist()
+
+
+def test_read_warns_if_every_genre_has_the_same_artists(tmp_path, caplog):
+    make_files(tmp_path, "fold1/rap/a.mp3", "fold1/pop/b.mp3", "fold2/rap/c.mp3", "fold2/pop/d.mp3")
+    Corpus.read(tmp_path)
+    assert "every genre has the same artists, pop, rap; if these are the genres" in caplog.text
+    caplog.clear()
+    make_files(tmp_path, "fold2/jazz/e.mp3")
+    Corpus.read(tmp_path)
+    assert "same artists" not in caplog.text
 
 
 def test_read_refuses_folders_of_splits_beside_genres(tmp_path):

@@ -42,12 +42,13 @@ _COLUMNS = ["path", "problem", "detail"]
 #: Names of splits, as folders and tables have them, and what they mean.
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "validierung"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 _ANY = "|".join(SPLITS)
 _SPLIT = re.compile(
-    rf"(?:\d+ )?({_ANY})(?: ?(?:set|data|split|folder|tracks|songs|music|audio|files))?(?: \d+)?"
+    rf"(?:\d+ )?({_ANY})"
+    r"(?: ?(?:set|data|s?daten|split|folder|tracks|songs|music|audio|files))?(?: \d+)?"
 )
 # After a space only "test" marks a split: "Soul Train" is a genre, "Rock test" is not.
 _SUFFIX = re.compile(

@@ -29,19 +29,21 @@ _ONLY_NUMBER = re.compile(
 _ONLY_SIDE = re.compile(r"[a-d][1-9]\.?", re.IGNORECASE)
 #: Name of a folder that is only the number of a disc.
 ONLY_DISC = re.compile(r"(?:cd|dis[ck])[\s_-]*\d+", re.IGNORECASE)
-_DASH = re.compile(r"\s+[-–—]\s+")
+_DASH = re.compile(r"\s+[-‐‑‒–—―−－]\s+")
 
 # What follows the main artist. The first part is greedy, so that "Little Feat feat. B" is right.
 _FEATURED = re.compile(r"(.*[^\s(\[])[\s(\[]+(?:(?:feat|ft)\.|(?:feat|ft|featuring)\s)\s*\S.*")
 _OTHERS = re.compile(r"(.*\S)\s*(?:[(\[]with\s.*|;.*)")  # FFmpeg joins several tags with ";"
-_BESIDE = re.compile(r"\s(?:and|x|vs\.?|versus|with|pres(?:\.|ents)|\+)\s|\s?[,/]\s?")
-_ARTICLE_LAST = re.compile(r"(.*\S)\s*,\s*(the|der|die|das|le|la|les|los|las|el|os|as)")
+_BESIDE = re.compile(r"\s(?:and|x|vs\.?|versus|with|w/|pres(?:\.|ents)|\+)\s|\s?[,/|•·\\]\s?")
+_ARTICLE_LAST = re.compile(r"(.*\S)\s*[,(]\s*(the|der|die|das|le|la|les|los|las|el|os|as)\)?")
 _ONE_SIGN = str.maketrans(
     dict.fromkeys("_-‐‑‒–—―−", " ") | dict.fromkeys("’‘`ʼ", "'") | {"&": " and "}
 )
 # Names that programs write where they know none.
 _UNKNOWN = {"", "<unknown>", "n/a", "none", "unknown", "unknown album", "unknown artist"}
 _UNKNOWN |= {"va", "v.a.", "v/a", "various", "various artists", "compilation", "compilations"}
+_UNKNOWN |= {"unbekannt", "unbekannter interpret", "unbekannter künstler", "artiste inconnu"}
+_UNKNOWN |= {"verschiedene", "verschiedene interpreten", "verschiedene künstler", "diverse"}
 _UNKNOWN |= {"[unknown]", "[no artist]", "nan", "<na>", "null"}
 _MIN_LETTERS = 6  # of a word; in shorter words, one changed letter usually makes another name
 _MAX_LENGTH = 300  # of a key: a damaged tag may be of any length
@@ -75,7 +77,8 @@ def _settle(simplify: Callable[[str], str], text: str) -> str:
 
 
 def _fold(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text).casefold()
+    # NFKC makes a space and an accent of the ´ that some write as an apostrophe.
+    folded = unicodedata.normalize("NFKC", text).replace(" \u0301", "'").casefold()
     # Characters that control the layout, such as a zero-width space, cannot be seen.
     visible = "".join(c for c in folded[:_MAX_LENGTH] if unicodedata.category(c) != "Cf")
     return " ".join(visible.split())
@@ -116,8 +119,9 @@ def parse_file_name(stem: str) -> tuple[str, str]:
 
 def parse_folder(name: str) -> tuple[str, str]:
     """Return artist and album from the name of a folder, ``Artist`` or ``Artist - Album``."""
+    name = drop_number(name)
     artist, album = parse_file_name(name)
-    return (drop_number(name), "") if album == name else (artist, album)
+    return (name, "") if album == name else (artist, album)
 
 
 def drop_track_numbers(artists: Sequence[str]) -> list[str]:

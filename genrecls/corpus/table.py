@@ -56,6 +56,11 @@ def read_table(file: Path) -> pd.DataFrame:
         known = "but must be 'train', 'validation', 'test' or empty"
         _refuse(name, tracks["split"], (splits == "") & tracks["split"].str.strip().ne(""), known)
         tracks["split"] = splits
+        return tracks
+    for column in sorted(set(tracks.columns) - _KNOWN):
+        values = tracks[column][tracks[column].str.strip() != ""]
+        if len(values) and all(map(find_split, values)):
+            raise CorpusError(f"{name}: the column {column!r} has splits; name it 'split'")
     return tracks
 
 

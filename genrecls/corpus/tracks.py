@@ -201,6 +201,13 @@ def _complete(
         advice = "add tracks of another one ('other' is background, not a genre)"
         raise CorpusError(f"{str(root)!r} has only one genre, {genre}; {advice}")
     tracks = _fill_artists(root, tracks, numbered)
+    artists = tracks[tracks["artist"] != ""].groupby("genre")["artist"].agg(frozenset)
+    if artists.nunique() == 1 and len(artists.iloc[0]) > 1:
+        log.warning(
+            "every genre has the same artists, %s; if these are the genres, name the folders above "
+            "them after splits, such as train and test",
+            ", ".join(sorted(artists.iloc[0])),
+        )
     stems = [Path(path).stem for path in tracks["path"]]
     tracks["title"] = tracks["title"].where(tracks["title"] != "", stems)
     # Where test tracks are named and those for training are not, all others are for training.
