@@ -500,7 +500,8 @@ def test_an_interruption_is_one_line_and_exit_code_130(short_corpus, home, monke
     assert done.stderr == "genrecls: interrupted; finished parts are kept\n"
 
 
-def test_an_interruption_in_a_callback_is_repeated(tmp_path):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interruption_in_a_callback_is_repeated(name):
     code = """
 import signal, sys, time, weakref
 import genrecls
@@ -508,7 +509,7 @@ from genrecls.cli import main
 
 def work(corpus):
     thing = type("Thing", (), {})()
-    reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+    reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.NAME))
     del thing
     for _ in range(600):
         time.sleep(0.05)
@@ -518,7 +519,8 @@ sys.argv = ["genrecls", "evaluate", "music"]
 signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    command = [sys.executable, "-c", code.replace("NAME", name)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 130
     assert done.stderr == "genrecls: interrupted; finished parts are kept\n"
 

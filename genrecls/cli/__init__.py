@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import io
 import logging
+import signal
 import sys
 import threading
 import warnings
@@ -105,6 +106,8 @@ def main() -> None:
 
     warnings.showwarning = show
     sys.unraisablehook = _interrupt_again
+    # A command that is terminated ends like an interrupted one, without half-written files.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # joblib warns of results that nobody takes any more after an interruption.
     warnings.filterwarnings("ignore", ".*adjusting the input task iterator")
     try:
