@@ -267,7 +267,7 @@ def read_runs(corpus_name: str) -> list[Run]:
     folder = models_dir() / corpus_name
     runs = [Run.read(card.parent) for card in sorted(folder.glob(f"[!.]*/{CARD}"))]
     if not runs:
-        trained = sorted({card.parts[-3] for card in folder.parent.glob(f"*/*/{CARD}")})
+        trained = sorted({card.parts[-3] for card in folder.parent.glob(f"*/[!.]*/{CARD}")})
         raise ModelError(
             f"no trained models of a corpus {corpus_name!r} (there are: {trained or 'none'}); "
             f"check the name, or run 'genrecls train' first"
