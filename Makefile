@@ -21,8 +21,7 @@ $(STAMP): requirements.txt pyproject.toml
 		"genrecls needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.13 ...")'
 	@echo "Installing into .venv (about 8 GB, a few minutes the first time) ..."
 	$(PYTHON) -m venv .venv
-# Most modules are never imported: compiling all 22,000 would take a minute.
-	$(BIN)/python -m pip install --disable-pip-version-check --no-compile -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
 	$(BIN)/genrecls weights fetch musicnn
 	@touch $@
