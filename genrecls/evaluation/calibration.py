@@ -38,7 +38,10 @@ def _logits(probabilities: np.ndarray) -> np.ndarray:
 
 
 def fit_temperature(predictions: pd.DataFrame, genres: Sequence[str]) -> float:
-    """Fit the temperature to held-out predictions; it is 1 if that helps no other group."""
+    """Fit the temperature to held-out predictions.
+
+    It is 1 unless temperatures that are fitted to some of the groups also help the others.
+    """
     logits = _logits(predictions[probability_columns(genres)].to_numpy())
     labels = predictions["genre"].map(list(genres).index).to_numpy(int)
     groups = pd.factorize(predictions["group"])[0]
