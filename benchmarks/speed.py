@@ -48,6 +48,7 @@ from genrecls import (
     prepare,
     to_image,
 )
+from genrecls._utils.parallel import map_parallel
 from genrecls.audio.fingerprint import HOP_S
 from genrecls.evaluation.scores import f1_scores
 from genrecls.report.document import Report
@@ -112,6 +113,10 @@ def generate(name: str, tracks: int, seconds: float, formats=FORMATS) -> Path:
 
 def decode_with_libsndfile(file: Path) -> np.ndarray:
     return soundfile.read(file, dtype="float32")[0]
+
+
+def count_samples(file: Path) -> int:
+    return len(decode_with_libsndfile(file))
 
 
 def compute_as_original(file: Path) -> np.ndarray:
@@ -239,7 +244,8 @@ def part_prepare() -> pd.DataFrame:
     files = [corpus.file(path) for path in corpus.tracks["path"]]
 
     def decode_all(jobs: int) -> None:
-        joblib.Parallel(n_jobs=jobs)(joblib.delayed(decode_with_libsndfile)(f) for f in files)
+        # joblib would start other workers, and again those of prepare afterwards.
+        sum(map_parallel(count_samples, [(f,) for f in files], jobs=jobs, desc="", progress=False))
 
     ways: dict[str, Callable] = {
         "the original's way": lambda: [compute_as_original(f) for f in files],
