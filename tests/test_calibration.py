@@ -130,7 +130,7 @@ def test_fit_temperature_changes_more_with_more_groups(right):
     p = np.tile([0.8, 0.2], (60, 1))
     labels = np.full(60, 0 if right else 1)
     found = [fit(p, labels, np.arange(60) % n) for n in (1, 3, 10, 60)]
-    assert found[0] == 1  # There is no other group that this could help.
+    assert found[0] == 1  # It could help no other group.
     assert found == sorted(found, reverse=right)
     assert len({round(temperature, 2) for temperature in found}) == 4
 

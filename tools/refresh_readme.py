@@ -41,7 +41,7 @@ def copy_shown(page: Path, reports: Path = ROOT / "reports", root: Path = ROOT) 
 
 
 def refresh(pages: list[Path], reports: Path = ROOT / "reports") -> None:
-    """Copy the files that pages show, and write their blocks anew."""
+    """Update the tables in pages, and the files that they show."""
     for page in pages:
         copy_shown(page, reports)
         page.write_text(include_files(page), encoding="utf-8")

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
@@ -58,19 +58,18 @@ _MAX_RIFF_BYTES = 0x7FFF_F000
 @contextmanager
 def open_container(path: str | PathLike, start: int = 0) -> Iterator[InputContainer]:
     """Open a media file at a byte offset, without access to any other file."""
-    with ExitStack() as stack:
-        with raise_audio_error(path):
-            _check_file(Path(path))
-            # FFmpeg would take some names for addresses. These prefixes prevent it, and none of the
-            # formats makes it open another file. With an open file of Python, PyAV would print a
-            # traceback and give up where a wrong size leads FFmpeg to a place outside.
-            source = f"subfile,,start,{start},end,{_find_chained(path, start)},,:file:{path}"
-            options = {"protocol_whitelist": "subfile,file", "format_whitelist": _FORMATS}
-            try:
-                container = av.open(source, "r", metadata_errors="replace", options=options)
-            except TypeError:  # PyAV 19 has no argument metadata_errors.
-                container = av.open(source, "r", options=options)
-            stack.enter_context(container)
+    with raise_audio_error(path):
+        _check_file(Path(path))
+        # FFmpeg would take some names for addresses. These prefixes prevent it, and none of the
+        # formats makes it open another file. With an open file of Python, PyAV would print a
+        # traceback and give up where a wrong size leads FFmpeg to a place outside.
+        source = f"subfile,,start,{start},end,{_find_chained(path, start)},,:file:{path}"
+        options = {"protocol_whitelist": "subfile,file", "format_whitelist": _FORMATS}
+        try:
+            container = av.open(source, "r", metadata_errors="replace", options=options)
+        except TypeError:  # PyAV 19 has no argument metadata_errors.
+            container = av.open(source, "r", options=options)
+    with container:
         yield container
 
 
@@ -113,14 +112,11 @@ def find_joined(path: str | PathLike, format_name: str, start: int, end: int) ->
 
 
 def compare_sizes(path: str | PathLike, start: int, end: int) -> list[str]:
-    """Return how the header of a WAV, AIFF, Wave64, AVI or Ogg file disagrees with its size."""
+    """Return how the header of a WAV, AIFF, Wave64 or AVI file disagrees with its size."""
     with open(path, "rb") as file:
         file.seek(start)
         header = file.read(24)
         size = os.fstat(file.fileno()).st_size - start
-        if header.startswith(b"OggS"):
-            file.seek(-min(size, _MAX_PAGE_BYTES), os.SEEK_END)
-            return _check_last_page(file.read())
         order = "big" if header[:4] in (b"FORM", b"RIFX") else "little"
         # In Wave64, names have 16 bytes, sizes 8 bytes, and chunks begin at multiples of 8.
         is_w64 = header[:4] == b"riff"
@@ -140,8 +136,11 @@ def compare_sizes(path: str | PathLike, start: int, end: int) -> list[str]:
     return []
 
 
-def _check_last_page(end: bytes) -> list[str]:
+def check_last_page(path: str | PathLike, start: int) -> list[str]:
     """Return the problem of an Ogg file that ends within a page."""
+    with open(path, "rb") as file:
+        file.seek(max(start, file.seek(0, os.SEEK_END) - _MAX_PAGE_BYTES))
+        end = file.read()
     page = end[end.rfind(b"OggS") :]
     lengths = page[27 : 27 + page[26]] if len(page) > 26 else b""
     is_cut = len(page) < 27 + len(lengths) + sum(lengths)

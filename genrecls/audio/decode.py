@@ -20,6 +20,7 @@ from av.error import FFmpegError
 
 from genrecls._utils import parallel
 from genrecls.audio._container import (
+    check_last_page,
     compare_sizes,
     find_joined,
     open_container,
@@ -246,7 +247,9 @@ def _decode_file(audio: AudioStream) -> Generator[av.AudioFrame]:
         last, start = start, find_joined(audio.path, kind, start, end)
     if failure:
         audio.problems.append(f"the rest of the file cannot be read: {failure}")
-    if kind in ("aiff", "avi", "ogg", "w64", "wav"):
+    if kind == "ogg":
+        audio.problems += check_last_page(audio.path, last)
+    if kind in ("aiff", "avi", "w64", "wav"):
         audio.problems += compare_sizes(audio.path, last, end)
 
 

@@ -29,7 +29,8 @@ _ONLY_NUMBER = re.compile(
 _ONLY_SIDE = re.compile(r"[a-d][1-9]\.?", re.IGNORECASE)
 #: Name of a folder that is only the number of a disc.
 ONLY_DISC = re.compile(r"(?:cd|dis[ck])[\s_-]*\d+", re.IGNORECASE)
-_DASH = re.compile(r"\s+[-‐‑‒–—―−－]\s+")
+_DASHES = "-‐‑‒–—―−－"
+_DASH = re.compile(rf"\s+[{_DASHES}]\s+")
 
 # What follows the main artist. The first part is greedy, so that "Little Feat feat. B" is right.
 _FEATURED = re.compile(r"(.*[^\s(\[])[\s(\[]+(?:(?:feat|ft)\.|(?:feat|ft|featuring)\s)\s*\S.*")
@@ -37,7 +38,7 @@ _OTHERS = re.compile(r"(.*\S)\s*(?:[(\[]with\s.*|;.*)")  # FFmpeg joins several 
 _BESIDE = re.compile(r"\s(?:and|x|vs\.?|versus|with|w/|pres(?:\.|ents)|\+)\s|\s?[,/|•·\\]\s?")
 _ARTICLE_LAST = re.compile(r"(.*\S)\s*[,(]\s*(the|der|die|das|le|la|les|los|las|el|os|as)\)?")
 _ONE_SIGN = str.maketrans(
-    dict.fromkeys("_-‐‑‒–—―−", " ") | dict.fromkeys("’‘`ʼ", "'") | {"&": " and "}
+    dict.fromkeys("_" + _DASHES, " ") | dict.fromkeys("’‘`ʼ", "'") | {"&": " and "}
 )
 # Names that programs write where they know none.
 _UNKNOWN = {"", "<unknown>", "n/a", "none", "unknown", "unknown album", "unknown artist"}
