@@ -34,7 +34,9 @@ try:
     import gradio as gr
     from gradio.themes import Default
 except ImportError as error:
-    raise ImportError(f'{error}; the page is an extra of genrecls: pip install ".[app]"') from error
+    raise ImportError(
+        f'{error}; the page is an extra of genrecls: pip install ".[app]" in its folder'
+    ) from error
 
 _CHECK_EVERY_S, _MAX_AGE_S = 60, 540  # together ten minutes
 _N_EXAMPLES = 4

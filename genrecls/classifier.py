@@ -143,7 +143,7 @@ class GenreClassifier(Run):
         folder : path-like
             Folder to write.
         """
-        with cache.new(Path(folder), replace=True) as (new, _):
+        with cache.new(Path(folder).expanduser(), replace=True) as (new, _):
             cache.copy(self.folder, new)
         return GenreClassifier.load(folder)
 
@@ -350,7 +350,8 @@ class GenreClassifier(Run):
         """
         keys = ("name", "genres", "front_end", "temperature", "track_temperature", "min_confidence")
         properties = {key: json.dumps(self.card[key], ensure_ascii=False) for key in keys}
-        return models.export_onnx(self.model, Path(file), self.front_end, properties)
+        file = Path(file).expanduser()
+        return models.export_onnx(self.model, file, self.front_end, properties)
 
 
 def _keep(computed: Iterable[Segment], every: int, log_mels: bytearray) -> Iterator[Segment]:

@@ -26,6 +26,8 @@ from genrecls import AudioError, AudioWarning, GenreClassifier, load_audio
 from genrecls._utils.backend import check_backend
 from genrecls.cli import app, data, experiments, main
 from genrecls.config import run_name
+from genrecls.errors import WeightsError
+from genrecls.report.document import Report
 
 EPOCHS = ["--epochs", 2]
 TRAIN = [
@@ -182,6 +184,7 @@ def calls(monkeypatch):
     """Return the list of the steps that are called; none of them is done."""
     e = experiments
     steps = [e.train, e.crossval, e.robustness, e.evaluate, e.report]
+    monkeypatch.setattr("genrecls.models.weights.find_weights", lambda *_: None)
     return record_calls(monkeypatch, data.demo, data.prepare, data.audit, *steps)
 
 
@@ -207,6 +210,41 @@ def test_run_without_a_corpus_makes_the_demo_first(calls):
     assert invoke("run").exit_code == 0
     assert [name for name, _ in calls[:2]] == ["demo", "prepare"]
     assert {arguments.get("corpus") for _, arguments in calls} == {None}
+
+
+def test_run_notices_missing_weights_before_the_first_step(calls, monkeypatch):
+    find = Mock(side_effect=WeightsError("missing"))
+    monkeypatch.setattr("genrecls.models.weights.find_weights", find)
+    with pytest.raises(WeightsError):
+        invoke("run")
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--model compact_cnn --preset original", "no recipe for compact_cnn"),
+        ("--model cnn --weights imagenet", "cnn has no backbone"),
+    ],
+)
+def test_train_refuses_options_that_a_model_does_not_have(short_corpus, home, options, message):
+    done = invoke("train", short_corpus, *options.split())
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize("command", ["crossval", "robustness"])
+def test_a_model_that_is_named_twice_is_tested_once(short_corpus, home, monkeypatch, command):
+    tested = Mock(side_effect=InterruptedError)
+    monkeypatch.setattr("genrecls.cross_validate", tested)
+    monkeypatch.setattr("genrecls.measure_robustness", tested)
+    saved = SimpleNamespace(name="majority", folder=home)
+    monkeypatch.setattr(experiments.evaluation, "read_runs", lambda name: [saved])
+    monkeypatch.setattr("genrecls.GenreClassifier.load", lambda folder: folder)
+    with pytest.raises(InterruptedError):
+        invoke(command, short_corpus, *["--model", "majority"] * 2)
+    models = next(a for a in tested.call_args.args if isinstance(a, list))
+    assert len(models) == 1
 
 
 def test_train_trains_every_model_of_every_preset(short_corpus, home, monkeypatch):
@@ -390,6 +428,16 @@ def test_predict_draws_a_plot_and_takes_a_step_and_a_threshold(run, file, tmp_pa
     assert row["novelty"] is None  # a compact CNN has no embedding
 
 
+def test_predict_prints_json_if_a_file_that_it_should_plot_is_no_sound(run, tmp_path):
+    (tmp_path / "text.mp3").write_text("no sound")
+    options = ["--plot", tmp_path / "t.png", "--json"]
+    done = invoke("predict", tmp_path / "text.mp3", "--run", run, *options)
+    assert done.exit_code == 2
+    assert json.loads(done.stdout) == []
+    assert "text.mp3" in done.stderr
+    assert not (tmp_path / "t.png").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -480,6 +528,8 @@ def test_paths_may_begin_with_the_home_folder(run, file, tmp_path, monkeypatch):
     [prediction] = classifier.predict_all(["~/song.wav"], progress=False)
     assert prediction.genre == classifier.predict("~/song.wav").genre == row["genre"]
     assert len(load_audio("~/song.wav")[0]) == 31 * 22050
+    assert classifier.save("~/copy").folder == tmp_path / "copy"
+    assert Report("x", "~/reports").save() == tmp_path / "reports" / "report.html"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")

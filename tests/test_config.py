@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -149,3 +150,8 @@ def test_choose_takes_a_name_a_recipe_or_a_builder():
     assert run_name("default", recipe) == "my_net-default-epochs-2"
     with pytest.raises(ValueError, match="no default recipe for model 'vgg'"):
         choose("vgg")
+
+
+def test_weights_may_be_a_path_and_stay_ready_for_json():
+    recipe = Recipe.preset("default", "inception_resnet_v2", weights=Path("a") / "x.weights.h5")
+    assert json.loads(json.dumps(recipe.to_dict()))["weights"] == str(Path("a") / "x.weights.h5")

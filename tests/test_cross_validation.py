@@ -17,7 +17,7 @@ from genrecls import Corpus, FrontEnd, Recipe, cross_validate, prepare
 from genrecls.corpus.splits import assign_folds
 from genrecls.errors import CorpusError, ModelError
 from genrecls.evaluation.calibration import fit_temperature, probability_columns
-from genrecls.evaluation.runs import has_predictions, read_cross_validation, read_predictions
+from genrecls.evaluation.runs import read_predictions
 from genrecls.evaluation.scores import LOSSES, aggregate_tracks
 from genrecls.evaluation.tables import (
     calibration_table,
@@ -215,9 +215,8 @@ def test_a_damaged_cross_validation_is_left_out_and_made_again(corpus, home, cap
     (folder / name).write_text("")
     with pytest.raises(ModelError, match="run 'genrecls crossval'"):
         read_predictions("small")
-    assert not has_predictions("small")
     pd.testing.assert_frame_equal(first, validated(corpus, model_of(Guess())))
-    assert has_predictions("small")
+    assert len(read_predictions("small")[0])
     [record] = caplog.records
     assert f"{folder} is damaged" in record.getMessage()
 
@@ -557,7 +556,7 @@ def test_leak_table_is_empty_without_a_validation(corpus):
     assert leak_table(*read_predictions("small")).empty
 
 
-def test_calibration_improves_the_losses_of_many_segments(tmp_path):
+def test_calibration_improves_the_losses_of_many_segments():
     """A model that is too confident; the temperatures come from the other folds."""
     rng = np.random.default_rng(0)
     genres = ["a", "b", "c"]
@@ -570,13 +569,21 @@ def test_calibration_improves_the_losses_of_many_segments(tmp_path):
         run="x", split="test", repeat=0, fold=np.arange(3000) % 5, segment=1,
         track_id=np.arange(3000), path="p", title="", artist="", group=np.arange(3000),
     )  # fmt: skip
-    table.to_parquet(tmp_path / "predictions.parquet")
-    table = read_cross_validation(tmp_path, genres)
+    table = cross_validation.fit_temperatures(table, genres)
     np.testing.assert_allclose(table["temperature"], 3, rtol=0.1)
     row = calibration_table(table, genres).query("level == 'segment'").iloc[0]
     for name in LOSSES:
         assert row[f"{name} after"] < row[f"{name} before"]
     assert row["ECE after"] < 0.03
+
+
+def test_summary_states_the_repeats_of_each_run_if_they_differ(corpus):
+    once = validated(corpus, baselines.majority(SMALL), repeats=1)
+    twice = validated(corpus, model_of(Guess()), repeats=2)
+    scores = cross_validated_scores(pd.concat([once, twice]), corpus.genres)
+    table = summary_table(scores, "track").set_index("run")
+    assert table["repeats"].to_dict() == {"majority": 1, "guess": 2}
+    assert "repeats" not in summary_table(cross_validated_scores(twice, corpus.genres), "track")
 
 
 def test_comparison_candidates_are_the_baselines_and_the_networks(small_corpus, home):

@@ -1,6 +1,7 @@
 """Track predictions and tables of scores by hand, and the choice of the best run."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from genrecls.evaluation.runs import (
     Run,
     describe_groups,
     find_best_run,
+    is_synthetic,
     read_runs,
 )
 from genrecls.evaluation.scores import accuracy, aggregate_tracks, confusion_matrix, f1_scores
@@ -158,6 +160,7 @@ def write_run(folder: Path, *, right=2, confidence=0.8, model="cnn", created="20
         "training_time_s": 1.0,
         "validation_accuracy": right / 2,
         "inference_ms_per_segment": 1.0,
+        "synthetic": False,
         "weights": "random",
     }
     (folder / CARD).write_text(json.dumps(values | card))
@@ -205,6 +208,22 @@ def test_find_best_run_ignores_damaged_runs_of_other_corpora(models, caplog):
     assert "is not a card of genrecls" in caplog.text
 
 
+def test_find_best_run_ignores_damaged_runs_of_the_same_corpus(models, caplog):
+    """As an earlier version has left them beside those that were trained again."""
+    old = write_run(models / "music" / "old")
+    (old.folder / CARD).write_text(json.dumps(old.card | {"format": FORMAT - 1}))
+    write_run(models / "music" / "new")
+    assert find_best_run().name == "new"
+    assert "made by an earlier version" in caplog.text
+
+
+def test_read_runs_leaves_out_copies_of_a_run(models, caplog):
+    run = write_run(models / "music" / "run")
+    shutil.copytree(run.folder, models / "music" / "a-backup")
+    assert [found.folder.name for found in read_runs("music")] == ["run"]
+    assert f"a-backup is left out: its name is that of the run in {run.folder}" in caplog.text
+
+
 def test_runs_of_an_empty_project_are_an_error_that_says_what_to_do(home):
     with pytest.raises(ModelError, match="genrecls train"):
         find_best_run()
@@ -231,6 +250,7 @@ def test_runs_of_an_empty_project_are_an_error_that_says_what_to_do(home):
         ("track_temperature", "hot"),
         ("min_confidence", None),
         ("min_confidence", 2),
+        ("synthetic", "no"),
         ("novelty_threshold", -1),
         ("front_end", {"sample_rat": 1}),
         ("recipe", None),
@@ -264,23 +284,19 @@ def test_read_runs_puts_small_models_and_the_original_split_first(models):
 
 
 @pytest.mark.parametrize(
-    ("values", "synthetic"),
+    ("sources", "synthetic"),
     [
-        ({}, False),
-        ({"source": "Synthetic, by genrecls demo"}, True),
-        ({"source": "a real record"}, False),
-        ({"source": None}, False),
-        ({"source": "a real record", "synthetic": True}, True),
-        ({"source": "synthetic", "synthetic": False}, False),
+        (["Synthetic, by genrecls demo", "synthetic"], True),
+        (["synthetic", "a real record"], False),
+        (["synthetic", None], False),
+        (None, False),
     ],
 )
-def test_run_is_synthetic_by_its_card_or_its_sources(models, values, synthetic):
-    assert write_run(models / "music" / "run", **values).synthetic is synthetic
-
-
-def test_run_is_not_synthetic_if_some_music_is_real(models):
-    sources = ["synthetic"] * 23 + ["a real record"]
-    assert not write_run(models / "music" / "run", source=sources).synthetic
+def test_corpus_is_synthetic_if_all_its_sources_are(sources, synthetic):
+    segments = pd.DataFrame({"path": ["a", "b"]})
+    assert (
+        is_synthetic(segments if sources is None else segments.assign(source=sources)) is synthetic
+    )
 
 
 # -- tables of runs ----------------------------------------------------------------------------

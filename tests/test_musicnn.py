@@ -234,15 +234,19 @@ def test_cross_validation_embeds_every_track_once(features, small_corpus, monkey
     assert sum(seen) == len(features.segments)
 
 
-def test_callbacks_see_the_only_epoch(features):
-    seen = []
-    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(logs))
+def test_callbacks_see_the_only_epoch(features, tmp_path):
+    seen, log = [], tmp_path / "log.csv"
+    callbacks = [
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(logs)),
+        keras.callbacks.CSVLogger(log),
+    ]
     segments = features.segments.assign(split="train")
     segments.loc[segments["group"].isin(segments.groupby("genre")["group"].first()), "split"] = (
         "test"
     )
-    fitted = stages.fit(features, segments, FROZEN, progress=False, callbacks=[callback])
+    fitted = stages.fit(features, segments, FROZEN, progress=False, callbacks=callbacks)
     assert len(seen) == 1 and seen[0]["time_s"] > 0
+    assert log.read_text().startswith("epoch,")
     assert fitted.embeddings.shape == (len(segments), 112)
 
 

@@ -153,7 +153,7 @@ def test_first_code_of_the_readme_trains_and_predicts(small_corpus, song, capsys
 
 
 def test_code_of_the_documentation_predicts_with_a_saved_model(bundle, song, capsys):
-    shutil.copytree(bundle, "models/my_music/compact_cnn-default")
+    shutil.copytree(bundle, "models/my_music/musicnn-default")
     exec(find_block("docs/your_own_music.md", "prediction.plot()"), {})
     assert capsys.readouterr().out.split(" {")[0] in (*GENRES, "not sure")
     assert Path("song.png").read_bytes().startswith(b"\x89PNG")

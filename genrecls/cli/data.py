@@ -23,7 +23,9 @@ def expand(path: Any) -> Any:
 
 
 CorpusPath = Annotated[Path | None, typer.Argument(help=_CORPUS, callback=expand)]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Processes; by default one per core, at most 8.")
+]
 Preset = Annotated[str, typer.Option(help=_PRESET)]
 Model = Annotated[str, typer.Option(help=f"{', '.join(MODELS)}, or all.")]
 

@@ -52,6 +52,8 @@ _SPLIT_BY = f"Also hold out a validation by {', '.join(SPLIT_BY)}, or all of the
 
 def run(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
     """Run all steps, from music files to the report."""
+    for name in _TRAINED:  # missing weights are an error now, not after the first trainings
+        models.weights.find_weights(name, Recipe.preset("default", name).weights)
     if corpus is None:
         data.demo(jobs=jobs)
     data.prepare(corpus, jobs=jobs)
@@ -83,11 +85,16 @@ def train(
     """Train and save the models that are not up to date."""
     if model == "all" and weights not in (None, "imagenet", "random"):
         raise typer.BadParameter(f"--weights {weights} needs one model: name it with --model")
+    if weights and model != "all" and model not in BACKBONES:
+        raise typer.BadParameter(f"--weights: {model} has no backbone; remove --weights")
+    models_chosen = choose_names(model, MODELS, "model")
     music, recipes = read_corpus(corpus), []
-    for model_name in choose_names(model, MODELS, "model"):
+    for model_name in models_chosen:
         for preset_name in choose_names(preset, PRESETS, "preset"):
-            if model_name not in Recipe.preset_models(preset_name) and "all" in (model, preset):
-                continue
+            if model_name not in Recipe.preset_models(preset_name):
+                if "all" in (model, preset):
+                    continue
+                raise typer.BadParameter(f"--preset {preset} has no recipe for {model}")
             recipe = Recipe.preset(preset_name, model_name)
             fitted_at_once = recipe.head == "logistic"
             changes: dict[str, Any] = {"epochs": epochs} if epochs and not fitted_at_once else {}
@@ -123,7 +130,7 @@ def crossval(
     known = training.comparison_candidates(music, jobs=jobs)
     if unknown := [name for name in model or () if name not in known]:
         raise typer.BadParameter(f"--model is one of {', '.join(known)}, not {unknown[0]!r}")
-    candidates = [known[name] for name in model or known]
+    candidates = [known[name] for name in dict.fromkeys(model or known)]
     for unit in choose_names(split_by, SPLIT_BY, "split-by") if split_by else (None,):
         genrecls.cross_validate(
             music, candidates, folds=folds, repeats=repeats, split_by=unit, jobs=jobs
@@ -151,7 +158,7 @@ def robustness(
     saved = {run.name: run for run in evaluation.read_runs(data.corpus_name(corpus))}
     if unknown := [name for name in model or () if name not in saved]:
         raise typer.BadParameter(f"--model is one of {', '.join(saved)}, not {unknown[0]!r}")
-    chosen = [saved[name] for name in model or saved]
+    chosen = [saved[name] for name in dict.fromkeys(model or saved)]
     classifiers = [genrecls.GenreClassifier.load(run.folder) for run in chosen]
     genrecls.measure_robustness(classifiers, read_corpus(corpus), jobs=jobs)
     table = evaluation.flip_table(chosen)[["run", "transformation", evaluation.ALL_GENRES]]

@@ -83,8 +83,7 @@ def predict(
     try:
         with _quiet_decoders():
             if plot:
-                results = [classifier.predict(paths[0], **options)]
-                _save_plot(results[0], plot)
+                results = _predict_and_plot(classifier, paths[0], plot, **options)
             else:
                 # In a terminal, a progress bar would be between the predictions.
                 options["progress"] = len(paths) > 1 and not sys.stdout.isatty()
@@ -145,9 +144,17 @@ def _check_plot(plot: Path, files: list[Path]) -> None:
         raise typer.BadParameter(f"--plot: there is no folder {str(plot.absolute().parent)!r}")
 
 
-def _save_plot(prediction: Prediction, plot: Path) -> None:
+def _predict_and_plot(
+    classifier: GenreClassifier, path: Path, plot: Path, **options: Any
+) -> Iterator[Prediction | AudioError]:
+    try:
+        prediction = classifier.predict(path, **options)
+    except AudioError as error:
+        yield error
+        return
     kind = plot.suffix.lower()[1:]
     write_atomically(plot, lambda file: prediction.plot().savefig(file, format=kind, dpi=120))
+    yield prediction
 
 
 def _echo_json(classifier: GenreClassifier, predictions: Iterable[Prediction]) -> None:
@@ -233,7 +240,7 @@ def serve(
     max_mb: Annotated[int, typer.Option(min=1, help="Largest file (in MB).")] = 50,
     max_minutes: Annotated[float, typer.Option(min=0.25, help="Longest track (in minutes).")] = 15,
 ) -> None:
-    """Open a web page that predicts genres and keeps no files."""
+    """Serve a web page that predicts genres and keeps no files."""
     from genrecls import app  # needs the extra with Gradio
 
     app.serve(_load(run), host=host, port=port, max_mb=max_mb, max_minutes=max_minutes)

@@ -28,7 +28,7 @@ def status() -> None:
         states = {place: weights.examine(file, place) for place in file.places}
         wrong = [place for place in states if states[place] not in ("right", "missing")]
         typer.echo(f"{file.model}: {file.name}")
-        typer.echo(f"  {file.size:,} bytes, md5 {file.md5}, from {file.url}")
+        typer.echo(f"  {file.size:,} bytes, md5 {file.md5}, from {file.source}")
         for place, state in states.items():
             typer.echo(f"  {'wrong' if place in wrong else state:<7}  {place}")
         problems += [weights.refusal(file, place, states[place]) for place in wrong]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,7 @@ class Recipe(Config):
 
     def __post_init__(self):
         object.__setattr__(self, "input_range", tuple(self.input_range))
+        object.__setattr__(self, "weights", self.weights and os.fspath(self.weights))
         self._check("batch_size", "epochs", "fine_tune_epochs")
         if self.crop and self.model in MODELS and self.model != "compact_cnn":
             raise ValueError(f"crop needs a model that takes any length; {self.model!r} does not")
@@ -178,6 +180,8 @@ def choose(
         recipe = dataclasses.replace(model, **changes)
     elif callable(model):
         builder, name = model, getattr(model, "__name__", type(model).__name__)
+        if name in MODELS:
+            raise ValueError(f"{name!r} is the name of a model of genrecls; rename your builder")
         recipe = dataclasses.replace(Recipe.preset(preset, "cnn", **changes), model=name)
     else:
         recipe = Recipe.preset(preset, model, **changes)

@@ -16,7 +16,7 @@ from genrecls._utils.parallel import map_parallel
 from genrecls.audio.fingerprint import fingerprint_file, save_fingerprint
 from genrecls.audio.quality import measure_track
 from genrecls.config import PRESETS, FrontEnd
-from genrecls.corpus.confounds import confound_table
+from genrecls.corpus.confounds import HIGH_AUC, confound_table
 from genrecls.corpus.folders import NOT_SOUND, count_endings, list_some
 from genrecls.corpus.groups import find_recordings, merge_groups
 from genrecls.corpus.names import artist_key, find_similar, genre_key
@@ -37,7 +37,6 @@ _DC = 0.01  # of full scale: -40 dB
 _CLIPPED = 1e-4  # share of the samples; masters of loud music reach a tenth of it
 _IMBALANCE = 3.0
 _FEW_GROUPS = 5  # with fewer, the test of a genre consists of a single group
-_HIGH_AUC = 0.75  # noise reaches 0.7 if a genre has four groups
 
 
 @dataclass(frozen=True)
@@ -243,7 +242,7 @@ def _unused(left_out: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
 def _confound_warnings(table: pd.DataFrame, reason: str, front_ends: list[str]) -> Iterator[str]:
     if reason:
         yield f"confounds cannot be measured: {reason}"
-    for row in table[table["auc alone"] >= _HIGH_AUC].to_dict("records"):
+    for row in table[table["auc alone"] >= HIGH_AUC].to_dict("records"):
         visible = ", ".join(name for name in front_ends if row[f"under {name}"] == "visible")
         effect = f"visible under {visible}" if visible else "no front end shows it"
         yield f"{row['confound']} alone predicts the genre (AUC {row['auc alone']:.2f}); {effect}"

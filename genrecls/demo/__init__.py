@@ -197,8 +197,9 @@ def make_demo(
     """
     missing = [name for name in _EXTRA_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ImportError(f'the demo needs {", ".join(missing)}: pip install "genrecls[demo]"')
-    out = Path(out)
+        advice = 'pip install ".[demo]" in the folder of genrecls'
+        raise ImportError(f"the demo needs {', '.join(missing)}: {advice}")
+    out = Path(out).expanduser()
     table = out / "tracks.csv"
     if table.exists() and not table.read_text(encoding="utf-8").startswith(",".join(_COLUMNS)):
         raise FileExistsError(f"{table} describes another corpus; choose another folder")

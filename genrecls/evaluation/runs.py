@@ -20,7 +20,7 @@ from genrecls._utils import cache
 from genrecls._utils.paths import models_dir, project_root
 from genrecls.config import FrontEnd, Recipe
 from genrecls.errors import ModelError
-from genrecls.evaluation.calibration import calibrated, fit_temperature, probability_columns
+from genrecls.evaluation.calibration import calibrated, probability_columns
 from genrecls.evaluation.novelty import Novelty, label
 from genrecls.evaluation.scores import aggregate_tracks, scores
 
@@ -33,6 +33,8 @@ EMBEDDINGS = "embeddings.npy"
 NOVELTY = "novelty.npz"
 #: Folder of the cross-validations of a corpus.
 FOLDER = "cross_validation"
+#: Table of the predictions of a run or a cross-validation.
+PREDICTIONS = "predictions.parquet"
 
 _CARD_CHECKS: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("name", "uid", "created", "corpus_hash"), lambda x: isinstance(x, str)),
@@ -40,6 +42,7 @@ _CARD_CHECKS: dict[str, Callable[[Any], Any]] = {
     "genres": lambda x: x == list(dict.fromkeys(map(str, x))) and len(x) > 1,
     **dict.fromkeys(("temperature", "track_temperature"), lambda x: 0 < x < math.inf),
     "min_confidence": lambda x: 0 <= x <= 1,
+    "synthetic": lambda x: isinstance(x, bool),
     "novelty_threshold": lambda x: x is None or 0 < x < math.inf,
     "front_end": FrontEnd.from_dict,
     "recipe": Recipe.from_dict,
@@ -146,7 +149,7 @@ class Run:
         If known, ``novelty`` is above 1 for a segment that is none of the genres. It is lower for
         validation segments, on which it was fitted.
         """
-        return self._read("predictions.parquet", pd.read_parquet)
+        return self._read(PREDICTIONS, pd.read_parquet)
 
     @property
     def segments(self) -> pd.DataFrame:
@@ -198,10 +201,8 @@ class Run:
 
     @property
     def synthetic(self) -> bool:
-        """Whether all music of the corpus is synthetic, according to the card or its sources."""
-        if "synthetic" in self.card:
-            return bool(self.card["synthetic"])
-        return is_synthetic(self.segments)
+        """Whether all music of the corpus is synthetic, according to its sources."""
+        return self.card["synthetic"]
 
     @property
     def first_layer(self) -> tuple[dict[str, Any], np.ndarray]:
@@ -261,8 +262,8 @@ def read_runs(corpus_name: str) -> list[Run]:
     Returns
     -------
     list of Run
-        Small models first, preset ``original`` first. Runs from before the corpus changed are
-        left out with a warning, because their test tracks are others.
+        Small models first, preset ``original`` first. Runs from before the corpus changed, whose
+        test tracks are others, and second runs of a name are left out with a warning.
     """
     folder = models_dir() / corpus_name
     runs = [Run.read(card.parent) for card in sorted(folder.glob(f"[!.]*/{CARD}"))]
@@ -272,12 +273,29 @@ def read_runs(corpus_name: str) -> list[Run]:
             f"no trained models of a corpus {corpus_name!r} (there are: {trained or 'none'}); "
             f"check the name, or run 'genrecls train' first"
         )
-    newest = max(runs, key=lambda run: run.card["created"])
-    for run in list(runs):
-        if run.card["corpus_hash"] != newest.card["corpus_hash"]:
+    current = _find_current(runs)
+    return sorted(
+        current, key=lambda r: (r.card["parameters"] > 5e6, r.recipe.split_by != "segment")
+    )
+
+
+def _find_current(runs: Sequence[Run]) -> list[Run]:
+    """Leave out runs from before the corpus changed, and copies of others, with a warning."""
+    corpus_hash = _newest(runs).card["corpus_hash"]
+    current: dict[str, Run] = {}
+    for run in sorted(runs, key=lambda run: run.folder.name != run.name):  # copies come last
+        if run.card["corpus_hash"] != corpus_hash:
             log.warning("%s is left out: the corpus has changed since; train it again", run.folder)
-            runs.remove(run)
-    return sorted(runs, key=lambda r: (r.card["parameters"] > 5e6, r.recipe.split_by != "segment"))
+        elif run.name in current:
+            other = current[run.name].folder
+            log.warning("%s is left out: its name is that of the run in %s", run.folder, other)
+        else:
+            current[run.name] = run
+    return list(current.values())
+
+
+def _newest(runs: Sequence[Run]) -> Run:
+    return max(runs, key=lambda run: run.card["created"])
 
 
 def find_best_run() -> Run:
@@ -290,8 +308,8 @@ def find_best_run() -> Run:
             log.warning("run left out: %s", error)
     if not runs:
         raise ModelError(f"no trained model in {str(models_dir())!r}; run 'genrecls train' first")
-    newest = max(runs, key=lambda run: run.card["created"])
-    return best_run(read_runs(newest.folder.parent.name))
+    corpus_folder = _newest(runs).folder.parent
+    return best_run(_find_current([run for run in runs if run.folder.parent == corpus_folder]))
 
 
 def best_run(runs: Sequence[Run]) -> Run:
@@ -313,31 +331,6 @@ def _rank(run: Run) -> tuple[float, float, str]:
     return -float(np.nan_to_num(run.validation_score)), float(loss[0]), run.name
 
 
-def read_cross_validation(folder: Path, genres: Sequence[str]) -> pd.DataFrame:
-    """Read a cross-validated model; its temperatures are fitted on the other folds."""
-    predictions = pd.read_parquet(folder / "predictions.parquet")
-    table = predictions.assign(temperature=1.0, track_temperature=1.0)
-    test = predictions[predictions["split"] == "test"]
-    for (repeat, fold), part in predictions.groupby(["repeat", "fold"]):
-        others = test[(test["repeat"] == repeat) & (test["fold"] != fold)]
-        tracks = aggregate_tracks(others, genres)
-        table.loc[part.index, "temperature"] = fit_temperature(others, genres)
-        table.loc[part.index, "track_temperature"] = fit_temperature(tracks, genres)
-    return table
-
-
-def has_predictions(corpus_name: str) -> bool:
-    """Return whether any model of the corpus has been cross-validated."""
-    return bool(_find_cross_validations(corpus_name))
-
-
-def _find_cross_validations(corpus_name: str) -> list[Path]:
-    """Find the cards of cross-validations that are not damaged, the newest at the end."""
-    cards = (models_dir() / corpus_name / FOLDER).glob(f"[!.]*/{CARD}")
-    intact = [card for card in cards if cache.load(card.parent) is not None]
-    return sorted(intact, key=lambda card: card.stat().st_mtime)
-
-
 def read_predictions(corpus_name: str) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
     """Read the predictions of all cross-validated models of a corpus.
 
@@ -355,7 +348,8 @@ def read_predictions(corpus_name: str) -> tuple[pd.DataFrame, dict[str, dict[str
         Card of every ``run``: settings, folds, repeats, ``split_by``.
     """
     folder = models_dir() / corpus_name / FOLDER
-    if not (files := _find_cross_validations(corpus_name)):
+    intact = [card for card in folder.glob(f"[!.]*/{CARD}") if cache.load(card.parent) is not None]
+    if not (files := sorted(intact, key=lambda card: card.stat().st_mtime)):
         advice = "run 'genrecls crossval'"
         raise ModelError(f"no model of {corpus_name!r} has been cross-validated; {advice}")
     cards = {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
@@ -363,7 +357,7 @@ def read_predictions(corpus_name: str) -> tuple[pd.DataFrame, dict[str, dict[str
     tables = {}
     for name, card in sorted(cards.items()):
         if card["corpus_hash"] == corpus_hash:
-            tables[name] = read_cross_validation(folder / name, card["genres"])
+            tables[name] = pd.read_parquet(folder / name / PREDICTIONS)
         else:
             log.warning("%s is left out: the corpus has changed since", folder / name)
     return pd.concat(tables.values(), ignore_index=True), {name: cards[name] for name in tables}

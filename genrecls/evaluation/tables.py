@@ -211,10 +211,17 @@ def summary_table(scores: pd.DataFrame, level: str) -> pd.DataFrame:
         Table of :func:`cross_validated_scores`.
     level : {'track', 'segment'}
         Level to show.
+
+    Returns
+    -------
+    pd.DataFrame
+        Scores with their intervals, and sizes; ``repeats`` only if they differ.
     """
-    rows = []
+    rows, names = [], ["groups", "fewest groups", "tracks", "segments"]
+    if scores["repeats"].nunique() > 1:
+        names.append("repeats")
     for run, part in scores[scores["level"] == level].groupby("run", sort=False):
-        sizes = part.iloc[0][["groups", "fewest groups", "tracks", "segments"]].to_dict()
+        sizes = part.iloc[0][names].to_dict()
         rows.append({"run": run, **_format_scores(part.set_index("score")), **sizes})
     return pd.DataFrame(rows)
 

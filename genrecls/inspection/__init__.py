@@ -1,4 +1,4 @@
-"""Tests of what a prediction depends on: robustness and saliency."""
+"""What predictions and collections depend on: robustness, saliency, embeddings."""
 
 import lazy_loader as _lazy
 

@@ -45,9 +45,9 @@ def learning_curve(run: Run) -> pd.DataFrame:
         95 % interval, ``low`` and ``high``.
     """
     sizes, rows = run.segments.groupby("genre")["group"].nunique(), []
-    most = sizes.max() - sizes.max() // min(5, sizes.min())
-    for n in sorted({*(int(2**i) for i in np.arange(np.log2(most))), int(most)}):
-        c = float(run.history["C"].iloc[0])
+    largest = int(sizes.max() - sizes.max() // min(5, sizes.min()))
+    c = float(run.history["C"].iloc[0])
+    for n in sorted({*(2**i for i in range(largest.bit_length())), largest}):
         repeats = [_predict_held_out(run, c, n, repeat) for repeat in range(_REPEATS)]
         tracks = aggregate_tracks(pd.concat(repeats, ignore_index=True), run.genres)
         rows.append({"groups": n, **score_intervals(tracks, run.genres, auc=False).loc["macro F1"]})

@@ -79,7 +79,8 @@ def measure_robustness(
     corpus = Corpus.of(corpus)
     settings: dict[Hashable | None, Any] = {"n_tracks": n_tracks, "n_segments": _N_SEGMENTS}
     settings |= {"transformations": list(TRANSFORMATIONS), "version": _VERSION}
-    todo = [c for c in classifiers if not _is_measured(c, settings)]
+    by_folder = {classifier.folder: classifier for classifier in classifiers}
+    todo = [c for c in by_folder.values() if not _is_measured(c, settings)]
     paths = dict(zip(corpus.tracks["sha256"], corpus.tracks["path"], strict=True))
     users: dict[str, list[tuple[GenreClassifier, dict[Any, Any]]]] = {}
     for classifier in todo:

@@ -17,7 +17,7 @@ def build_compact_cnn(
     """Build four convolutions with batch norm and pooling, and a global mean.
 
     It has 47,282 parameters (46,962 trainable) for two genres. Global average pooling replaces
-    the dense layer on a flattened map, which can memorise the training images, and makes the
+    the dense layer on a flattened map, which can memorize the training images, and makes the
     model independent of the width of the image.
 
     Parameters

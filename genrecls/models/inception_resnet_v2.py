@@ -32,7 +32,7 @@ def build_inception_resnet_v2(
         Keras weights file; or None for random weights.
     head : {'flatten', 'pool'}
         Layers ``flatten, dense`` (32 units), ``genre`` of the original, or ``pool, dropout,
-        genre`` with few weights, which cannot memorise the training images.
+        genre`` with few weights, which cannot memorize the training images.
 
     Raises
     ------

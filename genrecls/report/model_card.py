@@ -17,7 +17,7 @@ from genrecls.report.markdown import render
 
 #: Name of the model card in the folder of a run.
 MODEL_CARD_FILE = "README.md"
-# The scores in the header of a card, and what the Hugging Face Hub calls them.
+# The scores in the header of a card, and their names on the Hugging Face Hub.
 _METRICS = {"balanced accuracy": "balanced_accuracy", "macro F1": "f1", "accuracy": "accuracy"}
 
 
@@ -30,22 +30,22 @@ def write_model_card(run: Run) -> None:
 def model_card(run: Run) -> str:
     """Return the model card of a run in Markdown."""
     segments, test = run.segments, run.predictions.query("split == 'test'")
-    groups = segments.groupby(segments["split"] == "test")["group"].unique()
     tracks = aggregate_tracks(test, run.genres)
     labels = run.label_tracks(test)["label"]
+    columns = [name for name in ("genre", "source", "licence") if name in segments]
     levels = {f"tracks ({len(tracks)})": tracks, f"segments ({len(test)})": test}
+    intervals = {name: score_intervals(table, run.genres) for name, table in levels.items()}
     scores = {
-        name: score_intervals(table, run.genres).apply(lambda row: format_interval(*row), axis=1)
-        for name, table in levels.items()
+        name: table.apply(lambda row: format_interval(*row), axis=1)
+        for name, table in intervals.items()
     }
     return render(
         "model_card.md",
         run=run,
-        shared=len(set(groups[True]) & set(groups[False])),
         split_table=split_table(segments).reset_index(),
         unit=name_groups(segments),
         unknown=describe_groups(segments),
-        licences=count_tracks(segments, ["genre", "licence"]) if "licence" in segments else None,
+        sources=count_tracks(segments, columns) if len(columns) > 1 else None,
         scores=pd.DataFrame(scores).reset_index(names="score"),
         tracks=tracks,
         counts={label: int((labels == label).sum()) for label in (NOT_SURE, NONE_OF_THESE)},
@@ -53,7 +53,7 @@ def model_card(run: Run) -> str:
         confusion=confusion_matrix(tracks, run.genres).reset_index(),
         groups=test.groupby("genre")["group"].nunique(),
         metrics=_METRICS,
-        measured=score_intervals(tracks, run.genres).loc[list(_METRICS)].dropna(),
+        measured=next(iter(intervals.values())).loc[list(_METRICS)].dropna(),
     )
 
 

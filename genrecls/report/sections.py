@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from genrecls import plots
 from genrecls.config import FrontEnd
+from genrecls.corpus.confounds import HIGH_AUC
+from genrecls.errors import ModelError
 from genrecls.evaluation import tables
 from genrecls.evaluation.calibration import calibrated, reliability
 from genrecls.evaluation.intervals import (
@@ -25,7 +27,6 @@ from genrecls.evaluation.runs import (
     Run,
     best_run,
     describe_groups,
-    has_predictions,
     name_groups,
     read_predictions,
 )
@@ -64,8 +65,10 @@ def _panels(n: int, columns: int, width: float, height: float) -> tuple[Figure, 
 def add_summary(report: Report, runs: Sequence[Run]) -> None:
     """Add what a reader must know: which model, how good, how sure, what to beware of."""
     run = best_run(runs)
-    predictions, _ = _read_cross_validation(runs)
-    tested = predictions[predictions["run"] == run.name] if len(predictions) else predictions
+    predictions, cards = _read_cross_validation(runs)
+    card = cards.get(run.name, {})
+    is_tested = card.get("corpus_hash") == run.card["corpus_hash"]
+    tested = predictions[predictions["run"] == run.name] if is_tested else predictions.head(0)
     test = run.predictions.query("split == 'test'")
     tracks = run.label_tracks(test).set_index("genre", drop=False)
     right = tracks["predicted"] == tracks["genre"]
@@ -92,7 +95,8 @@ def _find_caveats(report: Report, run: Run, test: pd.DataFrame) -> list[str]:
     """List reasons to distrust the scores of a run."""
     groups = test.groupby("genre")["group"].nunique()
     plural = "s" if groups.min() > 1 else ""
-    caveats = [f"the test has {groups.min()} {name_groups(test)}{plural} of {groups.idxmin()}"]
+    unit = f"{name_groups(test)}{plural}"
+    caveats = [f"the test has {groups.min()} {unit} in the genre {groups.idxmin()}"]
     if not run.beats_chance:
         n = run.n_validation_tracks
         caveats.append(f"the model is no better than chance on its {n} validation tracks")
@@ -101,13 +105,15 @@ def _find_caveats(report: Report, run: Run, test: pd.DataFrame) -> list[str]:
     if unknown := describe_groups(run.segments):
         caveats.append(unknown[0].lower() + unknown[1:-1])
     if (file := report.folder / "audit_confounds.csv").is_file():
-        for name, auc in pd.read_csv(file)[["confound", "auc alone"]].head(1).to_numpy():
+        name, auc = pd.read_csv(file)[["confound", "auc alone"]].iloc[0]
+        if auc >= HIGH_AUC:
             caveats.append(f"{name} alone predicts the genre with an AUC of {auc:.2f}")
     if tested_runs([run]):
         rates = flip_rates([run]).query("genre == @ALL_GENRES")
         worst = rates.sort_values("flips", ascending=False, kind="stable").iloc[0]
         changed = f"{worst['flips']} of {worst['n']} predictions"
-        caveats.append(f"{changed} change with the transformation {worst['transformation']}")
+        if worst["flips"]:
+            caveats.append(f"{changed} change with the transformation {worst['transformation']}")
     return caveats
 
 
@@ -136,8 +142,10 @@ def add_overview(report: Report, runs: Sequence[Run]) -> None:
 
 
 def _read_cross_validation(runs: Sequence[Run]) -> tuple[pd.DataFrame, dict[str, dict]]:
-    name = runs[0].folder.parent.name
-    return read_predictions(name) if has_predictions(name) else (pd.DataFrame(), {})
+    try:
+        return read_predictions(runs[0].folder.parent.name)
+    except ModelError:  # no model has been cross-validated
+        return pd.DataFrame(), {}
 
 
 def add_cross_validation(report: Report, runs: Sequence[Run]) -> None:
@@ -149,10 +157,17 @@ def add_cross_validation(report: Report, runs: Sequence[Run]) -> None:
     predictions = predictions[predictions["run"].isin(names)]
     genres = cards[names[0]]["genres"]
     scores = tables.cross_validated_scores(predictions, genres)
-    values = {"repeats": scores["repeats"][0], "groups": scores["fewest groups"][0]}
-    values |= {"card": cards[names[0]], "resamples": RESAMPLES, "random_seed": RANDOM_SEED}
-    values |= {"unit": name_groups(predictions), "unknown": describe_groups(predictions)}
-    values["same_corpus"] = values["card"]["corpus_hash"] == runs[0].card["corpus_hash"]
+    values = {
+        "folds": sorted({cards[name]["folds_used"] for name in names}),
+        "fewer_folds": any(cards[name]["folds_used"] < cards[name]["folds"] for name in names),
+        "same_corpus": cards[names[0]]["corpus_hash"] == runs[0].card["corpus_hash"],
+        "repeats": sorted(scores["repeats"].unique()),
+        "groups": scores["fewest groups"][0],
+        "unit": name_groups(predictions),
+        "unknown": describe_groups(predictions),
+        "resamples": RESAMPLES,
+        "random_seed": RANDOM_SEED,
+    }
     report.section("Cross-validation")
     report.text(render("cross_validation.md", **values))
     report.table("cross_validation_scores", scores, shown=False)
@@ -298,6 +313,8 @@ def add_models(report: Report, runs: Sequence[Run]) -> None:
 def add_first_layer(report: Report, run: Run) -> None:
     """Add a segment and the outputs of the first convolution."""
     segment, maps = run.first_layer
+    if not len(maps):  # the model has no convolution
+        return
     image = to_image(segment["log_mel"], run.front_end)
     figure = plots.first_layer(image, maps[:_CHANNELS], run.front_end, columns=5)
     figure.axes[0].set_title(f"{run.name}: {segment['path']}, segment {segment['segment']}")

@@ -65,11 +65,11 @@ def calibrate_backbone(
 
 
 def cache_outputs(
-    model: keras.Model, load: SegmentLoader, uid: str, names: list[str], *, progress: bool
+    model: keras.Model, load: SegmentLoader, uid: str, hashes: list[str], *, progress: bool
 ) -> SegmentLoader:
     """Compute the outputs of a frozen model that are not in the cache, and return their loader."""
-    entries = {sha256: cache.entry(KIND, f"{uid}-{sha256}") for sha256 in names}
-    todo = [sha256 for sha256 in names if cache.load(entries[sha256]) is None]
+    entries = {sha256: cache.entry(KIND, f"{uid}-{sha256}") for sha256 in hashes}
+    todo = [sha256 for sha256 in hashes if cache.load(entries[sha256]) is None]
     with tqdm(total=len(todo), desc="backbone", unit="track", disable=not progress) as bar:
         for first in range(0, len(todo), _TRACKS):
             tracks = {s: np.asarray(load(s), np.float32) for s in todo[first : first + _TRACKS]}

@@ -94,15 +94,12 @@ def one_number(name: str, values: pd.Series, front_end: FrontEnd) -> Candidate:
 
 def best_number(
     corpus: Corpus, front_end: FrontEnd, *, jobs: int | None = None, progress: bool = True
-) -> Candidate | None:
+) -> Candidate:
     """Make a candidate of the number that separates the genres best in the audit.
 
-    It is chosen on the tracks that it will be tested on, which favours it. None if the audit
-    finds no confound.
+    It is chosen on the tracks that it will be tested on, which favours it.
     """
     found = audit(corpus, jobs=jobs, progress=progress)
-    if found.confounds.empty:
-        return None
     name = str(found.confounds["confound"].iloc[0])
     track_id = corpus.tracks.loc[found.tracks.index, "track_id"]
     return one_number(name, found.tracks[name].set_axis(track_id), front_end)
@@ -162,4 +159,4 @@ def comparison_candidates(
     """Make all candidates that ``genrecls crossval`` compares, by name."""
     front_end = FrontEnd.preset("default")
     number = best_number(corpus, front_end, jobs=jobs, progress=progress)
-    return ({number.name: number} if number else {}) | named_candidates(front_end)
+    return {number.name: number} | named_candidates(front_end)

@@ -1,4 +1,4 @@
-"""Repeated cross-validation: every track is predicted by models that never heard its artist.
+"""Repeated cross-validation: every track is predicted by models not trained on its artist.
 
 A corpus of a hundred tracks is too small to hold out a fifth of it for a test. In a
 cross-validation, every track is tested once in each repeat.
@@ -23,8 +23,9 @@ from genrecls.config import MODELS, FrontEnd, choose, hash_json, run_name
 from genrecls.config.recipe import Model
 from genrecls.corpus.splits import assign_folds, assign_splits, check_no_leak, split_hash
 from genrecls.corpus.tracks import Corpus
-from genrecls.evaluation.calibration import add_predictions
-from genrecls.evaluation.runs import CARD, FOLDER, read_cross_validation
+from genrecls.evaluation.calibration import add_predictions, fit_temperature
+from genrecls.evaluation.runs import CARD, FOLDER, PREDICTIONS
+from genrecls.evaluation.scores import aggregate_tracks
 from genrecls.features.prepare import prepare
 from genrecls.features.stored import Features
 from genrecls.training.baselines import (
@@ -35,7 +36,6 @@ from genrecls.training.baselines import (
 )
 
 _KIND = "cross_validation"
-_TABLE_FILE = "predictions.parquet"
 
 
 def cross_validate(
@@ -126,8 +126,8 @@ def _find_candidate(
         recipe, front_end, builder = choose(model, preset)
         return network_candidate(run_name(preset, recipe), recipe, front_end, builder)
     front_end = FrontEnd.preset(preset)
-    if model == "one_number" and (number := best_number(corpus, front_end, **options)):
-        return number
+    if model == "one_number":
+        return best_number(corpus, front_end, **options)
     known = named_candidates(front_end)
     if model not in known:
         choices = ", ".join(["one_number", *MODELS, *known])
@@ -153,8 +153,8 @@ def _validate(
     folder = models_dir() / corpus.name / FOLDER / run
     if (cache.load(folder) or {}).get("uid") != uid:
         entries = _predict_folds(candidate, features, settings, uid, desc=run, progress=progress)
-        parts = [pd.read_parquet(path / _TABLE_FILE) for path in entries]
-        predictions = pd.concat(parts, ignore_index=True)
+        parts = [pd.read_parquet(path / PREDICTIONS) for path in entries]
+        predictions = fit_temperatures(pd.concat(parts, ignore_index=True), corpus.genres)
         predictions.insert(0, "run", run)
         card = {
             "uid": uid,
@@ -167,7 +167,7 @@ def _validate(
         _save(folder, predictions, card)
         for path in entries:
             shutil.rmtree(path, ignore_errors=True)
-    return read_cross_validation(folder, corpus.genres)
+    return pd.read_parquet(folder / PREDICTIONS)
 
 
 def _predict_folds(
@@ -194,13 +194,25 @@ def _predict_folds(
         probabilities = candidate.fit_predict(features, split, repeat)
         table = add_predictions(split, probabilities).assign(repeat=repeat, fold=fold)
         with cache.new(path) as (folder, _):
-            table.to_parquet(folder / _TABLE_FILE)
+            table.to_parquet(folder / PREDICTIONS)
     return entries
+
+
+def fit_temperatures(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
+    """Add the temperatures of each fold, which are fitted to the test sides of the other folds."""
+    table = predictions.assign(temperature=1.0, track_temperature=1.0)
+    test = predictions[predictions["split"] == "test"]
+    for (repeat, fold), part in predictions.groupby(["repeat", "fold"]):
+        others = test[(test["repeat"] == repeat) & (test["fold"] != fold)]
+        tracks = aggregate_tracks(others, genres)
+        table.loc[part.index, "temperature"] = fit_temperature(others, genres)
+        table.loc[part.index, "track_temperature"] = fit_temperature(tracks, genres)
+    return table
 
 
 def _save(folder: Path, predictions: pd.DataFrame, card: dict) -> None:
     with cache.new(folder, replace=True) as (new, meta):
         meta["uid"] = card["uid"]
-        predictions.to_parquet(new / _TABLE_FILE)
+        predictions.to_parquet(new / PREDICTIONS)
         text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
         (new / CARD).write_text(text, encoding="utf-8")

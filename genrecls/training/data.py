@@ -82,7 +82,8 @@ class Batches(keras.utils.PyDataset):
     def _take(self, rows: np.ndarray) -> tuple:
         x = gather_segments(self.load, self.segments.iloc[rows])
         targets = [values[rows] for values in self.targets]
-        return (x, targets[0]) if self.target_as_input else x, *targets
+        inputs = (x, targets[0]) if self.target_as_input else x
+        return inputs, *targets
 
 
 def precompute_images(

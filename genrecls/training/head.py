@@ -45,6 +45,8 @@ def fit_head(
             row[f"{prefix}loss"] = losses.mean()
             row[f"{prefix}accuracy"] = model.score(x[part], segments["genre"][part])
     for callback in callbacks:
+        callback.set_model(head)
+        callback.on_train_begin()
         callback.on_epoch_end(0, row)
         callback.on_train_end()
     return pd.DataFrame([row]), out_of_fold

@@ -63,8 +63,8 @@ def train(
         A corpus, or the path of one; see :meth:`genrecls.Corpus.read`.
     model : str, Recipe or callable
         Name of a model (``'cnn'``, ``'compact_cnn'``, ``'inception_resnet_v2'``,
-        ``'efficientnet_lite0'``), a complete recipe, or your own builder
-        ``(input_shape, n_classes) -> keras.Model``.
+        ``'efficientnet_lite0'``, ``'efficientnet_lite0_frozen'``, ``'musicnn'``), a complete
+        recipe, or your own builder ``(input_shape, n_classes) -> keras.Model``.
     preset : {'original', 'default'}
         Source of the recipe and the front end: the original lab, or the corrected settings.
     front_end : FrontEnd, optional
@@ -90,11 +90,14 @@ def train(
     Raises
     ------
     ValueError
-        If there is no such model, preset or field of the recipe.
+        If there is no such model, preset or field of the recipe, or if your builder has the name
+        of a model.
     CorpusError
         If the corpus cannot be read, or a genre has too few tracks or artists to be split.
     WeightsError
         If the pretrained weights of the recipe are missing or wrong.
+    ModelError
+        If the training has diverged.
 
     Examples
     --------

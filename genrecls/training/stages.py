@@ -22,6 +22,7 @@ from genrecls._utils import cache
 from genrecls._utils.backend import keras, make_deterministic
 from genrecls.config import Recipe
 from genrecls.corpus.splits import check_no_leak
+from genrecls.errors import ModelError
 from genrecls.features.stored import Features, SegmentLoader, gather_segments
 from genrecls.models.backbone import backbone_end, split_at, unfreeze
 from genrecls.models.building import build_model
@@ -92,6 +93,9 @@ def fit(
     else:
         history = fit_model(model, features.track, segments, recipe, **options)
         probabilities = predict_held_out(model, features.track, segments)
+    if not np.isfinite(probabilities).all():
+        advice = "lower learning_rate, or check the builder"
+        raise ModelError(f"the training of {recipe.model!r} has diverged (NaN): {advice}")
     by_validation = recipe.patience and "val_loss" in history
     best = int(history["val_loss"].argmin()) if by_validation else len(history) - 1
     return Fitted(model, probabilities, history, best, embeddings, out_of_fold)
@@ -111,12 +115,12 @@ def _fit_in_stages(
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Fit on the outputs of the backbone; return the last parts of :class:`Fitted`."""
     backbone, head = split_at(model, backbone_end(model))
-    train = segments[segments["split"] == "train"] if recipe.weights is None else None
+    random = recipe.weights is None
+    train = segments[segments["split"] == "train"] if random else None
     uid = hash_backbone(backbone, features.front_end, recipe, train)
     path = cache.entry(KIND, uid)
     path.parent.mkdir(parents=True, exist_ok=True)
     cache.remove_leftovers(KIND)
-    random = recipe.weights is None
     # Outputs of a random backbone hardly serve another run and are deleted at the end. A second run
     # with the same backbone must wait, or it would miss what the first one deletes.
     with FileLock(path.with_suffix(".lock")) if random else contextlib.nullcontext():
@@ -127,11 +131,11 @@ def _fit_in_stages(
         lower, upper = backbone, None
         if recipe.fine_tune_after:
             lower, upper = split_at(backbone, recipe.fine_tune_after)
-        names = segments["sha256"].unique().tolist()
+        hashes = segments["sha256"].unique().tolist()
         bar = {"progress": options["progress"]}
-        inputs = outputs = cache_outputs(lower, features.track, f"{uid}-lower", names, **bar)
+        inputs = outputs = cache_outputs(lower, features.track, f"{uid}-lower", hashes, **bar)
         if upper is not None:
-            outputs = cache_outputs(upper, inputs, f"{uid}-upper", names, **bar)
+            outputs = cache_outputs(upper, inputs, f"{uid}-upper", hashes, **bar)
         embeddings = out_of_fold = None
         if recipe.head == "logistic":
             embeddings = gather_segments(outputs, segments)
