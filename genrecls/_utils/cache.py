@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 VERSIONS = {
     "backbone_outputs": 3,
     "corpora": 5,
-    "embeddings": 3,
+    "embeddings": 2,
     "cross_validation": 5,
     "excerpts": 3,
     "file_hashes": 1,
