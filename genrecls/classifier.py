@@ -18,9 +18,10 @@ import pandas as pd
 from genrecls import models
 from genrecls._utils import cache
 from genrecls._utils.parallel import map_parallel
+from genrecls._utils.paths import expand_user
 from genrecls.audio.decode import warn_problems
 from genrecls.config import FrontEnd
-from genrecls.errors import AudioError
+from genrecls.errors import AudioError, ModelError
 from genrecls.evaluation.calibration import probability_columns, scale
 from genrecls.evaluation.novelty import Novelty, label
 from genrecls.evaluation.runs import CARD, EMBEDDINGS, NOVELTY, Run
@@ -136,14 +137,15 @@ class GenreClassifier(Run):
         return run
 
     def save(self, folder: str | os.PathLike) -> GenreClassifier:
-        """Save this run in another folder, where it replaces any other, and return it.
+        """Save this run in another folder, where it replaces an earlier run, and return it.
 
         Parameters
         ----------
         folder : path-like
-            Folder to write.
+            Folder to write. If it contains anything but a run, a ModelError is raised.
         """
-        with cache.new(Path(folder).expanduser(), replace=True) as (new, _):
+        folder = check_folder(folder)
+        with cache.new(folder, replace=True) as (new, _):
             cache.copy(self.folder, new)
         return GenreClassifier.load(folder)
 
@@ -271,7 +273,7 @@ class GenreClassifier(Run):
         """
         step_samples(self.front_end, step_s)  # raises its error before any file is read
         # The current folder of a worker process may be another one.
-        calls = [(Path(path).expanduser().absolute(), self.front_end, step_s) for path in paths]
+        calls = [(expand_user(path).absolute(), self.front_end, step_s) for path in paths]
         results = map_parallel(
             _extract, calls, jobs=jobs, desc="tracks", progress=progress, max_pending=_MAX_PENDING
         )
@@ -350,8 +352,7 @@ class GenreClassifier(Run):
         """
         keys = ("name", "genres", "front_end", "temperature", "track_temperature", "min_confidence")
         properties = {key: json.dumps(self.card[key], ensure_ascii=False) for key in keys}
-        file = Path(file).expanduser()
-        return models.export_onnx(self.model, file, self.front_end, properties)
+        return models.export_onnx(self.model, expand_user(file), self.front_end, properties)
 
 
 def _keep(computed: Iterable[Segment], every: int, log_mels: bytearray) -> Iterator[Segment]:
@@ -373,6 +374,16 @@ def _extract(
     except AudioError as error:  # It must not stop the other files.
         return error
     return (segments, stream.problems) if len(segments) <= _MAX_SEGMENTS else None
+
+
+def check_folder(folder: str | os.PathLike) -> Path:
+    """Return the absolute folder of a run, or refuse one with other files, which would be lost."""
+    folder = Path(os.path.abspath(expand_user(folder)))
+    is_run = any((folder / name).exists() for name in (CARD, cache.INDEX))
+    is_empty = not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
+    if not (is_run or is_empty):
+        raise ModelError(f"{str(folder)!r} contains other files; name a new or an empty folder")
+    return folder
 
 
 def save_run(

@@ -390,6 +390,27 @@ def test_save_writes_the_same_run_to_another_folder(classifier, song, tmp_path):
     assert sorted(p.name for p in saved.folder.parent.iterdir()) == ["run"]
 
 
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_save_does_not_replace_anything_but_a_run(classifier, tmp_path, kind):
+    if kind == "folder":
+        (tmp_path / "mine").mkdir()
+    kept = tmp_path / "mine" / "thesis.txt" if kind == "folder" else tmp_path / "mine"
+    kept.write_text("mine")
+    with pytest.raises(ModelError, match="'.*mine' contains other files"):
+        classifier.save(tmp_path / "mine")
+    assert kept.read_text() == "mine"
+    kept.unlink()
+    assert classifier.save(tmp_path / "mine").card == classifier.card  # now it is empty or gone
+
+
+def test_files_may_have_names_that_begin_with_a_tilde(classifier, song, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~old").mkdir()
+    shutil.copy(song, "~old/song.wav")
+    [prediction] = classifier.predict_all(["~old/song.wav"], jobs=1, progress=False)
+    assert prediction.probabilities == classifier.predict(song).probabilities
+
+
 def test_save_replaces_the_run_in_its_own_folder(copy, song):
     run = GenreClassifier.load(copy)
     before = run.predict(song).probabilities

@@ -155,3 +155,7 @@ def test_choose_takes_a_name_a_recipe_or_a_builder():
 def test_weights_may_be_a_path_and_stay_ready_for_json():
     recipe = Recipe.preset("default", "inception_resnet_v2", weights=Path("a") / "x.weights.h5")
     assert json.loads(json.dumps(recipe.to_dict()))["weights"] == str(Path("a") / "x.weights.h5")
+
+
+def test_run_name_takes_a_recipe_that_its_preset_does_not_have():
+    assert run_name("original", Recipe.preset("default", "musicnn")).startswith("musicnn-original-")

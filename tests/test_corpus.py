@@ -1,5 +1,7 @@
 """The corpus: reading of folders and tables, splits, folds and the leak check."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -135,6 +137,32 @@ def test_read_keeps_other_columns_of_a_table(tmp_path, home):
     assert corpus.tracks["bpm"].tolist() == ["90", "120"]
     assert corpus.tracks["path"].tolist() == table["path"].tolist()
     assert corpus.name == tmp_path.name == Corpus.corpus_name(tmp_path / "tracks.csv")
+
+
+def test_read_does_not_report_files_that_the_table_uses(tmp_path, home):
+    make_files(tmp_path, "music/a.mp3", "music/0fa3", "music/.hidden.mp3", "music/cover.jpg")
+    table = "path,genre\nmusic/a.mp3,x\nmusic/0fa3,y\nmusic/.hidden.mp3,y"
+    (tmp_path / "tracks.csv").write_text(table)
+    assert Corpus.read(tmp_path).left_out["path"].tolist() == ["music/cover.jpg"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_read_shortens_absolute_paths_also_through_a_link(tmp_path, home):
+    root = make_files(tmp_path / "music", "a.mp3", "b.mp3")
+    (tmp_path / "link").symlink_to(root)
+    (root / "tracks.csv").write_text(f"path,genre\n{root / 'a.mp3'},x\n{root / 'b.mp3'},y")
+    for path in (root, tmp_path / "link"):
+        assert Corpus.read(path).tracks["path"].tolist() == ["a.mp3", "b.mp3"]
+
+
+def test_corpus_of_a_whole_disk_has_a_name(home):
+    assert Corpus.corpus_name(home.anchor) == "music"
+
+
+def test_read_refuses_a_folder_whose_name_begins_with_a_tilde_and_is_not_there(home, monkeypatch):
+    monkeypatch.chdir(home)
+    with pytest.raises(CorpusError, match="'~music'"):
+        Corpus.read("~music")
 
 
 def test_read_gives_equal_titles_different_ids(tmp_path):
@@ -479,7 +507,7 @@ def test_assign_splits_refuses_an_artist_in_training_and_test():
 def test_assign_splits_names_a_genre_that_is_missing_from_a_split():
     tracks = [(g, f"{g}{i}", 5, "train") for g in "ab" for i in range(5)]
     for method in ("artist", "segment"):
-        with pytest.raises(CorpusError, match="'b' has no tracks for .*test"):
+        with pytest.raises(CorpusError, match="no track of genre 'b' is for .*test"):
             assign_splits(make_segments([*tracks, ("a", "z", 5, "test")]), split_by=method)
 
 

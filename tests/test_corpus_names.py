@@ -3,6 +3,8 @@
 import json
 import shutil
 import threading
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -88,6 +90,15 @@ def test_a_damaged_table_is_made_again_with_one_warning(home, caplog, text):
     assert table.read_text() == before
     [record] = caplog.records
     assert "corpora.json is damaged" in record.getMessage()
+
+
+def test_a_table_that_cannot_be_read_is_kept(home, monkeypatch):
+    [root] = make_roots(home, "a/music")
+    Corpus.corpus_name(root)
+    monkeypatch.setattr(Path, "read_text", Mock(side_effect=PermissionError("not allowed")))
+    with pytest.raises(PermissionError):
+        Corpus.corpus_name(root)
+    assert (home / "models" / "corpora.json").exists()
 
 
 def test_names_are_not_kept_where_nothing_can_be_written(home):

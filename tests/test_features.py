@@ -97,7 +97,7 @@ def test_track_maps_the_stored_log_mels_into_memory(corpus, tmp_path, monkeypatc
     assert stored.shape == (2, *DEFAULT.shape)
     monkeypatch.setenv("GENRECLS_HOME", str(tmp_path / "elsewhere"))
     np.testing.assert_array_equal(features.track(sha256)[..., 0], stored)
-    with pytest.raises(CorpusError, match="is missing; run 'genrecls prepare' first"):
+    with pytest.raises(CorpusError, match="is missing; 'genrecls train' computes it"):
         stored_log_mels(DEFAULT, sha256)
 
 
@@ -133,6 +133,24 @@ def test_bad_files_are_listed_with_their_reasons(corpus):
     assert set(reasons.index) == {"rap/empty.mp3", "rap/text.mp3", "rap/short.wav"}
     assert "1 s of sound is shorter" in reasons["rap/short.wav"]
     assert len(features.segments) == 16
+
+
+def test_a_bad_file_does_not_make_the_tables_again(corpus, monkeypatch):
+    (corpus / "rap" / "text.mp3").write_text("not sound")
+    first = prepared(corpus)
+    monkeypatch.setattr(prepare_module, "find_recordings", None)  # calling it would fail
+    again = prepared(corpus)
+    pd.testing.assert_frame_equal(again.segments, first.segments)
+    assert again.failures["path"].tolist() == ["rap/text.mp3"]
+
+
+def test_notes_name_a_file_where_it_is_now(corpus, tmp_path, rng):
+    y = rng.normal(0, 0.1, 45 * RATE)
+    y[15 * RATE : 30 * RATE] = 0
+    soundfile.write(corpus / "rap" / "MC - Gap.wav", y, RATE)
+    prepared(corpus)
+    notes = prepared(corpus.rename(tmp_path / "moved")).notes
+    assert notes["note"].tolist() == ["'rap/MC - Gap.wav': 1 of 3 segments are silent and left out"]
 
 
 def test_a_file_that_is_bad_at_its_end_leaves_nothing(corpus):

@@ -178,6 +178,13 @@ def test_taggram_has_a_row_per_genre_and_a_cell_per_segment(ax):
     np.testing.assert_allclose(grey, [1, 0.6, 0.2], atol=0.01)
 
 
+def test_taggram_leaves_a_gap_where_a_silent_segment_is_missing(ax):
+    table = {"start_s": [0, 30.0], "end_s": [15, 45.0], "prob_a": [1, 0.0], "prob_b": [0, 1.0]}
+    plots.taggram(pd.DataFrame(table), ax=ax)
+    ends = [path.vertices[:, 0] for path in ax.collections[0].get_paths()]
+    np.testing.assert_allclose([[e.min(), e.max()] for e in ends], [[0, 15], [30, 45]])
+
+
 def test_track_draws_the_end_that_only_an_overlapping_segment_covers():
     table = pd.DataFrame({"start_s": [0.0, 5], "end_s": [15.0, 20], "prob_a": 1.0, "prob_b": 0.0})
     log_mels = np.stack([np.full(DEFAULT.shape, level) for level in (-10.0, -30)])
@@ -283,9 +290,9 @@ def test_ten_colours_are_distinct_to_colour_blind_people(deficiency):
 
 
 def test_embedding_map_has_an_entry_and_a_look_for_each_of_many_genres(ax):
-    genres = [f"genre {i:02d}" for i in range(40)]
+    genres = ["_misc", *(f"genre {i:02d}" for i in range(39))]
     plots.embedding_map(pd.DataFrame({"genre": genres, "x": 0.0, "y": 0.0}), ax=ax)
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == genres
+    assert [text.get_text().strip() for text in ax.get_legend().get_texts()] == genres
     assert len({(line.get_color(), line.get_marker()) for line in ax.lines}) == 40
 
 

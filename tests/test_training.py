@@ -559,6 +559,14 @@ def test_train_does_not_save_a_training_that_has_diverged(small_corpus, home):
     assert not list(home.glob("models/*/*"))
 
 
+def test_train_does_not_replace_anything_but_a_run(small_corpus, home):
+    (home / "mine").mkdir()
+    (home / "mine" / "thesis.txt").write_text("mine")
+    with pytest.raises(ModelError, match="contains other files; name a new or an empty folder"):
+        train(small_corpus, "cnn", folder=home / "mine", progress=False)
+    assert [path.name for path in (home / "mine").iterdir()] == ["thesis.txt"]
+
+
 def test_load_refuses_folders_without_a_run(tmp_path):
     with pytest.raises(ModelError, match="no trained model"):
         GenreClassifier.load(tmp_path)

@@ -19,7 +19,7 @@ from PIL import Image
 from traitlets.config import Config
 
 import genrecls
-from genrecls._utils.paths import data_dir, models_dir, project_root, reports_dir
+from genrecls._utils.paths import data_dir, expand_user, models_dir, project_root, reports_dir
 from genrecls.errors import GenreclsError
 
 
@@ -45,9 +45,9 @@ def run_notebooks(corpus: str | Path, *, only: str = "", **parameters) -> list[P
     GenreclsError
         If there are no notebooks.
     papermill.PapermillExecutionError
-        If a cell fails; the copy then shows the finished cells.
+        If a cell fails; the finished cells are in a hidden file beside the copy.
     """
-    sources = project_root() / "notebooks"
+    corpus, sources = expand_user(corpus), project_root() / "notebooks"
     notebooks = sorted(sources.glob(f"{only or '[0-9]'}*.ipynb"))
     if not notebooks:
         raise GenreclsError(f"no notebooks in {str(sources)!r}; run this in a checkout of genrecls")

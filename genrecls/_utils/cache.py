@@ -29,18 +29,19 @@ log = logging.getLogger(__name__)
 #: Version of every kind of entry. Raise it when the same input gives another result than before.
 VERSIONS = {
     "backbone_outputs": 3,
-    "corpora": 5,
+    "corpora": 6,
     "embeddings": 2,
     "cross_validation": 5,
     "excerpts": 3,
     "file_hashes": 1,
     "fingerprints": 10,
-    "log_mels": 7,
+    "log_mels": 8,
     "quality": 7,
     "tags": 1,
 }
 
-_INDEX = "index.json"
+#: File with the checksums of an entry.
+INDEX = "index.json"
 # Folders with a damaged entry, of which the first is reported.
 _damaged_folders: set[Path] = set()
 # A temporary folder of this age was left by a process that was killed.
@@ -74,7 +75,7 @@ def _report_damage(path: Path) -> None:
 def _read_index(path: Path) -> dict[str, Any] | None:
     """Read the index of an entry, or return None if the entry is incomplete or damaged."""
     try:
-        index = json.loads((path / _INDEX).read_text(encoding="utf-8"))
+        index = json.loads((path / INDEX).read_text(encoding="utf-8"))
         whole = index["key"] in (None, path.name) and isinstance(index["meta"], dict)
         whole &= all(_is_whole(path / name, *state) for name, state in index["files"].items())
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -114,7 +115,7 @@ def new(path: Path, *, replace: bool = False) -> Iterator[tuple[Path, dict[str, 
         # A run may be copied and renamed; its card has its identifier.
         index = {"key": None if replace else path.name, "meta": meta, "files": files}
         text = json.dumps(index, ensure_ascii=False)
-        (temporary / _INDEX).write_text(text, encoding="utf-8")
+        (temporary / INDEX).write_text(text, encoding="utf-8")
         if replace or _read_index(path) is None:
             remove(path)
         try:
@@ -133,7 +134,7 @@ def new(path: Path, *, replace: bool = False) -> Iterator[tuple[Path, dict[str, 
 
 def copy(path: Path, new: Path) -> None:
     """Copy the files of an entry into the folder of a new one, which gets its own index."""
-    shutil.copytree(path, new, ignore=shutil.ignore_patterns(_INDEX), dirs_exist_ok=True)
+    shutil.copytree(path, new, ignore=shutil.ignore_patterns(INDEX), dirs_exist_ok=True)
 
 
 def remove(path: Path) -> None:

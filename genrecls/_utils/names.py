@@ -73,9 +73,9 @@ def _read_roots() -> dict[str, Path]:
     try:
         roots = json.loads(table.read_text(encoding="utf-8"))
         return {name: base / root for name, root in roots.items()}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         log.warning("%s is damaged (%s); corpora get their names again", table, error)
         cache.remove(table)
         return {}

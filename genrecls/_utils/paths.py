@@ -8,10 +8,15 @@ from pathlib import Path
 import platformdirs
 
 
+def expand_user(path: str | os.PathLike) -> Path:
+    """Replace ``~`` at the beginning of a path, unless it is part of a name such as ``~old``."""
+    return Path(os.path.expanduser(path))
+
+
 def find_project() -> Path | None:
     """Find the folder of the project, the current one or one above it."""
     if home := os.environ.get("GENRECLS_HOME"):
-        return Path(home)
+        return expand_user(home).absolute()
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / "notebooks").is_dir() and (folder / "pyproject.toml").is_file():

@@ -144,7 +144,7 @@ def _votes(
         in_part = (remainder == 0) & (quotient % np.uint32(parts) == part)
         kept = np.flatnonzero(is_new & (bits != SILENT) & in_part)
         values.append(bits[kept])
-        tracks.append(np.full(len(kept), i))
+        tracks.append(np.full(len(kept), i, np.int64))
         frames.append(kept)
     value, track, frame = (np.concatenate(x) for x in (values, tracks, frames))
     order = np.argsort(value, kind="stable")

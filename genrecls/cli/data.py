@@ -9,7 +9,7 @@ import typer
 
 import genrecls
 from genrecls import corpus as corpora
-from genrecls._utils.paths import data_dir, reports_dir
+from genrecls._utils.paths import data_dir, expand_user, reports_dir
 from genrecls.config import MODELS, PRESETS, FrontEnd
 from genrecls.errors import CorpusError
 
@@ -19,7 +19,7 @@ _PRESET = f"{' (as in the original lab), '.join(PRESETS)}, or all."
 
 def expand(path: Any) -> Any:
     """Replace ``~`` in a path or in paths, which not every shell does."""
-    return [expand(one) for one in path] if isinstance(path, list) else path and path.expanduser()
+    return [expand(one) for one in path] if isinstance(path, list) else path and expand_user(path)
 
 
 CorpusPath = Annotated[Path | None, typer.Argument(help=_CORPUS, callback=expand)]

@@ -158,7 +158,7 @@ class Recipe(Config):
         return cls.from_dict({"model": model, **values, **changes})
 
     def choices(self) -> dict[str, Any]:
-        """Return the fields that are in use; those that are None, 0 or False decide nothing."""
+        """Return the fields, except those that are None, 0 or False."""
         return {k: v for k, v in self.to_dict().items() if v not in (None, 0)}
 
     @staticmethod
@@ -196,8 +196,8 @@ def run_name(preset: str, recipe: Recipe) -> str:
     The usual recipe is that of the preset with a frozen backbone, since two CPU cores take hours
     to train a whole InceptionResNetV2. A run of another recipe never replaces the usual run.
     """
-    frozen = {"backbone": "frozen"} if recipe.model in BACKBONES else {}
     known = recipe.model if recipe.model in look_up(_RECIPES, preset, "preset") else "cnn"
+    frozen = {"backbone": "frozen"} if known in BACKBONES else {}
     usual = Recipe.preset(preset, known, **frozen).to_dict() | {"model": recipe.model}
     changed = {k: v for k, v in recipe.to_dict().items() if v != usual[k]}
     if "weights" in changed:

@@ -120,7 +120,8 @@ def audit(
     columns = ["path", "genre", "artist", "group", "split", "sha256"]
     is_decoded = ["undecodable" not in measures[sha256] for sha256 in corpus.tracks["sha256"]]
     distinct, pairs = find_recordings(corpus.tracks[is_decoded].drop_duplicates("sha256"))
-    recording = corpus.tracks["sha256"].replace(distinct.set_index("sha256")["recording"])
+    recordings = dict(zip(distinct["sha256"], distinct["recording"], strict=True))
+    recording = corpus.tracks["sha256"].map(lambda sha256: recordings.get(sha256, sha256))
     listed = corpus.tracks.assign(group=merge_groups(corpus.tracks["group"], recording))[columns]
     decoded = listed[is_decoded]
     rows = decoded["sha256"].map(measures).tolist()

@@ -84,7 +84,8 @@ def assign_splits(segments: pd.DataFrame, *, split_by: str, random_seed: int = 0
     segments["split"] = split.replace("", "train")
     for name, splits in segments.groupby("genre")["split"]:
         if missing := sorted(_SPLITS - set(splits)):
-            raise CorpusError(f"genre {name!r} has no tracks for {missing}; add tracks to it")
+            advice = "add tracks to the genre, or name the splits of its tracks"
+            raise CorpusError(f"no track of genre {name!r} is for {' or '.join(missing)}; {advice}")
     check_no_leak(segments, leaky_validation=split_by != "artist")
     return segments
 

@@ -34,7 +34,10 @@ def read_table(file: Path) -> pd.DataFrame:
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (ValueError, OSError) as error:
-        raise CorpusError(f"{name} is neither a folder nor saved in UTF-8: {error}") from error
+        advice = "name a folder with one folder per genre, or save the table as CSV in UTF-8"
+        raise CorpusError(
+            f"{name} is no folder and no table in UTF-8 ({error}); {advice}"
+        ) from error
     if not text.strip():
         raise CorpusError(f"{name} is neither a folder nor a table: it is empty")
     columns, separator = _read_head(name, text)
@@ -130,10 +133,15 @@ def _find_file(root: Path, path: str) -> str | None:
     for spelling in spellings:
         for candidate in (os.path.normpath(spelling), spelling):
             if spelling and _is_file(root / candidate):
-                file = Path(candidate)
-                inside = file.is_absolute() and file.is_relative_to(root.absolute())
-                return (file.relative_to(root.absolute()) if inside else file).as_posix()
+                return _shorten(Path(candidate), root).as_posix()
     return None
+
+
+def _shorten(file: Path, root: Path) -> Path:
+    """Return an absolute path below the root as a relative one, also if links lead there."""
+    above = file.parents if file.is_absolute() else ()
+    inside = next((folder for folder in above if os.path.samefile(folder, root)), None)
+    return file.relative_to(inside) if inside else file
 
 
 def _is_file(path: Path) -> bool:

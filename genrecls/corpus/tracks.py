@@ -14,6 +14,7 @@ from genrecls import audio
 from genrecls._utils.cache import memoize
 from genrecls._utils.io import hash_file
 from genrecls._utils.names import claim_name
+from genrecls._utils.paths import expand_user
 from genrecls.corpus.folders import (
     UNREADABLE,
     find_audio_files,
@@ -92,12 +93,13 @@ class Corpus:
         """Return the name of the corpus in a folder or table.
 
         It is the name of the folder; a table that is not called ``tracks.csv`` adds its own name.
-        A corpus in another place that has this name already adds a number, such as ``music-2``.
+        If a corpus in another place already has this name, a number is added, as in ``music-2``.
         """
-        root = Path(path).expanduser().resolve()
+        root = expand_user(path).resolve()
         if root.is_file() and root.name == _TABLE:
             root = root.parent
         name = f"{root.parent.name}-{root.stem}" if root.is_file() else root.name
+        name = name or "music"  # of a whole disk
         return claim_name(name, root)
 
     @classmethod
@@ -150,7 +152,7 @@ class Corpus:
 
         A file that is not used is in ``left_out``, and a line on each problem is logged.
         """
-        path, numbered = Path(path).expanduser(), None
+        path, numbered = expand_user(path), None
         file = path if path.is_file() else path / _TABLE
         if file.is_file():
             tracks = read_table(file)
@@ -186,7 +188,8 @@ def _find_unlisted(file: Path, tracks: pd.DataFrame) -> pd.DataFrame:
     paths = {path.relative_to(file.parent).as_posix() for path in files}
     unlisted = sorted(paths - set(tracks["path"]))
     rows = left_out_table([(path, f"not in {_TABLE}", "") for path in unlisted])
-    return pd.concat([left_out[left_out["path"] != _TABLE], rows], ignore_index=True)
+    used = left_out["path"].isin({_TABLE, *tracks["path"]})
+    return pd.concat([left_out[~used], rows], ignore_index=True)
 
 
 def _complete(

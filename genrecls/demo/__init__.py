@@ -22,12 +22,13 @@ from av.error import InvalidDataError
 
 from genrecls._utils.io import write_atomically
 from genrecls._utils.parallel import map_parallel
+from genrecls._utils.paths import expand_user
 from genrecls.demo.classical import ENSEMBLES, WORKS, render_work
 from genrecls.demo.mix import write_mp3
 from genrecls.demo.rap import SONGS, render_song
 from genrecls.demo.soundfont import SoundFont
 
-__all__ = ["ENGINES", "PLAN", "PlannedTrack", "make_demo"]
+__all__ = ["PLAN", "PlannedTrack", "make_demo"]
 
 #: Raise it when the sound changes, so that files of older versions are rendered again.
 VERSION = 1
@@ -36,13 +37,6 @@ _SEGMENT_S = 15
 _EXTRA_PACKAGES = ("espeakng_loader", "pretty_midi")
 
 _log = logging.getLogger(__name__)
-
-#: Sources of the sound, for the table of licences: part, maker, licence.
-ENGINES = (
-    ("instruments", "TimGM6mb.sf2 by Tim Brechbill, in the pip package pretty_midi", "GPL-2.0"),
-    ("voice", "espeak-ng, in the pip package espeakng-loader; only its sound is used", "GPL-3.0"),
-    ("808 kick, room, mix", "genrecls.demo", "MIT (genrecls)"),
-)
 
 
 @dataclass(frozen=True)
@@ -188,7 +182,7 @@ def make_demo(
     ImportError
         If a package of the extra ``demo`` is missing.
     FileExistsError
-        If ``out`` contains another corpus.
+        If ``out`` has a ``tracks.csv`` of another corpus.
 
     Examples
     --------
@@ -199,9 +193,9 @@ def make_demo(
     if missing:
         advice = 'pip install ".[demo]" in the folder of genrecls'
         raise ImportError(f"the demo needs {', '.join(missing)}: {advice}")
-    out = Path(out).expanduser()
+    out = expand_user(out).absolute()  # worker processes may have another current folder
     table = out / "tracks.csv"
-    if table.exists() and not table.read_text(encoding="utf-8").startswith(",".join(_COLUMNS)):
+    if table.exists() and not table.read_bytes().startswith(",".join(_COLUMNS).encode()):
         raise FileExistsError(f"{table} describes another corpus; choose another folder")
     tracks = _select(n_tracks, n_segments)
     for track in tracks:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from genrecls._utils import cache
-from genrecls._utils.paths import models_dir, project_root
+from genrecls._utils.paths import expand_user, models_dir, project_root
 from genrecls.config import FrontEnd, Recipe
 from genrecls.errors import ModelError
 from genrecls.evaluation.calibration import calibrated, probability_columns
@@ -93,7 +93,7 @@ class Run:
             Folder of the run, relative to the current folder or to the project. A ModelError is
             raised if there is no run in it, or its card is invalid.
         """
-        folder = Path(folder).expanduser()
+        folder = expand_user(folder)
         folder = folder if folder.exists() else project_root() / folder
         file = folder / CARD
         try:

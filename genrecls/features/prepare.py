@@ -28,7 +28,7 @@ from genrecls.features.stored import Features, log_mels_entry
 log = logging.getLogger(__name__)
 
 _SPINE = "track_id path genre artist segment start_s end_s split".split()
-_TABLES = ("segments", "failures", "notes")
+_TABLES = ("segments", "notes")
 
 
 def prepare(
@@ -82,19 +82,20 @@ def prepare(
         raise CorpusError("\n".join(summarize_left_out(unreadable)))
     hashes = corpus.tracks["sha256"].unique()
     stored: dict[str, Any] = {s: cache.load(log_mels_entry(front_end, s)) for s in hashes}
-    path = _tables_entry(corpus, front_end)
     # A track that failed is not stored. It is tried again, because it may be readable now.
-    if all(stored.values()) and cache.load(path) is not None:
-        segments, failures, notes = (pd.read_parquet(path / f"{t}.parquet") for t in _TABLES)
-    else:
-        for kind in ("log_mels", "corpora"):
-            cache.remove_leftovers(kind)
-        _store_missing(corpus, front_end, stored, jobs=jobs, progress=progress)
-        segments, failures, notes = tables = _make_tables(corpus, stored, strict=strict)
-        if failures.empty:
-            with cache.new(path) as (new, _):
-                for name, table in zip(_TABLES, tables, strict=True):
-                    table.to_parquet(new / f"{name}.parquet")
+    if not all(stored.values()):
+        cache.remove_leftovers("log_mels")
+        _store_missing(corpus, corpus.tracks, front_end, stored, jobs=jobs, progress=progress)
+    usable, failures = _find_failures(corpus, stored, strict=strict)
+    path = _tables_entry(usable, front_end)
+    if cache.load(path) is None:
+        cache.remove_leftovers("corpora")
+        # A fingerprint may be missing although the log-mels are stored.
+        _store_missing(corpus, usable, front_end, stored, jobs=jobs, progress=progress)
+        with cache.new(path) as (new, _):
+            for name, table in zip(_TABLES, _make_tables(usable, stored), strict=True):
+                table.to_parquet(new / f"{name}.parquet")
+    segments, notes = (pd.read_parquet(path / f"{name}.parquet") for name in _TABLES)
     reasons = unreadable["path"].map(repr) + " cannot be read: " + unreadable["detail"]
     lost = unreadable[["path"]].assign(reason=reasons)
     failures = pd.concat([lost, failures], ignore_index=True)
@@ -102,18 +103,22 @@ def prepare(
     return Features(front_end, segments, failures, notes, cache.entry("log_mels", ""))
 
 
-def _tables_entry(corpus: Corpus, front_end: FrontEnd) -> Path:
+def _tables_entry(tracks: pd.DataFrame, front_end: FrontEnd) -> Path:
     """Return the cache entry for the tables of a corpus."""
     versions = [cache.VERSIONS[kind] for kind in ("fingerprints", "log_mels")]
-    digest = hash_json([versions, corpus.tracks.to_csv(index=False)])[:16]
+    digest = hash_json([versions, tracks.to_csv(index=False)])[:16]
     return cache.entry("corpora", f"{front_end.log_mel_uid}-{digest}")
 
 
 def _store_missing(
-    corpus: Corpus, front_end: FrontEnd, stored: dict[str, Any], **options: Any
+    corpus: Corpus,
+    tracks: pd.DataFrame,
+    front_end: FrontEnd,
+    stored: dict[str, Any],
+    **options: Any,
 ) -> None:
     """Store the tracks whose log-mels or fingerprint are missing, and update ``stored``."""
-    files = dict(zip(corpus.tracks["sha256"], map(corpus.file, corpus.tracks["path"]), strict=True))
+    files = dict(zip(tracks["sha256"], map(corpus.file, tracks["path"]), strict=True))
     calls: dict[str, tuple] = {}
     # The largest file goes first, so that no process works on it when the others have ended.
     for sha256 in sorted(files, key=lambda s: file_size(files[s]), reverse=True):
@@ -147,7 +152,7 @@ def _store_track(
             if bits and fingerprinter:
                 fingerprint.save_fingerprint(bits, fingerprinter.finish())
             meta["segments"] = table.to_dict("list")
-            meta["notes"] = [f"{str(file)!r}: {problem}" for problem in problems]
+            meta["problems"] = problems
     except AudioError as error:
         return error
     return meta
@@ -169,10 +174,10 @@ def _write_log_mels(
     return pd.DataFrame(rows)
 
 
-def _make_tables(
+def _find_failures(
     corpus: Corpus, stored: dict[str, Any], *, strict: bool
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return segments, failures and notes from what is known about each file."""
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the tracks that can be used, and the others with the reason."""
     failed = {s: str(error) for s, error in stored.items() if isinstance(error, AudioError)}
     reasons = corpus.tracks["sha256"].map(failed).astype(object)  # also if nothing has failed
     failures = corpus.tracks[["path"]].assign(reason=reasons).dropna().reset_index(drop=True)
@@ -185,15 +190,20 @@ def _make_tables(
     for genre in sorted(set(corpus.genres) - set(usable["genre"])):
         reason = reasons[corpus.tracks["genre"] == genre].iloc[0]
         raise CorpusError(f"no track of genre {genre!r} can be used; the first one: {reason}")
+    return usable, failures
+
+
+def _make_tables(usable: pd.DataFrame, stored: dict[str, Any]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return segments and notes from what is known about each file."""
     usable, pairs = find_recordings(usable)
     notes = list(_describe_pairs(usable["path"].tolist(), pairs))
     tables = []
     for sha256, track_id, path in usable[["sha256", "track_id", "path"]].to_numpy():
         tables.append(pd.DataFrame(stored[sha256]["segments"]).assign(track_id=track_id))
-        notes += [(path, note) for note in stored[sha256]["notes"]]
+        notes += [(path, f"{path!r}: {problem}") for problem in stored[sha256]["problems"]]
     segments = pd.concat(tables).merge(usable, on="track_id", validate="many_to_one")
     segments = segments[[*_SPINE, *segments.columns.drop(_SPINE)]]
-    return segments, failures, pd.DataFrame(notes, columns=["path", "note"])
+    return segments, pd.DataFrame(notes, columns=["path", "note"])
 
 
 def _describe_pairs(paths: list[str], pairs: pd.DataFrame) -> Iterator[tuple[str, str]]:

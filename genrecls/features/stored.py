@@ -104,7 +104,8 @@ def stored_log_mels(front_end: FrontEnd, sha256: str) -> np.ndarray:
     """
     entry = log_mels_entry(front_end, sha256)
     if cache.load(entry) is None:
-        raise CorpusError(f"{str(entry)!r} is missing; run 'genrecls prepare' first")
+        advice = "'genrecls train' computes it again, and keeps models that are up to date"
+        raise CorpusError(f"{str(entry)!r} is missing; {advice}")
     return _map(entry)
 
 

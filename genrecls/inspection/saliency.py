@@ -222,7 +222,7 @@ def channel_segments(run: GenreClassifier, features: Features, *, n: int = 3) ->
     """
     if features.front_end.log_mel_uid != run.front_end.log_mel_uid:
         raise ValueError("the features have another front end; prepare them with run.front_end")
-    segments = features.segments
+    segments = features.segments.drop(columns=["channel", "rank", "activation"], errors="ignore")
     model: Any = run.model
     means = keras.layers.GlobalAveragePooling2D()(_first_convolution(model).output)
     channels = keras.Model(model.inputs[0], means)

@@ -20,7 +20,7 @@ from pathlib import Path
 import pooch
 
 from genrecls._utils.io import hash_file, open_atomically
-from genrecls._utils.paths import models_dir
+from genrecls._utils.paths import expand_user, models_dir
 from genrecls.config import Recipe
 from genrecls.errors import WeightsError
 
@@ -118,7 +118,7 @@ def find_weights(model: str, weights: str | PathLike | None) -> Path | None:
         raise WeightsError(missing(file))
     if model != "musicnn" and weights == "imagenet":
         return fetch(INCEPTION_RESNET_V2) if model == "inception_resnet_v2" else find_package()
-    path = Path(weights).expanduser()
+    path = expand_user(weights)
     if not path.is_file():
         raise WeightsError(f"there is no weights file at {str(path)!r}; correct the path")
     return path
@@ -132,7 +132,7 @@ def fetchable() -> dict[str, list[WeightsFile]]:
 def recipe_settings(recipe: Recipe) -> dict:
     """Return the settings that decide the result of a recipe, with a weights file's hash."""
     settings = recipe.choices()
-    if recipe.weights and (path := Path(recipe.weights).expanduser()).is_file():
+    if recipe.weights and (path := expand_user(recipe.weights)).is_file():
         settings["weights"] = hash_file(path)
     return settings
 

@@ -183,9 +183,8 @@ def embedding_map(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     # There are 90 pairs of a colour and a shape.
     pairs = zip(itertools.cycle(COLORS), itertools.cycle("os^DvP<X>"), strict=True)
     for (color, marker), (genre, rows) in zip(pairs, table.groupby("genre"), strict=False):
-        ax.plot(
-            rows["x"], rows["y"], marker, color=color, mec="white", mew=0.5, ms=8, label=str(genre)
-        )
+        label = f" {genre}"  # matplotlib leaves out labels that begin with "_"
+        ax.plot(rows["x"], rows["y"], marker, color=color, mec="white", mew=0.5, ms=8, label=label)
     ax.set(xticks=[], yticks=[], aspect="equal")
     ax.spines[:].set_visible(False)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))

@@ -118,7 +118,7 @@ def taggram(segments: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax = ax or plt.gca()
     genres = _genres(segments)
     start, end = segments["start_s"].to_numpy(), segments["end_s"].to_numpy()
-    half = np.diff(start).min() / 2 if len(start) > 1 else (end[0] - start[0]) / 2
+    half = min(np.diff(start).min(initial=np.inf), end[0] - start[0]) / 2
     left, right = (start + end) / 2 - half, (start + end) / 2 + half
     left[0], right[-1] = start[0], end[-1]
     spans = list(zip(left, right - left, strict=True))

@@ -25,6 +25,7 @@ from PIL import Image
 
 import genrecls
 from genrecls._utils.io import write_atomically
+from genrecls._utils.paths import expand_user
 from genrecls.report.markdown import LONG, escape, markdown, render, split_columns
 
 _DPI = 120  # dots per inch of the figures
@@ -38,7 +39,7 @@ class Report:
     """
 
     def __init__(self, title: str, folder: str | os.PathLike, name: str = "report"):
-        self.folder = Path(folder).expanduser()
+        self.folder = expand_user(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._title, self._page = title, self.folder / f"{name}.html"
         self._markdown: list[str] = []

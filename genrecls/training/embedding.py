@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from genrecls._utils import cache
 from genrecls._utils.backend import keras
 from genrecls._utils.io import hash_file
+from genrecls._utils.paths import expand_user
 from genrecls.audio.decode import warn_problems
 from genrecls.config import FrontEnd, choose
 from genrecls.errors import AudioError
@@ -72,7 +73,7 @@ class Embedding(TransformerMixin, BaseEstimator):
         model, front_end, uid = _load(self.model, self.weights)
         if isinstance(X, np.ndarray) and X.ndim > 1:
             return predict_log_mels(model, X)
-        files = [Path(path).expanduser() for path in X]
+        files = [expand_user(path) for path in X]
         return np.stack([*embed_files(model, uid, files, front_end)])
 
 

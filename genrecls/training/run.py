@@ -13,7 +13,7 @@ import pandas as pd
 from genrecls._utils import cache
 from genrecls._utils.io import hash_file
 from genrecls._utils.paths import models_dir
-from genrecls.classifier import GenreClassifier, save_run
+from genrecls.classifier import GenreClassifier, check_folder, save_run
 from genrecls.config import FrontEnd, Recipe, choose, hash_json, run_name
 from genrecls.config.recipe import Model
 from genrecls.corpus.splits import assign_splits, split_hash
@@ -72,7 +72,7 @@ def train(
     name : str, optional
         Name of the run in every table; by default the model, the preset and the changes.
     folder : path-like, optional
-        Folder of the run; by default ``models/<corpus>/<name>``.
+        Folder of the run; by default ``models/<corpus>/<name>``. An earlier run is replaced.
     jobs : int > 0, optional
         Number of processes that prepare the features.
     progress : bool
@@ -97,7 +97,7 @@ def train(
     WeightsError
         If the pretrained weights of the recipe are missing or wrong.
     ModelError
-        If the training has diverged.
+        If the training has diverged, or ``folder`` contains anything but a run.
 
     Examples
     --------
@@ -109,7 +109,7 @@ def train(
     corpus = Corpus.of(corpus)
     recipe, front_end, builder = choose(model, preset, front_end, **changes)
     name = name or run_name(preset, recipe)
-    folder = Path(folder or models_dir() / corpus.name / name).expanduser()
+    folder = check_folder(folder or models_dir() / corpus.name / name)
     features = prepare(corpus, front_end, jobs=jobs, progress=progress)
     segments = assign_splits(
         features.segments, split_by=recipe.split_by, random_seed=recipe.random_seed
