@@ -87,6 +87,15 @@ def test_notebooks_tell_one_story():
         assert f"]({following.name})." in nbformat.read(notebook, 4).cells[-1].source
 
 
+@pytest.mark.parametrize(("number", "name"), [(3, "transfer"), (7, "leak")])
+def test_committed_notebooks_show_the_present_results_on_real_music(number, name):
+    outputs = [o for cell in code_cells(NOTEBOOKS[number - 1]) for o in cell.outputs]
+    shown = "".join(output.data.get("text/html", "") for output in outputs if "data" in output)
+    table = (PROJECT / "reports" / "shown" / "real" / f"{name}.md").read_text(encoding="utf-8")
+    intervals = set(re.findall(r"[+-]?\d\.\d+ \([^)]*\)", table))
+    assert intervals and all(interval in shown for interval in intervals)
+
+
 def test_two_notebooks_install_the_package_in_colab():
     first, second = (code_cells(NOTEBOOKS[i])[0].source for i in (0, 8))
     assert first == second and 'if "google.colab" in sys.modules:' in first

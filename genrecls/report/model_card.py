@@ -32,7 +32,7 @@ def model_card(run: Run) -> str:
     segments, test = run.segments, run.predictions.query("split == 'test'")
     tracks = aggregate_tracks(test, run.genres)
     labels = run.label_tracks(test)["label"]
-    columns = [name for name in ("genre", "source", "licence") if name in segments]
+    stated = next((name for name in ("licence", "source") if name in segments), None)
     levels = {f"tracks ({len(tracks)})": tracks, f"segments ({len(test)})": test}
     intervals = {name: score_intervals(table, run.genres) for name, table in levels.items()}
     scores = {
@@ -45,7 +45,7 @@ def model_card(run: Run) -> str:
         split_table=split_table(segments).reset_index(),
         unit=name_groups(segments),
         unknown=describe_groups(segments),
-        sources=count_tracks(segments, columns) if len(columns) > 1 else None,
+        sources=stated and count_tracks(segments, ["genre", stated]),
         scores=pd.DataFrame(scores).reset_index(names="score"),
         tracks=tracks,
         counts={label: int((labels == label).sum()) for label in (NOT_SURE, NONE_OF_THESE)},
