@@ -21,10 +21,10 @@ from genrecls._utils.parallel import map_parallel
 from genrecls._utils.paths import expand_user
 from genrecls.audio.decode import warn_problems
 from genrecls.config import FrontEnd
-from genrecls.errors import AudioError, ModelError
+from genrecls.errors import AudioError
 from genrecls.evaluation.calibration import probability_columns, scale
 from genrecls.evaluation.novelty import Novelty, label
-from genrecls.evaluation.runs import CARD, EMBEDDINGS, NOVELTY, Run
+from genrecls.evaluation.runs import CARD, EMBEDDINGS, NOVELTY, Run, check_folder
 from genrecls.features.extraction import DTYPE, compute_log_mels, open_sound
 from genrecls.features.segments import non_overlapping, step_samples
 from genrecls.models.checks import check_model_file
@@ -144,8 +144,7 @@ class GenreClassifier(Run):
         folder : path-like
             Folder to write. If it contains anything but a run, a ModelError is raised.
         """
-        folder = check_folder(folder)
-        with cache.new(folder, replace=True) as (new, _):
+        with cache.new(check_folder(folder), replace=True) as (new, _):
             cache.copy(self.folder, new)
         return GenreClassifier.load(folder)
 
@@ -374,16 +373,6 @@ def _extract(
     except AudioError as error:  # It must not stop the other files.
         return error
     return (segments, stream.problems) if len(segments) <= _MAX_SEGMENTS else None
-
-
-def check_folder(folder: str | os.PathLike) -> Path:
-    """Return the absolute folder of a run, or refuse one with other files, which would be lost."""
-    folder = Path(os.path.abspath(expand_user(folder)))
-    is_run = any((folder / name).exists() for name in (CARD, cache.INDEX))
-    is_empty = not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
-    if not (is_run or is_empty):
-        raise ModelError(f"{str(folder)!r} contains other files; name a new or an empty folder")
-    return folder
 
 
 def save_run(

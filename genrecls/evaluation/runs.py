@@ -223,6 +223,16 @@ class Run:
             ) from error
 
 
+def check_folder(folder: str | os.PathLike) -> Path:
+    """Return the absolute folder of a run, or refuse one with other files, which would be lost."""
+    folder = Path(os.path.abspath(expand_user(folder)))
+    is_run = any((folder / name).exists() for name in (CARD, cache.INDEX))
+    is_empty = not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
+    if not (is_run or is_empty):
+        raise ModelError(f"{str(folder)!r} contains other files; name a new or an empty folder")
+    return folder
+
+
 def is_synthetic(segments: pd.DataFrame) -> bool:
     """Return whether all music in a table is synthetic, according to its column ``source``."""
     source = segments.get("source", pd.Series([""]))

@@ -13,13 +13,13 @@ import pandas as pd
 from genrecls._utils import cache
 from genrecls._utils.io import hash_file
 from genrecls._utils.paths import models_dir
-from genrecls.classifier import GenreClassifier, check_folder, save_run
+from genrecls.classifier import GenreClassifier, save_run
 from genrecls.config import FrontEnd, Recipe, choose, hash_json, run_name
 from genrecls.config.recipe import Model
 from genrecls.corpus.splits import assign_splits, split_hash
 from genrecls.corpus.tracks import Corpus
 from genrecls.errors import ModelError
-from genrecls.evaluation.runs import FORMAT
+from genrecls.evaluation.runs import FORMAT, check_folder
 from genrecls.features.prepare import prepare
 from genrecls.models.building import builder_uid
 from genrecls.models.weights import recipe_settings
