@@ -386,7 +386,7 @@ def test_one_number_separates_tracks_by_their_number_alone(corpus, kind):
 FOR_NETS = dataclasses.replace(SMALL, segment_s=10.0)
 
 
-@pytest.mark.parametrize("split_by", [None, "artist", "track", "segment"])
+@pytest.mark.parametrize("split_by", [None, "segment"])
 def test_network_is_trained_for_every_fold(corpus, split_by):
     """The cross-validation decides how a validation is held out, not the recipe."""
     model = network_candidate("cnn-default", Recipe(epochs=1), FOR_NETS)
@@ -451,7 +451,8 @@ def test_find_candidate_takes_names_presets_and_recipes(corpus, model, preset, n
 
 
 def test_find_candidate_finds_the_best_number_of_the_audit(corpus):
-    candidate = cross_validation._find_candidate("one_number", corpus, "default", progress=False)
+    options = {"jobs": 1, "progress": False}
+    candidate = cross_validation._find_candidate("one_number", corpus, "default", **options)
     assert candidate.name.endswith("-alone")
 
 
@@ -474,9 +475,8 @@ def test_find_candidate_identifies_the_users_own_builder(corpus):
 # -- from predictions to tables ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("k", [3, 10])
-def test_tables_take_any_number_of_genres(k, tmp_path, home, monkeypatch):
-    genres = [f"genre {chr(97 + i)}" for i in range(k)]
+def test_tables_take_more_than_two_genres(tmp_path, home):
+    k, genres = 5, [f"genre {letter}" for letter in "abcde"]
     root = write_corpus(tmp_path / "many", genres=genres, artists=2, seconds=5.1)
     corpus = Corpus.read(root)
     guess = model_of(Guess())
@@ -586,8 +586,8 @@ def test_summary_states_the_repeats_of_each_run_if_they_differ(corpus):
     assert "repeats" not in summary_table(cross_validated_scores(twice, corpus.genres), "track")
 
 
-def test_comparison_candidates_are_the_baselines_and_the_networks(small_corpus, home):
-    models = baselines.comparison_candidates(Corpus.read(small_corpus), progress=False)
+def test_comparison_candidates_are_the_baselines_and_the_networks(corpus):
+    models = baselines.comparison_candidates(corpus, jobs=1, progress=False)
     number, *rest = models
     assert number.endswith("-alone")
     assert rest == ["majority", "mfcc_svm", "cnn-original", "cnn-default", "compact_cnn-default",

@@ -47,9 +47,25 @@ def original(tmp_path_factory):
     return write_corpus(tmp_path_factory.mktemp("original") / "music", artists=2)
 
 
+@pytest.fixture(scope="module")
+def alone(original, tmp_path_factory):
+    """Return the features that one process alone has made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENRECLS_HOME", str(tmp_path_factory.mktemp("alone")))
+        return prepared(original)
+
+
 @pytest.fixture
-def corpus(original, tmp_path):
+def new_corpus(original, tmp_path):
     return shutil.copytree(original, tmp_path / "music")
+
+
+@pytest.fixture
+def corpus(new_corpus, alone, home):
+    """A corpus that has been prepared, but has no excerpts."""
+    data = alone.folder.parent
+    shutil.copytree(data, home / "data", ignore=shutil.ignore_patterns("excerpts-*"))
+    return new_corpus
 
 
 def prepared(path, front_end=DEFAULT, **options):
@@ -69,8 +85,8 @@ def times(kind):
 # The result
 
 
-def test_prepare_returns_one_row_per_segment(corpus):
-    features = prepared(corpus)
+def test_prepare_returns_one_row_per_segment(new_corpus):
+    features = prepared(new_corpus)
     spine = ["track_id", "path", "genre", "artist", "segment", "start_s", "end_s", "split"]
     assert features.segments.columns[:8].tolist() == spine
     assert features.segments.groupby("track_id").size().eq(2).all()
@@ -178,13 +194,13 @@ def test_strict_fails_at_a_bad_file_with_its_reason(corpus):
         assert len(prepared(corpus).failures) == 1
 
 
-def test_a_track_that_failed_is_tried_again(corpus, tmp_path):
+def test_a_track_that_failed_is_tried_again(new_corpus, tmp_path):
     """The table does not show why a file could not be read."""
-    read = Corpus.read(corpus)
-    (corpus / FIRST).rename(tmp_path / "away.wav")
+    read = Corpus.read(new_corpus)
+    (new_corpus / FIRST).rename(tmp_path / "away.wav")
     first = prepare(read, DEFAULT, jobs=1, progress=False)
     assert first.failures["path"].tolist() == [FIRST]
-    (tmp_path / "away.wav").rename(corpus / FIRST)
+    (tmp_path / "away.wav").rename(new_corpus / FIRST)
     again = prepare(read, DEFAULT, jobs=1, progress=False)
     assert again.failures.empty
     assert len(again.segments) == len(first.segments) + 2
@@ -396,18 +412,18 @@ def test_a_prepared_corpus_is_loaded_without_opening_its_files(corpus, monkeypat
         pd.testing.assert_frame_equal(getattr(first, table), getattr(second, table))
 
 
-def test_the_largest_file_comes_first(corpus, monkeypatch):
+def test_the_largest_file_comes_first(new_corpus, monkeypatch):
     sizes = []
 
     def store_track(path, *_):
         sizes.append(path.stat().st_size)
         return AudioError(path, {"test": "not now"}, "")
 
-    file = corpus / Corpus.read(corpus).tracks["path"].iloc[-1]
+    file = new_corpus / Corpus.read(new_corpus).tracks["path"].iloc[-1]
     file.write_bytes(file.read_bytes() + bytes(1000))
     monkeypatch.setattr(prepare_module, "_store_track", store_track)
     with pytest.raises(CorpusError, match="not now"):
-        prepared(corpus)
+        prepared(new_corpus)
     assert sizes[0] == file.stat().st_size > sizes[1]
     assert sizes == sorted(sizes, reverse=True)
 
@@ -440,42 +456,39 @@ def complete_entries(home):
     return [*home.glob("data/log_mels-*/[!.]*/index.json")]
 
 
-def assert_same(features, corpus, home, monkeypatch):
-    """Compare features with those that one process alone makes in another folder."""
-    log_mels = features.log_mels(features.segments)
-    monkeypatch.setenv("GENRECLS_HOME", str(home / "alone"))
-    alone = prepared(corpus)
+def assert_same(features, alone):
     pd.testing.assert_frame_equal(features.segments, alone.segments)
-    np.testing.assert_array_equal(log_mels, alone.log_mels(alone.segments))
+    log_mels, expected = (f.log_mels(f.segments) for f in (features, alone))
+    np.testing.assert_array_equal(log_mels, expected)
 
 
-def test_two_processes_may_prepare_the_same_corpus(corpus, home, monkeypatch):
-    both = [start_prepare(corpus, home) for _ in range(2)]
+def test_two_processes_may_prepare_the_same_corpus(new_corpus, home, alone):
+    both = [start_prepare(new_corpus, home) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     assert not list(home.glob("data/*/.*"))
-    assert_same(prepared(corpus), corpus, home, monkeypatch)
+    assert_same(prepared(new_corpus), alone)
 
 
-def test_workers_write_where_the_caller_says(corpus, home, monkeypatch):
+def test_workers_write_where_the_caller_says(new_corpus, home, monkeypatch):
     """The workers of joblib outlive a change of the environment."""
     list(joblib.Parallel(n_jobs=2)(joblib.delayed(time.sleep)(0.1) for _ in range(2)))
     monkeypatch.setenv("GENRECLS_HOME", str(home / "other"))
-    assert len(prepared(corpus, jobs=2).segments) == 16
+    assert len(prepared(new_corpus, jobs=2).segments) == 16
     assert len(complete_entries(home / "other")) == 8
     assert not (home / "data").exists()
 
 
-def test_a_killed_run_continues_where_it_stopped(corpus, home, monkeypatch):
-    process = start_prepare(corpus, home)
+def test_a_killed_run_continues_where_it_stopped(new_corpus, home, alone):
+    process = start_prepare(new_corpus, home)
     while len(complete_entries(home)) < 2:
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()
     process.wait()
     done = {file: file.stat().st_mtime_ns for file in complete_entries(home)}
-    features = prepared(corpus)
+    features = prepared(new_corpus)
     assert {file: file.stat().st_mtime_ns for file in done} == done
-    assert_same(features, corpus, home, monkeypatch)
+    assert_same(features, alone)
 
 
 def test_memory_does_not_grow_with_the_length_of_a_file(tmp_path, home):
@@ -501,7 +514,7 @@ def test_memory_does_not_grow_with_the_length_of_a_file(tmp_path, home):
     assert np.load(tmp_path / "20/x/log_mels.npy", mmap_mode="r").shape == (80, *DEFAULT.shape)
 
 
-def test_a_cluster_survives_the_death_of_a_worker(corpus, home, monkeypatch):
+def test_a_cluster_survives_the_death_of_a_worker(new_corpus, home, alone):
     distributed = pytest.importorskip("distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with (
@@ -519,10 +532,10 @@ def test_a_cluster_survives_the_death_of_a_worker(corpus, home, monkeypatch):
 
         killer = threading.Thread(target=kill_one)
         killer.start()
-        features = prepared(corpus, jobs=None)
+        features = prepared(new_corpus, jobs=None)
         killer.join()
         assert set(client.run(os.getpid).values()) != set(pids.values())
-    assert_same(features, corpus, home, monkeypatch)
+    assert_same(features, alone)
 
 
 # Excerpts

