@@ -85,11 +85,11 @@ def train(
     """Train and save the models that are not up to date."""
     if model == "all" and weights not in (None, "imagenet", "random"):
         raise typer.BadParameter(f"--weights {weights} needs one model: name it with --model")
-    if weights and model != "all" and model not in BACKBONES:
+    names = choose_names(model, MODELS, "model")
+    if weights and not set(names) & set(BACKBONES):
         raise typer.BadParameter(f"--weights: {model} has no backbone; remove --weights")
-    models_chosen = choose_names(model, MODELS, "model")
     music, recipes = read_corpus(corpus), []
-    for model_name in models_chosen:
+    for model_name in names:
         for preset_name in choose_names(preset, PRESETS, "preset"):
             if model_name not in Recipe.preset_models(preset_name):
                 if "all" in (model, preset):

@@ -35,9 +35,8 @@ def read_table(file: Path) -> pd.DataFrame:
         text = file.read_text(encoding="utf-8-sig")
     except (ValueError, OSError) as error:
         advice = "name a folder with one folder per genre, or save the table as CSV in UTF-8"
-        raise CorpusError(
-            f"{name} is no folder and no table in UTF-8 ({error}); {advice}"
-        ) from error
+        what = f"{name} is neither a folder nor a table in UTF-8"
+        raise CorpusError(f"{what} ({error}); {advice}") from error
     if not text.strip():
         raise CorpusError(f"{name} is neither a folder nor a table: it is empty")
     columns, separator = _read_head(name, text)
