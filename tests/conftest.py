@@ -126,6 +126,30 @@ def copy_weights(home):
     return home
 
 
+def build_tiny(
+    input_shape, n_classes, *, weights=None, head="pool", image=None, name="efficientnet_lite0"
+):
+    """Stand in for a large net, with the names of three blocks of EfficientNet-Lite0."""
+    import keras
+
+    from genrecls.models.backbone import add_head, load_weights
+    from genrecls.models.image import image_input
+
+    inputs, x = image_input(input_shape, image)
+    for i in (10, 14, 15):
+        options = {"strides": 2, "padding": "same", "use_bias": False}
+        x = keras.layers.Conv2D(8, 3, **options, name=f"block_{i}_conv")(x)
+        x = keras.layers.BatchNormalization(name=f"block_{i}_norm")(x)
+        x = keras.layers.ReLU(6.0, name=f"block_{i}")(x)
+    backbone = keras.Model(inputs, x)
+    if weights == "imagenet":
+        rng = np.random.default_rng(0)
+        backbone.set_weights([abs(rng.normal(0, 0.3, w.shape)) for w in backbone.get_weights()])
+    elif weights:
+        load_weights(backbone, weights)
+    return keras.Model(inputs, add_head(x, n_classes, head), name=name)
+
+
 @pytest.fixture(autouse=True)
 def own_style():
     """What has set the style of figures, a test or what it stands on, has not set it for others."""

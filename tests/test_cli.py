@@ -16,11 +16,10 @@ from functools import partial
 from types import SimpleNamespace
 from unittest.mock import Mock
 
-import keras
 import pandas as pd
 import pytest
 import soundfile
-from conftest import copy_weights
+from conftest import build_tiny, copy_weights
 from typer.testing import CliRunner
 
 from genrecls import AudioError, AudioWarning, GenreClassifier, load_audio
@@ -30,8 +29,6 @@ from genrecls.config import recipe, run_name
 from genrecls.errors import WeightsError
 from genrecls.inspection.robustness import TRANSFORMATIONS
 from genrecls.models import BUILDERS
-from genrecls.models.backbone import add_head
-from genrecls.models.image import image_input
 from genrecls.report.document import Report
 
 EPOCHS = ["--epochs", 2]
@@ -99,13 +96,6 @@ def run_main(monkeypatch, capfd):
     return run_main
 
 
-def build_tiny(input_shape, n_classes, *, weights, head, image):
-    """Stand in for InceptionResNetV2, which takes a minute."""
-    inputs, x = image_input(input_shape, image)
-    x = keras.layers.Conv2D(4, 9, strides=16, activation="relu")(x)
-    return keras.Model(inputs, add_head(x, n_classes, head), name="inception_resnet_v2")
-
-
 def shorten_second_stage(patch):
     patch.setitem(recipe._RECIPES["default"]["efficientnet_lite0"], "fine_tune_epochs", 1)
 
@@ -114,13 +104,14 @@ def shorten_second_stage(patch):
 def project(short_corpus, tmp_path_factory):
     """Return a project folder in which every step has been run once, with few epochs.
 
-    One network is tiny, and the robustness is tested with few transformations. The report is
+    Two networks are tiny, and the robustness is tested with few transformations. The report is
     written where neither TensorFlow nor a decoder of audio can be imported.
     """
     home = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENRECLS_HOME", str(home))
-        patch.setitem(BUILDERS, "inception_resnet_v2", build_tiny)
+        for name in ("efficientnet_lite0", "inception_resnet_v2"):
+            patch.setitem(BUILDERS, name, partial(build_tiny, name=name))
         shorten_second_stage(patch)
         quick = {name: TRANSFORMATIONS[name] for name in ("gain −6 dB", "mono", "tempo +6 %")}
         patch.setattr("genrecls.inspection.robustness.TRANSFORMATIONS", quick)
