@@ -600,7 +600,7 @@ def test_an_interruption_ends_the_worker_processes_without_a_word(small_corpus, 
         os.killpg(process.pid, signal.SIGINT)
         lines = process.communicate()[1].splitlines()
     assert process.returncode == 130
-    lines = [line for line in lines if line and "log-mels" not in line]
+    lines = [line for line in lines if line and "%|" not in line]  # without progress bars
     assert lines == ["genrecls: interrupted; finished parts are kept"]
 
 

@@ -16,6 +16,7 @@ from genrecls.evaluation.runs import (
     CARD,
     FORMAT,
     Run,
+    best_run,
     describe_groups,
     find_best_run,
     is_synthetic,
@@ -227,6 +228,8 @@ def test_read_runs_leaves_out_copies_of_a_run(models, caplog):
 def test_runs_of_an_empty_project_are_an_error_that_says_what_to_do(home):
     with pytest.raises(ModelError, match="genrecls train"):
         find_best_run()
+    with pytest.raises(ModelError, match="no run to choose from"):
+        best_run([])
     # Benchmarks keep their models in folders that begin with a dot.
     (home / "models" / "music" / ".ablation").mkdir(parents=True)
     (home / "models" / "music" / ".ablation" / CARD).write_text("{}")

@@ -330,7 +330,10 @@ def best_run(runs: Sequence[Run]) -> Run:
     runs : sequence of Run
         Runs of one corpus. A tie goes to the lower NLL of validation segments, then to the first
         name. Runs with a leaky validation (not by artist) count only if there are no others.
+        Without any run, a ModelError is raised.
     """
+    if not runs:
+        raise ModelError("there is no run to choose from; train a model with 'genrecls train'")
     return min([run for run in runs if run.recipe.split_by == "artist"] or runs, key=_rank)
 
 
