@@ -296,10 +296,8 @@ def test_read_runs_puts_small_models_and_the_original_split_first(models):
     ],
 )
 def test_corpus_is_synthetic_if_all_its_sources_are(sources, synthetic):
-    segments = pd.DataFrame({"path": ["a", "b"]})
-    assert (
-        is_synthetic(segments if sources is None else segments.assign(source=sources)) is synthetic
-    )
+    columns = {} if sources is None else {"source": sources}
+    assert is_synthetic(pd.DataFrame({"path": ["a", "b"], **columns})) is synthetic
 
 
 # -- tables of runs ----------------------------------------------------------------------------

@@ -327,10 +327,10 @@ def test_report_and_card_do_not_speak_of_artists_that_are_unknown(home, tmp_path
         assert "artist" not in re.sub(once + "|reports? |artists, albums", "", text)
 
 
-def write_cross_validation(monkeypatch, run, *, corpus_hash="same", **sizes):
+def write_cross_validation(monkeypatch, run, corpus_hash):
     """Let the validation and test of a run be its cross-validation."""
     table = run.predictions.assign(run=run.name, split="test", repeat=0, fold=0)
-    card = {"split_by": None, "corpus_hash": corpus_hash, "genres": run.genres, **sizes}
+    card = {"split_by": None, "corpus_hash": corpus_hash, "genres": run.genres}
     found = table, {run.name: card}
     monkeypatch.setattr(sections, "read_predictions", lambda corpus_name: found)
 
@@ -340,7 +340,7 @@ def test_summary_has_the_cross_validation_of_the_same_corpus(
     home, tmp_path, monkeypatch, corpus_hash, is_shown
 ):
     run = save_run(home, "compact_cnn-default")
-    write_cross_validation(monkeypatch, run, corpus_hash=corpus_hash)
+    write_cross_validation(monkeypatch, run, corpus_hash)
     report = Report("x", tmp_path / "x")
     sections.add_summary(report, [run])
     text = report.save().with_suffix(".md").read_text(encoding="utf-8")

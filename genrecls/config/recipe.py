@@ -158,7 +158,7 @@ class Recipe(Config):
         return cls.from_dict({"model": model, **values, **changes})
 
     def choices(self) -> dict[str, Any]:
-        """Return the fields, except those that are None, 0 or False."""
+        """Return the fields that are not None, 0 or False."""
         return {k: v for k, v in self.to_dict().items() if v not in (None, 0)}
 
     @staticmethod

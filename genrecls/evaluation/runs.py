@@ -333,7 +333,7 @@ def best_run(runs: Sequence[Run]) -> Run:
         Without any run, a ModelError is raised.
     """
     if not runs:
-        raise ModelError("there is no run to choose from; train a model with 'genrecls train'")
+        raise ModelError("no run to choose from; train a model with 'genrecls train'")
     return min([run for run in runs if run.recipe.split_by == "artist"] or runs, key=_rank)
 
 

@@ -83,15 +83,16 @@ def prepare(
     hashes = corpus.tracks["sha256"].unique()
     stored: dict[str, Any] = {s: cache.load(log_mels_entry(front_end, s)) for s in hashes}
     # A track that failed is not stored. It is tried again, because it may be readable now.
-    if not all(stored.values()):
+    is_complete = all(stored.values())
+    if not is_complete:
         cache.remove_leftovers("log_mels")
-        _store_missing(corpus, corpus.tracks, front_end, stored, jobs=jobs, progress=progress)
+        _store_missing(corpus, front_end, stored, jobs=jobs, progress=progress)
     usable, failures = _find_failures(corpus, stored, strict=strict)
     path = _tables_entry(usable, front_end)
     if cache.load(path) is None:
         cache.remove_leftovers("corpora")
-        # A fingerprint may be missing although the log-mels are stored.
-        _store_missing(corpus, usable, front_end, stored, jobs=jobs, progress=progress)
+        if is_complete:  # but a fingerprint may be missing
+            _store_missing(corpus, front_end, stored, jobs=jobs, progress=progress)
         with cache.new(path) as (new, _):
             for name, table in zip(_TABLES, _make_tables(usable, stored), strict=True):
                 table.to_parquet(new / f"{name}.parquet")
@@ -111,14 +112,10 @@ def _tables_entry(tracks: pd.DataFrame, front_end: FrontEnd) -> Path:
 
 
 def _store_missing(
-    corpus: Corpus,
-    tracks: pd.DataFrame,
-    front_end: FrontEnd,
-    stored: dict[str, Any],
-    **options: Any,
+    corpus: Corpus, front_end: FrontEnd, stored: dict[str, Any], **options: Any
 ) -> None:
     """Store the tracks whose log-mels or fingerprint are missing, and update ``stored``."""
-    files = dict(zip(tracks["sha256"], map(corpus.file, tracks["path"]), strict=True))
+    files = dict(zip(corpus.tracks["sha256"], map(corpus.file, corpus.tracks["path"]), strict=True))
     calls: dict[str, tuple] = {}
     # The largest file goes first, so that no process works on it when the others have ended.
     for sha256 in sorted(files, key=lambda s: file_size(files[s]), reverse=True):

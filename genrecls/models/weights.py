@@ -47,12 +47,16 @@ class WeightsFile:
         return models_dir() / "weights" / self.name, keras_home / "models" / self.name
 
     @property
-    def source(self) -> str:
-        """The address of the file, or the wheel that contains it."""
+    def member(self) -> str:
+        """Path of the file in the wheel of musicnn; empty if it is elsewhere."""
         wheel, _, member = self.url.partition("/")
-        if wheel != MUSICNN_WHEEL:
-            return self.url
-        return f"{member} in the wheel of 'pip download --no-deps {MUSICNN_RELEASE}'"
+        return member if wheel == MUSICNN_WHEEL else ""
+
+    @property
+    def source(self) -> str:
+        """Address of the file, or the wheel that contains it."""
+        wheel = f"{self.member} in the wheel of 'pip download --no-deps {MUSICNN_RELEASE}'"
+        return wheel if self.member else self.url
 
 
 INCEPTION_RESNET_V2 = WeightsFile(
@@ -200,8 +204,8 @@ def fetch(file: WeightsFile) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with open_atomically(target) as part:
-            if file.url.startswith(MUSICNN_WHEEL):
-                part.write(_download_wheel(file.url.removeprefix(f"{MUSICNN_WHEEL}/")))
+            if file.member:
+                part.write(_download_wheel(file.member))
             else:
                 http = pooch.HTTPDownloader(True, chunk_size=1 << 16, timeout=TIMEOUT_S)
                 http(file.url, part, None)

@@ -68,7 +68,6 @@ def add_summary(report: Report, runs: Sequence[Run]) -> None:
     predictions, cards = _read_cross_validation(runs)
     card = cards.get(run.name, {})
     is_tested = card.get("corpus_hash") == run.card["corpus_hash"]
-    tested = predictions[predictions["run"] == run.name] if is_tested else predictions.head(0)
     test = run.predictions.query("split == 'test'")
     tracks = run.label_tracks(test).set_index("genre", drop=False)
     right = tracks["predicted"] == tracks["genre"]
@@ -77,7 +76,7 @@ def add_summary(report: Report, runs: Sequence[Run]) -> None:
         "runs": runs,
         "right": right,
         "score": _balanced_accuracy(test, run),
-        "tested": len(tested) and _balanced_accuracy(tested, run),
+        "tested": is_tested and _balanced_accuracy(predictions.query("run == @run.name"), run),
         "confident": tracks[tracks["label"] == tracks["predicted"]],
         "weakest": right.groupby(level=0).mean().idxmin(),
         "caveats": _find_caveats(report, run, test),

@@ -90,8 +90,7 @@ def train(
     Raises
     ------
     ValueError
-        If there is no such model, preset or field of the recipe, or if your builder has the name
-        of a model.
+        If a model, preset or field of the recipe is unknown, or your builder has a model's name.
     CorpusError
         If the corpus cannot be read, or a genre has too few tracks or artists to be split.
     WeightsError
