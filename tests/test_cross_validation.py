@@ -507,7 +507,7 @@ def test_tables_take_more_than_two_genres(tmp_path, home):
     paired = paired_table(predictions, genres, against="guess").set_index("guess minus")
     assert set(paired.index) == runs - {"guess"}
     same = paired.loc["guess-by-artist"]
-    assert same["balanced accuracy, tracks"] == "+0.000 (+0.00 to +0.00)"
+    assert same["balanced accuracy, tracks"].startswith("+0.000 (-")
     assert same["McNemar p"] == "1"
     assert same["only guess right"] == 0
     assert paired.loc["majority", "balanced accuracy, tracks"].startswith("+")

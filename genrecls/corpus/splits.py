@@ -1,7 +1,5 @@
 """Split segments into training, validation and test so that groups stay together."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 from collections.abc import Iterator
@@ -146,7 +144,8 @@ def _shuffle_folds(
     segments: pd.DataFrame, unit: str, max_folds: int, seeds: range
 ) -> Iterator[tuple[np.ndarray, pd.DataFrame]]:
     """Yield the fold of each row and the counts per genre and fold, fewer folds later."""
-    genre = segments["genre"].to_numpy()
+    genre, group = segments["genre"].to_numpy(), segments[unit].to_numpy()
+    code, names = pd.factorize(group)
     n_groups = segments.groupby("genre")[unit].nunique()
     if n_groups.min() < 2:
         raise CorpusError(
@@ -155,9 +154,13 @@ def _shuffle_folds(
         )
     for n_folds, seed in itertools.product(range(min(max_folds, n_groups.min()), 1, -1), seeds):
         shuffled = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+        # Only groups of equal size are shuffled. From the second time on, sizes are varied by up to
+        # the double, so that other groups come together.
+        times = np.random.default_rng(seed).integers(1, 3 if seed else 2, len(names))
+        rows = np.repeat(np.arange(len(genre)), times[code])
         fold = np.empty(len(genre), int)
-        for i, (_, held_out) in enumerate(shuffled.split(genre, genre, segments[unit].to_numpy())):
-            fold[held_out] = i
+        for i, (_, held_out) in enumerate(shuffled.split(rows, genre[rows], group[rows])):
+            fold[rows[held_out]] = i
         yield fold, pd.crosstab(genre, fold)
 
 

@@ -3,8 +3,6 @@
 See Guo et al., "On calibration of modern neural networks", ICML 2017, arXiv 1706.04599.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -57,7 +55,8 @@ def fit_temperature(predictions: pd.DataFrame, genres: Sequence[str]) -> float:
 
 def _fit(logits: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> float:
     """Find the most probable temperature; its logarithm has a normal prior around 0."""
-    # A group counts as one observation, since its segments are not independent.
+    # All rows together count as one observation per group, since those of a group are not
+    # independent.
     weight = len(np.unique(groups)) / max(len(groups), 1)
 
     def loss(log_temperature: float) -> float:
@@ -85,6 +84,7 @@ def choose_min_confidence(tracks: pd.DataFrame, genres: Sequence[str]) -> float:
     """
     confidence = tracks[probability_columns(genres)].max(axis=1).sort_values(ascending=False)
     right = (tracks["predicted"] == tracks["genre"])[confidence.index].expanding().mean()
+    right = right.groupby(confidence).transform("last")  # equal probabilities count together
     lowest, sure = default_min_confidence(len(genres)), confidence[right >= 0.8]
     if tracks["group"].nunique() < 10 or right.iloc[-1] >= 0.8:
         return lowest

@@ -9,22 +9,25 @@ References
 Rao and Wu, "Resampling inference with complex survey data", J. Am. Stat. Assoc. 83(401), 1988,
 DOI 10.1080/01621459.1988.10478591.
 Clopper and Pearson, Biometrika 26(4), 1934, DOI 10.1093/biomet/26.4.404.
+Zou and Donner, "Construction of confidence limits about effect measures", Statistics in Medicine
+27(10), 2008, DOI 10.1002/sim.3095.
 McNemar, Psychometrika 12(2), 1947, DOI 10.1007/BF02295996.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta, binomtest
 
-from genrecls.evaluation.scores import LOSSES, scores
+from genrecls.evaluation.scores import scores
 
 #: Number of bootstrap resamples, and the random seed with which they are drawn.
 RESAMPLES = 2000
 RANDOM_SEED = 0
+
+# Means over genres. That of F1 and AUC is as uncertain as that of recalls, or more.
+_MEANS = ["balanced accuracy", "macro F1", "AUC"]
 
 _MAX_WEIGHTS = 20_000_000  # held in memory together: 160 MB
 
@@ -72,42 +75,49 @@ def score_intervals(
     ``recall <genre>``, ``NLL``, ``Brier`` (sum over genres) and ``ECE``. Repeats are averaged. NaN
     if a resample lacks a genre that is needed.
 
-    If all predictions are right, or all wrong, or genres have a single group, the resamples do not
-    differ. The interval is then that of Clopper and Pearson: for a recall over the groups of its
-    genre, for the accuracy over all groups. For the other scores, which are means over genres, each
-    genre counts with as many groups as the smallest one, so that the interval is rather too wide.
-    That of a difference is the widest that the intervals of both scores allow.
+    A recall that is the same in all resamples, such as 1 or that of a single group, gets an exact
+    interval instead. Those of all recalls are then combined to the interval of their means,
+    ``balanced accuracy`` and ``accuracy``, if it is wider. ``macro F1`` and ``AUC`` get the
+    distances of the balanced accuracy, if they are wider.
     """
     tables = [table] if minus is None else [table, minus]
     rows = pd.concat(tables)
     weights = group_weights(rows["genre"], rows["group"], n=resamples, random_seed=random_seed)
     values = [pd.DataFrame(scores(part, genres, auc=auc)).iloc[0] for part in tables]
     drawn = [_resample_scores(part, genres, weights, auc) for part in tables]
-    sizes = _main_genres(rows["genre"], rows["group"]).value_counts()
-    sizes = sizes.reindex(list(genres), fill_value=1)
-    low, high = _exact_interval(values[0], sizes)
-    extreme = pd.concat(values, axis=1).round(9).isin([0, 1]).all(axis=1)
     if minus is not None:
-        others = _exact_interval(values[1], sizes)
-        low, high = low - others[1], high - others[0]
         values, drawn = [values[0] - values[1]], [drawn[0] - drawn[1]]
     found = pd.DataFrame({"value": values[0]}).rename_axis("score")
     found["low"], found["high"] = drawn[0].quantile(0.025), drawn[0].quantile(0.975)
-    equal = (found["low"] == found["high"]) & (extreme | (sizes.min() == 1))
-    equal &= ~found.index.isin(LOSSES)
-    found.loc[equal, "low"], found.loc[equal, "high"] = low[equal], high[equal]
+    _widen_constant(found, rows, genres, 0.0 if minus is None else -1.0)
     return found
 
 
-def _exact_interval(share: pd.Series, sizes: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """Compute the exact 95 % interval of each score from the number of groups per genre."""
-    n = pd.Series(len(sizes) * sizes.min(), share.index)
-    n["accuracy"] = sizes.sum()
-    n.update(sizes.add_prefix("recall "))
-    k = share * n
-    # The quantiles are not defined for 0 of n and for n of n.
-    low = pd.Series(beta.ppf(0.025, k, n - k + 1), n.index).fillna(0)
-    return low, pd.Series(beta.ppf(0.975, k + 1, n - k), n.index).fillna(1)
+def _widen_constant(
+    found: pd.DataFrame, rows: pd.DataFrame, genres: Sequence[str], lowest: float
+) -> None:
+    """Set the intervals of recalls that do not vary, and of scores that depend on them."""
+    names = [f"recall {genre}" for genre in genres]
+    constant = found.loc[names, "high"] - found.loc[names, "low"] < 1e-9
+    if not constant.any():
+        return
+    value, groups = found["value"], _main_genres(rows["genre"], rows["group"]).value_counts()
+    # Where all n groups agree, a share of up to this much may be different (Clopper and Pearson).
+    others = 1 - 0.025 ** (1 / groups.reindex(list(genres), fill_value=1).to_numpy())
+    exact = constant[constant].index
+    found.loc[exact, "low"] = (value[names] - others * (value[names] - lowest))[exact]
+    found.loc[exact, "high"] = (value[names] + others * (1 - value[names]))[exact]
+    # Recalls are independent, so that the squares of their distances add up (Zou and Donner).
+    shares = rows["genre"].value_counts(normalize=True).reindex(list(genres), fill_value=0)
+    recalls = found.loc[names]
+    below, above = recalls["value"] - recalls["low"], recalls["high"] - recalls["value"]
+    weights: dict[str, Any] = dict.fromkeys(found.index.intersection(_MEANS), 1 / len(names))
+    weights["accuracy"] = shares.to_numpy()
+    for score, weight in weights.items():
+        low = value[score] - np.linalg.norm(weight * below)
+        high = value[score] + np.linalg.norm(weight * above)
+        found.loc[score, "low"] = max(lowest, min(found.loc[score, "low"], low))
+        found.loc[score, "high"] = min(1, max(found.loc[score, "high"], high))
 
 
 def _resample_scores(
@@ -132,16 +142,31 @@ def format_p(p: float) -> str:
 
 
 def mcnemar(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, float]:
-    """Compare two models on the same tracks with the exact McNemar test."""
-    # A track counts as right if most repeats are right. Tracks are taken as independent, so that p
-    # is a lower bound if groups have several.
+    """Compare two models on the same tracks with the exact McNemar test, by groups.
+
+    Without a difference between the models, the tracks of a group that only one of them predicts
+    correctly could as well be those of the other one. Among all such exchanges, p is the share of
+    those with a difference that is at least as large. With one track per group, this is the
+    binomial test of McNemar.
+    """
+    # A track counts as right if most repeats are right.
     a, b = (
         (table["predicted"] == table["genre"]).groupby(table["track_id"]).mean() > 0.5
         for table in (first, second)
     )
     if set(a.index) != set(b.index):
         raise ValueError("the tables hold different tracks; compare models on the same tracks")
-    only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
-    n = only_first + only_second
-    p = float(binomtest(only_first, n).pvalue) if n else 1.0
-    return {"only first": only_first, "only second": only_second, "p": p}
+    group = first.groupby("track_id")["group"].first()
+    differences = (a.astype(int) - b.astype(int)).groupby(group).sum()
+    distribution = np.ones(1)  # of the total difference, from the lowest possible to the highest
+    for size in differences[differences != 0].abs():
+        exchanged = np.zeros(2 * size + 1)
+        exchanged[[0, -1]] = 0.5
+        distribution = np.convolve(distribution, exchanged)
+    total = np.arange(len(distribution)) - len(distribution) // 2
+    p = distribution[np.abs(total) >= abs(differences.sum())].sum()
+    return {
+        "only first": int((a & ~b).sum()),
+        "only second": int((b & ~a).sum()),
+        "p": min(float(p), 1.0),
+    }

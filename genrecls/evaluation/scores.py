@@ -1,7 +1,5 @@
 """Scores of predictions on segments and tracks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -59,13 +57,17 @@ def _mean_auc(
     # Rounding makes equal means of different numbers of segments ties.
     probabilities = table[probability_columns(genres)].to_numpy(float).round(9)
     fold = table["fold"].to_numpy() if "fold" in table else np.zeros(len(table))
-    areas = []
+    areas, drawn = [], []
     for rows in (fold == f for f in np.unique(fold)):
-        columns = enumerate(probabilities[rows].T)
-        areas.append([_auc(p, truth[rows] == i, weights[:, rows]) for i, p in columns])
-    by_genre = np.mean(areas, axis=1)
-    known = ~np.isnan(by_genre)
-    return np.where(known, by_genre, 0).sum(axis=0) / known.sum(axis=0)
+        positive = truth[rows, None] == np.arange(len(genres))
+        columns = zip(probabilities[rows].T, positive.T, strict=True)
+        areas.append([_auc(p, of_genre, weights[:, rows]) for p, of_genre in columns])
+        # Where the only artist of a genre in a fold is drawn twice, its area counts twice.
+        drawn.append((weights[:, rows] @ positive / positive.sum(axis=0)).T)
+    area, drawn = np.array(areas), np.nan_to_num(drawn)
+    known = np.where(np.isnan(area), 0, drawn)
+    by_genre = (np.nan_to_num(area) * known).sum(axis=0) / known.sum(axis=0)
+    return by_genre.mean(axis=0)
 
 
 def _auc(score: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
