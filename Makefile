@@ -11,7 +11,7 @@ THREADS := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1
 PYTEST := $(THREADS) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install run check test smoke bench docs lab publish real lock clean
+.PHONY: help install run check test smoke bench docs lab publish real results lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -49,8 +49,9 @@ test: check docs  ## run the checks, build the documentation, run the tests (bot
 smoke:  ## install the newest versions on the newest Python elsewhere, and use them (3 minutes)
 	$(PYTHON) tools/smoke.py
 
-bench: install  ## measure speed and memory beside other ways (an hour; run nothing else)
+bench: install  ## measure speed and memory beside other ways (3 hours; run nothing else)
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/fine_tuning.py data/demo --train 50
 
 docs: install  ## build the documentation in docs/_build/html/ (half a minute)
 	rm -rf docs/api docs/_build
@@ -70,6 +71,9 @@ publish: install  ## put the results of a demo run into notebooks/, README.md an
 
 real: install  ## measure what the pages show of real music (REAL=path OTHER=path; hours)
 	$(BIN)/python tools/measure_real.py -- "$(REAL)" "$(OTHER)"
+
+results: publish real bench  ## make all that the pages show again (REAL=path OTHER=path; a day)
+	$(BIN)/python tools/refresh_readme.py README.md docs/*.md
 
 lock: install  ## pin requirements.txt from pyproject.toml again
 	$(BIN)/python -m pip install --quiet uv

@@ -509,8 +509,8 @@ classifier = GenreClassifier.load(sys.argv[2])
 mark("import TensorFlow and Keras")
 classifier.model
 mark("load the model")
-from genrecls.features.extraction import track_log_mels
-log_mels, _ = track_log_mels(sys.argv[1], classifier.front_end)
+from genrecls.features.extraction import extract_log_mels
+log_mels, _, _ = extract_log_mels(sys.argv[1], classifier.front_end)
 mark("decode, resample, log-mels")
 classifier.predict_log_mels(log_mels)
 mark("first prediction of the model")

@@ -4,8 +4,6 @@ The page needs Gradio (extra ``app``) and sends nothing to other machines. An up
 after ten minutes at the latest, and all uploads are deleted when the command ends.
 """
 
-from __future__ import annotations
-
 import html
 import os
 import signal

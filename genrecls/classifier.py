@@ -1,7 +1,5 @@
 """Trained models in use: save and load them, predict with them, export them."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import logging
@@ -136,7 +134,7 @@ class GenreClassifier(Run):
             )
         return run
 
-    def save(self, folder: str | os.PathLike) -> GenreClassifier:
+    def save(self, folder: str | os.PathLike) -> "GenreClassifier":
         """Save this run in another folder, where it replaces an earlier run, and return it.
 
         Parameters

@@ -1,7 +1,5 @@
 """Errors and warnings of the package."""
 
-from __future__ import annotations
-
 from os import PathLike
 from pathlib import Path
 

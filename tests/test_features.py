@@ -33,7 +33,7 @@ from genrecls.errors import CorpusError, LeakError
 from genrecls.features import excerpts as excerpts_module
 from genrecls.features import prepare as prepare_module
 from genrecls.features.excerpts import envelope, load_excerpts
-from genrecls.features.extraction import extract_log_mels, track_log_mels
+from genrecls.features.extraction import extract_log_mels
 from genrecls.features.stored import log_mels_entry, stored_log_mels
 
 DEFAULT = FrontEnd.preset("default")
@@ -101,7 +101,7 @@ def test_log_mels_of_a_table_are_those_of_its_rows(corpus):
     assert stored.shape == (5, *DEFAULT.shape, 1)
     assert stored.dtype == np.float32
     for levels, row in zip(stored, rows.itertuples(), strict=True):
-        computed, _ = track_log_mels(corpus / row.path, DEFAULT)
+        computed, _, _ = extract_log_mels(corpus / row.path, DEFAULT)
         np.testing.assert_array_equal(levels[..., 0], computed[row.segment - 1])
 
 
@@ -234,7 +234,7 @@ def test_a_silent_track_cannot_be_used(corpus):
     features = prepared(corpus)
     assert features.failures["path"].tolist() == ["rap/MC - Nothing.wav"]
     assert "all of it is silent" in features.failures["reason"].item()
-    log_mels, table = track_log_mels(corpus / "rap" / "MC - Nothing.wav", DEFAULT)
+    log_mels, table, _ = extract_log_mels(corpus / "rap" / "MC - Nothing.wav", DEFAULT)
     assert np.isfinite(log_mels).all()
     assert (table["sounding"] == 0).all()
 
@@ -289,19 +289,19 @@ def test_channel_is_the_first_one_or_the_mix(tmp_path):
     soundfile.write(tmp_path / "left.wav", np.stack([tone, 0 * tone], axis=1), 44100)
     soundfile.write(tmp_path / "right.wav", np.stack([0 * tone, tone], axis=1), 44100)
     left, right = (
-        track_log_mels(tmp_path / f"{side}.wav", FrontEnd.preset("original"))[0].max()
+        extract_log_mels(tmp_path / f"{side}.wav", FrontEnd.preset("original"))[0].max()
         for side in ("left", "right")
     )
     assert left > 60
     assert right == -100
-    mixes = [track_log_mels(tmp_path / f"{side}.wav", DEFAULT)[0] for side in ("left", "right")]
+    mixes = [extract_log_mels(tmp_path / f"{side}.wav", DEFAULT)[0] for side in ("left", "right")]
     np.testing.assert_allclose(*mixes, atol=1e-3)
 
 
 def test_a_short_file_can_be_padded(tmp_path, rng):
     soundfile.write(tmp_path / "short.wav", rng.normal(0, 0.1, 10 * RATE), RATE)
     with pytest.raises(AudioError, match="10 s of sound is shorter than one segment of 15 s"):
-        track_log_mels(tmp_path / "short.wav", DEFAULT)
+        extract_log_mels(tmp_path / "short.wav", DEFAULT)
     levels, table, _ = extract_log_mels(tmp_path / "short.wav", DEFAULT, pad=True)
     assert levels.shape == (1, *DEFAULT.shape)
     assert table["end_s"].tolist() == [10.0]
@@ -333,7 +333,7 @@ def test_a_truncated_file_with_too_little_sound_names_the_reason(tmp_path, rng):
     soundfile.write(whole, rng.normal(0, 0.1, 60 * RATE), RATE)
     rest.write_bytes(whole.read_bytes()[: whole.stat().st_size // 10])
     with pytest.raises(AudioError, match=r"60.0 s.*Export it again"):
-        track_log_mels(rest, DEFAULT)
+        extract_log_mels(rest, DEFAULT)
 
 
 # The cache

@@ -11,7 +11,7 @@ from conftest import GENRES
 
 from genrecls import Corpus, FrontEnd, GenreClassifier, build_musicnn, prepare
 from genrecls.config import BACKBONES
-from genrecls.features.extraction import track_log_mels
+from genrecls.features.extraction import extract_log_mels
 from genrecls.inspection import saliency
 from genrecls.models import BUILDERS, Image
 
@@ -27,7 +27,7 @@ def run(bundle):
 
 @pytest.fixture(scope="module")
 def segment(run, music):
-    return track_log_mels(music / "rap_test" / "rap 90 - Same Title.wav", run.front_end)[0][0]
+    return extract_log_mels(music / "rap_test" / "rap 90 - Same Title.wav", run.front_end)[0][0]
 
 
 def untrained(name):

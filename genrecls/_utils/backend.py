@@ -3,8 +3,6 @@
 Errors are not lost: they are raised as exceptions. ``TF_CPP_MIN_LOG_LEVEL=0`` shows the messages.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import logging

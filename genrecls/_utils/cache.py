@@ -5,8 +5,6 @@ has the key and a checksum of every file. The folder appears under its name only
 complete. An entry that is damaged, or belongs elsewhere, counts as missing: it is computed again.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging

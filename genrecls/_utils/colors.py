@@ -1,7 +1,5 @@
 """Colour tables shared by images and models."""
 
-from __future__ import annotations
-
 import matplotlib
 import numpy as np
 

@@ -5,8 +5,6 @@ keeps the root of every name: the first corpus gets the name, and others get it 
 name becomes free when its root no longer exists, so that a corpus that was moved keeps its results.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import logging

@@ -1,7 +1,5 @@
 """The same call for many tracks, in several processes or on a cluster."""
 
-from __future__ import annotations
-
 import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence

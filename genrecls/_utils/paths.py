@@ -1,7 +1,5 @@
 """Folders of a project, and of the user outside a project."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Open media files with FFmpeg, safely and with one kind of error."""
 
-from __future__ import annotations
-
 import errno
 import os
 import re

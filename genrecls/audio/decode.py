@@ -1,7 +1,5 @@
 """Decode sound files of all common formats to floating-point samples."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import os

@@ -1,7 +1,5 @@
 """Find recordings that share the same sound, by their fingerprints."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence

@@ -9,8 +9,6 @@ Reference: J. Haitsma, T. Kalker: A highly robust audio fingerprinting system wi
 search strategy. Journal of New Music Research 32(2), 2003. doi:10.1076/jnmr.32.2.211.16746
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from pathlib import Path

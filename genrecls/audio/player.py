@@ -1,7 +1,5 @@
 """Play sound in notebooks."""
 
-from __future__ import annotations
-
 import io
 from os import PathLike
 

@@ -1,7 +1,5 @@
 """Measure level, silence, clipping, loudness and bandwidth of one sound file, block by block."""
 
-from __future__ import annotations
-
 from collections import Counter
 from os import PathLike
 from typing import Any

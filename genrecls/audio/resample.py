@@ -1,7 +1,5 @@
 """Change the sample rate and the number of channels."""
 
-from __future__ import annotations
-
 import numpy as np
 import soxr
 

@@ -1,7 +1,5 @@
 """Power spectra of frames."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

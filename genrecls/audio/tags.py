@@ -1,7 +1,5 @@
 """Read the tags of sound files."""
 
-from __future__ import annotations
-
 from os import PathLike
 
 from genrecls.audio._container import open_container, raise_audio_error

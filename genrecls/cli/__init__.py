@@ -4,8 +4,6 @@ Nothing that takes long to load is imported before a command needs it, so that `
 immediately.
 """
 
-from __future__ import annotations
-
 import _thread
 import io
 import logging

@@ -1,7 +1,5 @@
 """Commands that train, compare and report."""
 
-from __future__ import annotations
-
 import dataclasses
 import shlex
 from typing import Annotated, Any

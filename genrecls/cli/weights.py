@@ -1,7 +1,5 @@
 """Commands for the pretrained weights."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """What front end and recipe have in common."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json

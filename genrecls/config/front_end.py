@@ -1,10 +1,8 @@
 """The front end: how a track becomes log-mel images."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from genrecls.config.base import Config, hash_json, look_up
 
@@ -83,7 +81,7 @@ class FrontEnd(Config):
             raise ValueError(f"image_db must go from dark to bright, not {self.image_db}")
 
     @classmethod
-    def preset(cls, name: str) -> FrontEnd:
+    def preset(cls, name: str) -> Self:
         """Return the front end of a preset.
 
         Parameters

@@ -1,13 +1,11 @@
 """The recipe: how a model is trained."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from genrecls.config.base import Config, look_up
 from genrecls.config.front_end import FrontEnd
@@ -142,7 +140,7 @@ class Recipe(Config):
         return bool(self.crop or self.mixup)
 
     @classmethod
-    def preset(cls, name: str, model: str = "cnn", **changes: Any) -> Recipe:
+    def preset(cls, name: str, model: str = "cnn", **changes: Any) -> Self:
         """Return the recipe of a preset for a model, with changes if any.
 
         Parameters

@@ -1,7 +1,5 @@
 """Audit a corpus for damage, duplicates and confounds before training."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Changes of a corpus since models were trained on it."""
 
-from __future__ import annotations
-
 from genrecls._utils.names import find_root
 from genrecls.corpus.splits import split_hash
 from genrecls.corpus.tracks import Corpus

@@ -5,8 +5,6 @@ in one genre were ripped from MP3s with a low bitrate, "nothing above 11 kHz" id
 genre; a model that learns only this does well on this corpus and nowhere else.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 from typing import Any

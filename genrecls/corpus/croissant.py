@@ -4,8 +4,6 @@ See Akhtar et al., "Croissant: a metadata format for ML-ready datasets", 2024,
 DOI 10.48550/arXiv.2403.19546.
 """
 
-from __future__ import annotations
-
 import json
 import mimetypes
 import os

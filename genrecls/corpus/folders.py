@@ -1,7 +1,5 @@
 """Find the sound files of a folder, list all other files, and read genres and splits."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

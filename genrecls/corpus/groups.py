@@ -1,7 +1,5 @@
 """Group tracks that must be on the same side of every split."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array

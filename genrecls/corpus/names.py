@@ -1,7 +1,5 @@
 """Names of artists and genres: compare them as a reader does, and read them from file names."""
 
-from __future__ import annotations
-
 import itertools
 import re
 import unicodedata

@@ -1,7 +1,5 @@
 """Read a table of tracks, and name the first row that is wrong."""
 
-from __future__ import annotations
-
 import csv
 import io
 import itertools

@@ -6,8 +6,6 @@ and six for the test, as MP3 files in ``classique/``, ``rap/``, ``classique_test
 samples.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import logging
 import zlib

@@ -3,8 +3,6 @@
 The works and the ensembles are in ``classical.toml``.
 """
 
-from __future__ import annotations
-
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable

@@ -3,8 +3,6 @@
 A sound is a float32 array of shape (frames, 2) at 44.1 kHz, with full scale at 1.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

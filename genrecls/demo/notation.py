@@ -3,8 +3,6 @@
 Times and lengths in this module are in eighths.
 """
 
-from __future__ import annotations
-
 import re
 from functools import partial
 from typing import NamedTuple

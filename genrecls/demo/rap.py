@@ -3,8 +3,6 @@
 The beats, rappers, songs and lyrics are in ``rap.toml``.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import subprocess

@@ -8,8 +8,6 @@ References
 SoundFont Technical Specification, version 2.04, E-mu Systems, 2006.
 """
 
-from __future__ import annotations
-
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple

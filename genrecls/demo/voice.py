@@ -9,8 +9,6 @@ of a line depends on all lines before it. It also keeps the GPL library out of t
 process.
 """
 
-from __future__ import annotations
-
 import base64
 import ctypes
 import json

@@ -5,8 +5,6 @@ a covariance that all genres share, shrunk after Ledoit and Wolf (Journal of Mul
 88(2), 2004). A sound is also novel if it is nearer to a sound without a genre than to any genre.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Self
 

@@ -1,7 +1,5 @@
 """Results of robustness tests, read and counted; see :mod:`genrecls.inspection.robustness`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pandas as pd

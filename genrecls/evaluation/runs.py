@@ -1,7 +1,5 @@
 """Saved runs and cross-validations, read from files without loading a model."""
 
-from __future__ import annotations
-
 import json
 import logging
 import math

@@ -1,7 +1,5 @@
 """Tables of scores and of example tracks, from saved predictions."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 

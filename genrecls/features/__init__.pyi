@@ -1,7 +1,6 @@
 from .excerpts import EXCERPT_S as EXCERPT_S
 from .excerpts import envelope as envelope
 from .extraction import extract_log_mels as extract_log_mels
-from .extraction import track_log_mels as track_log_mels
 from .image import to_image as to_image
 from .segments import split_segments as split_segments
 from .segments import step_samples as step_samples

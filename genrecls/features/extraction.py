@@ -1,7 +1,5 @@
 """Extraction: from a sound file to the log-mels of its segments, block by block."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
@@ -10,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from genrecls.audio.decode import AudioStream, open_audio, stream_array, warn_problems
+from genrecls.audio.decode import AudioStream, open_audio, stream_array
 from genrecls.audio.fingerprint import Fingerprinter
 from genrecls.audio.resample import Resampler, to_mono
 from genrecls.config import FrontEnd
@@ -20,26 +18,6 @@ from genrecls.features.spectrogram import apply_reference, mel_db, sounding_shar
 
 #: Type of stored levels: half precision is exact to 0.03 dB at -80 dB and to 0.001 dB at 0 dB.
 DTYPE = np.float16
-
-
-def track_log_mels(path: str | os.PathLike, front_end: FrontEnd) -> tuple[np.ndarray, pd.DataFrame]:
-    """Compute the log-mel of each segment of a file, and warn about its problems.
-
-    Parameters
-    ----------
-    path : str or path-like
-        Sound file.
-    front_end : FrontEnd
-        Settings of segments and log-mels.
-
-    Returns
-    -------
-    log_mels, table
-        See :func:`extract_log_mels`, which raises the same errors.
-    """
-    log_mels, table, problems = extract_log_mels(path, front_end)
-    warn_problems(path, problems)
-    return log_mels, table
 
 
 def extract_log_mels(

@@ -1,7 +1,5 @@
 """Images: log-mels in colours."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from genrecls._utils.colors import color_table

@@ -1,7 +1,5 @@
 """Preparation: the log-mels of a corpus, computed in parallel and stored once per file."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Iterable, Iterator

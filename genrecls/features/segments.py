@@ -1,7 +1,5 @@
 """Segments: stretches of equal length that a track is cut into."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -1,7 +1,5 @@
 """Log-mels: mel spectrograms in decibels."""
 
-from __future__ import annotations
-
 import functools
 import math
 from typing import Any

@@ -3,8 +3,6 @@
 The report reads them without an audio decoder, so that this module must not import one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

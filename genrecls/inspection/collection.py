@@ -4,8 +4,6 @@ The run is one whose model classifies embeddings, such as musicnn. A group is an
 whose artist is not known.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression

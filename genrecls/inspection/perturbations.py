@@ -4,8 +4,6 @@ Each takes samples [shape=(channels, n), dtype=float32], their rate in Hz and a 
 and returns the transformed samples and their rate. Samples beyond full scale are not clipped.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from functools import partial

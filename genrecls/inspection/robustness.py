@@ -5,8 +5,6 @@ its questioner instead of counting; see Sturm, IEEE Transactions on Multimedia 1
 DOI 10.1109/TMM.2014.2330697. The predictions of a model that uses the loudness flip with it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Sequence
 from os import PathLike
 from pathlib import Path

@@ -3,8 +3,6 @@
 A map may show the image alone, whatever the model has learnt; :func:`sanity_check` finds this.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

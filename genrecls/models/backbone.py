@@ -1,7 +1,5 @@
 """Backbones, which turn an image into a map of features, and heads, which classify the map."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Models by name or by the user's own builder, from log-mels to probabilities."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import Any

@@ -5,8 +5,6 @@ execute code from the file. The checks accept only names in Keras itself, which 
 restricts further, and classes that genrecls has registered. They do not load Keras.
 """
 
-from __future__ import annotations
-
 import json
 import zipfile
 import zlib

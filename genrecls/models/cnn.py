@@ -1,7 +1,5 @@
 """The small CNN of the original lab."""
 
-from __future__ import annotations
-
 from genrecls._utils.backend import keras
 from genrecls.models.image import Image, image_input
 

@@ -1,7 +1,5 @@
 """A small CNN that takes images of any width."""
 
-from __future__ import annotations
-
 from genrecls._utils.backend import keras
 from genrecls.models.image import Image, image_input
 

@@ -4,8 +4,6 @@ The layers follow the TensorFlow original: no squeeze-and-excitation, ReLU6, ste
 fixed width.
 """
 
-from __future__ import annotations
-
 import itertools
 from os import PathLike
 from pathlib import Path

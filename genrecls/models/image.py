@@ -1,8 +1,6 @@
 """A layer that turns log-mels into images, so that a model takes the front end's output."""
 
-from __future__ import annotations
-
-from typing import Any
+from typing import Any, Self
 
 from genrecls._utils.backend import keras
 from genrecls._utils.colors import color_table
@@ -48,7 +46,7 @@ class Image(keras.layers.Layer):
     @classmethod
     def from_front_end(
         cls, front_end: FrontEnd, input_range: tuple[float, float] = (0.0, 1.0)
-    ) -> Image:
+    ) -> Self:
         """Make the layer for the levels and colours of a front end."""
         return cls(front_end.image_db, front_end.colormap, input_range, name="image")
 

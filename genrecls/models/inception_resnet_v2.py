@@ -1,7 +1,5 @@
 """InceptionResNetV2 with a head for genres."""
 
-from __future__ import annotations
-
 from os import PathLike
 
 from genrecls._utils.backend import keras

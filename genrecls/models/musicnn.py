@@ -3,8 +3,6 @@
 The weights are those of Pons and Serra; the layers have the names in their checkpoints.
 """
 
-from __future__ import annotations
-
 import math
 from os import PathLike
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Model files: loaded with Keras, or exported as ONNX for programs without Keras."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 import warnings

@@ -4,8 +4,6 @@ A file with the right name and the wrong content is never used, deleted or renam
 only copy that somebody has. This module does not load Keras.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import shlex

@@ -1,7 +1,5 @@
 """The common look of all figures."""
 
-from __future__ import annotations
-
 from matplotlib import pyplot as plt
 
 #: Frequencies in Hz at which spectrograms have ticks.

@@ -1,7 +1,5 @@
 """Figures of training and evaluation; axes are by default the current ones."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

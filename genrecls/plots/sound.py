@@ -4,8 +4,6 @@ Functions for a single panel take axes (by default the current ones) and return 
 several panels return a new figure.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

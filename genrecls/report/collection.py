@@ -1,7 +1,5 @@
 """Section of the report on the collection, for a run with embeddings."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """A report as a document that is filled section by section, then saved as Markdown and HTML."""
 
-from __future__ import annotations
-
 import datetime
 import hashlib
 import io

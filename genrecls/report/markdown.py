@@ -1,7 +1,5 @@
 """Text of reports: names that are shown as they are, tables, and filled templates."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019, DOI 10.1145/3287560.3287596.
 """
 
-from __future__ import annotations
-
 import pandas as pd
 
 from genrecls._utils.io import write_atomically

@@ -1,7 +1,5 @@
 """Sections of the report: each function adds one, or nothing if it has nothing to show."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

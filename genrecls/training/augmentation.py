@@ -4,8 +4,6 @@ They change log-mels [shape=(batch, n_mels, frames, 1)] in dB, and only in train
 does not contain them.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Outputs of a frozen backbone: computed once for every track and kept on disk."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 

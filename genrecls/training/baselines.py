@@ -1,7 +1,5 @@
 """Candidates of a comparison: the networks, and the simple baselines that they should beat."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from typing import Any

@@ -4,8 +4,6 @@ A corpus of a hundred tracks is too small to hold out a fifth of it for a test. 
 cross-validation, every track is tested once in each repeat.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """Segments as Keras takes them: read from disk batch by batch, or held in memory."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

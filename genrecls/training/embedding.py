@@ -1,12 +1,10 @@
 """Embeddings of tracks as a transformer of scikit-learn."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -52,7 +50,7 @@ class Embedding(TransformerMixin, BaseEstimator):
         self.model = model
         self.weights = weights
 
-    def fit(self, X: Any, y: Any = None) -> Embedding:  # noqa: N803  scikit-learn's name
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803  scikit-learn's name
         """Return the transformer, which needs no fitting; ``X`` and ``y`` are not used."""
         return self
 

@@ -1,7 +1,5 @@
 """Logistic regression on the embeddings of a frozen backbone, as the head of its model."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

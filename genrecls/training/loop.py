@@ -1,7 +1,5 @@
 """Training of one Keras model in one stage, its learning rate and its live plot."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Sequence

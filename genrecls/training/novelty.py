@@ -1,7 +1,5 @@
 """The novelty of a run: its threshold, and its background of sounds without a genre."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The outcome of a training as it is saved: predictions, card, and maps of the first layer."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import platform

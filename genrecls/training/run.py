@@ -1,7 +1,5 @@
 """Training of a model on a corpus, from files to a saved run."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Callable, Sequence

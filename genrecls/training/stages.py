@@ -5,8 +5,6 @@ blocks of the backbone on the outputs of its lower blocks. The outputs are compu
 disk, so that both stages take a small part of the time of training the whole model.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import shutil
