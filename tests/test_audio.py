@@ -1,11 +1,13 @@
 """Decoding: all formats give the same sound, and damaged files a warning or an AudioError."""
 
+import errno
 import io
 import os
 import pickle
 import subprocess
 import sys
 import threading
+from unittest.mock import patch
 
 import av
 import numpy as np
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 from genrecls import AudioError, AudioWarning, load_audio
 from genrecls.audio import _container, play_audio
 from genrecls.audio import decode as audio
+from genrecls.audio._container import open_container, raise_audio_error
 from genrecls.audio.decode import open_audio, stream_array
 from genrecls.audio.resample import resample
 
@@ -657,3 +660,21 @@ def test_play_audio_holds_the_requested_part(tmp_path):
     assert loud[int(1.2 * rate) :].mean() > 0.8
     with pytest.raises(AudioError, match="ends after 10 s"):
         play_audio(tmp_path / "a.wav", start_s=11)
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.EIO])
+def test_errors_of_the_machine_are_not_those_of_a_file(error):
+    with pytest.raises(OSError, match="busy"), raise_audio_error("song.mp3"):
+        raise OSError(error, "busy")
+
+
+def test_thousands_of_broken_joined_files_are_given_up(tmp_path):
+    soundfile.write(tmp_path / "one.wav", np.zeros(44100), 44100)
+    joined = (tmp_path / "one.wav").read_bytes() + b"RIFF\x24\0\0\0WAVE".ljust(64, b"x") * 3000
+    (tmp_path / "joined.wav").write_bytes(joined)
+    with (
+        patch("genrecls.audio.decode.open_container", wraps=open_container) as opened,
+        pytest.warns(AudioWarning, match="the rest of the file cannot be read"),
+    ):
+        y, _ = load_audio(tmp_path / "joined.wav")
+    assert len(y) == 44100 and opened.call_count <= 101

@@ -116,6 +116,23 @@ def test_new_replaces_an_intact_entry_when_it_is_told_to(path):
     assert {file.name for file in path.iterdir()} == {"c.txt", "index.json"}
 
 
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_entry_that_cannot_be_replaced_stays(path, monkeypatch, error):
+    def fail_at_the_second(*names):
+        if names[1] == path:
+            monkeypatch.undo()
+            raise error("busy")
+        return rename(*names)
+
+    rename = os.replace
+    monkeypatch.setattr(os, "replace", fail_at_the_second)
+    failure = pytest.raises((GenreclsError, KeyboardInterrupt), match="busy")
+    with failure, cache.new(path, replace=True) as (folder, _):
+        (folder / "c.txt").write_text("text")
+    assert cache.load(path) == {"value": [1, "zwei"]}
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_new_says_what_to_do_where_nothing_can_be_written(home):
     (home / "data").write_text("a file where the folder should be")
     with pytest.raises(GenreclsError, match=r"cannot be written .*; .* set GENRECLS_HOME"):

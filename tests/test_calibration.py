@@ -175,6 +175,12 @@ def test_min_confidence_is_where_four_in_five_are_right():
     assert choose_min_confidence(table.assign(genre=genres[1]), genres) == 1
 
 
+def test_min_confidence_counts_equal_probabilities_together():
+    table, genres = predictions_of(np.full((20, 2), [0.999, 0.001]), group=range(20))
+    table.loc[12:, "genre"] = genres[1]  # a net that is always sure, and right in 12 of 20
+    assert choose_min_confidence(table, genres) == 1
+
+
 # -- reliability -------------------------------------------------------------------------------
 
 

@@ -455,7 +455,8 @@ def test_predict_prints_json_if_a_file_that_it_should_plot_is_no_sound(run, tmp_
     ("options", "reason"),
     [
         (["--step", 2], "must divide the segment length"),
-        (["--plot", "t.txt"], "must end in .png"),
+        (["--plot", "t.txt"], "must end in .png, .svg or .pdf, not '.txt'"),
+        (["--segments", "song.mp3"], "must end in .csv, not '.mp3'"),
         (["--plot", "none/t.png"], "no folder"),
         (["other.wav", "--plot", "t.png"], "needs a single file"),
         (["--min-confidence", 2], "less than or equal to 1"),
@@ -560,7 +561,7 @@ def test_an_interruption_is_one_line_and_exit_code_130(short_corpus, home, monke
     monkeypatch.setattr("genrecls.Corpus.corpus_name", Mock(side_effect=KeyboardInterrupt))
     done = invoke(command, short_corpus)
     assert done.exit_code == 130
-    assert done.stderr == "genrecls: interrupted; finished parts are kept\n"
+    assert done.stderr == "genrecls: interrupted; finished results are kept\n"
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
@@ -585,7 +586,7 @@ main()
     command = [sys.executable, "-c", code.replace("NAME", name)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 130
-    assert done.stderr == "genrecls: interrupted; finished parts are kept\n"
+    assert done.stderr == "genrecls: interrupted; finished results are kept\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="there are no process groups")
@@ -601,7 +602,7 @@ def test_an_interruption_ends_the_worker_processes_without_a_word(small_corpus, 
         lines = process.communicate()[1].splitlines()
     assert process.returncode == 130
     lines = [line for line in lines if line and "%|" not in line]  # without progress bars
-    assert lines == ["genrecls: interrupted; finished parts are kept"]
+    assert lines == ["genrecls: interrupted; finished results are kept"]
 
 
 def test_predict_refuses_keras_backends_that_cannot_train(project, run, file):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -111,6 +112,10 @@ def test_run_name_names_what_differs_from_the_usual_recipe():
     assert (
         run_name("original", Recipe.preset("original", "cnn", epochs=2)) == "cnn-original-epochs-2"
     )
+    fewer = dataclasses.replace(FrontEnd.preset("default"), n_mels=64)
+    assert run_name("default", Recipe("cnn"), fewer) == "cnn-default-n_mels-64"
+    musicnn = Recipe.preset("default", "musicnn")
+    assert run_name("default", musicnn, FrontEnd.preset("musicnn")) == "musicnn-default"
 
 
 def test_package_import_loads_no_heavy_module():

@@ -159,6 +159,15 @@ def test_corpus_of_a_whole_disk_has_a_name(home):
     assert Corpus.corpus_name(home.anchor) == "music"
 
 
+@pytest.mark.parametrize("name", ["genre", "macro", "not sure"])
+def test_read_refuses_genres_with_another_meaning_in_tables(tmp_path, name):
+    for genre in ("rap", name):
+        (tmp_path / genre).mkdir()
+        (tmp_path / genre / "a.wav").write_bytes(genre.encode())
+    with pytest.raises(CorpusError, match=f"'{name}' has another meaning in tables; rename"):
+        Corpus.read(tmp_path)
+
+
 def test_read_refuses_a_folder_whose_name_begins_with_a_tilde_and_is_not_there(home, monkeypatch):
     monkeypatch.chdir(home)
     with pytest.raises(CorpusError, match="'~music'"):
@@ -431,6 +440,16 @@ def test_assign_folds_makes_fewer_folds_for_few_groups():
         CorpusError, match="genre 'b' has only one group .*add tracks from other groups"
     ):
         assign_folds(make_segments([*many, *[("b", "b0", 4, "")] * 5]))
+
+
+def test_assign_folds_puts_other_groups_together_for_another_seed():
+    """Scikit-learn shuffles only groups of equal size."""
+    segments = make_segments([(g, f"{g}{i}", 3 + 4 * i, "") for g in "ab" for i in range(8)])
+    pairs = set()
+    for seed in range(3):
+        fold = assign_folds(segments, folds=4, random_seed=seed).groupby(segments["group"]).first()
+        pairs.add(np.equal.outer(fold.to_numpy(), fold.to_numpy()).tobytes())
+    assert len(pairs) == 3
 
 
 def test_assign_folds_depends_on_the_random_seed_alone():

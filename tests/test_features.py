@@ -412,6 +412,17 @@ def test_a_prepared_corpus_is_loaded_without_opening_its_files(corpus, monkeypat
         pd.testing.assert_frame_equal(getattr(first, table), getattr(second, table))
 
 
+def test_a_file_that_changes_while_it_is_read_is_not_stored(new_corpus):
+    read = Corpus.read(new_corpus)
+    first, other = (new_corpus / read.tracks["path"].iloc[i] for i in (0, -1))
+    shutil.copy(other, first)
+    features = prepare(read, DEFAULT, jobs=1, progress=False)
+    [reason] = features.failures["reason"]
+    assert "was changed while it was read). Read the corpus again" in reason
+    assert cache.load(log_mels_entry(DEFAULT, read.tracks["sha256"].iloc[0])) is None
+    assert len(prepared(new_corpus).failures) == 0
+
+
 def test_the_largest_file_comes_first(new_corpus, monkeypatch):
     sizes = []
 
@@ -495,8 +506,10 @@ def test_memory_does_not_grow_with_the_length_of_a_file(tmp_path, home):
     noise = np.random.default_rng(0).normal(0, 0.1, (4 * 60 * RATE, 2)).astype(np.float32)
     code = (
         "import resource, sys; from pathlib import Path; from genrecls import FrontEnd; "
+        "from genrecls._utils.io import hash_file; "
         "from genrecls.features.prepare import _store_track; out = Path(sys.argv[2]); "
-        "meta = _store_track(Path(sys.argv[1]), out / 'x', out / 'print', FrontEnd()); "
+        "file = Path(sys.argv[1]); "
+        "meta = _store_track(file, hash_file(file), out / 'x', out / 'print', FrontEnd()); "
         "assert len(meta['segments']['segment']) == int(sys.argv[3]); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )

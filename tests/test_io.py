@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from genrecls._utils.io import file_size, hash_file, open_atomically, write_atomically
+from genrecls._utils.io import file_size, hash_file, one_line, open_atomically, write_atomically
 
 
 def test_write_atomically_replaces_a_file(tmp_path):
@@ -45,3 +45,7 @@ def test_file_size_is_0_for_a_missing_file(tmp_path):
     (tmp_path / "x.txt").write_text("four")
     assert file_size(tmp_path / "x.txt") == 4
     assert file_size(tmp_path / "missing") == 0
+
+
+def test_control_characters_of_a_name_do_not_reach_a_terminal():
+    assert one_line("a\x1b[31m\nb\x9b – é 🎹") == "a\\x1b[31m\\nb\\x9b – é 🎹"

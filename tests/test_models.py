@@ -382,7 +382,12 @@ def test_build_model_names_the_known_models():
         build_model(OWN, DEFAULT, 3)
 
 
-def test_builder_uid_depends_on_the_layers_alone():
+def test_builder_uid_depends_on_layers_and_initial_weights():
+    def build_other_weights(input_shape, n_classes):
+        model = build_functional(input_shape, n_classes)
+        model.set_weights([2 * weights for weights in model.get_weights()])
+        return model
+
     def build_wider(input_shape, n_classes):
         wide = layers.Conv2D(8, 3)
         return keras.Sequential(
@@ -394,7 +399,8 @@ def test_builder_uid_depends_on_the_layers_alone():
     others = [
         builder_uid(build_sequential, DEFAULT, 3),
         builder_uid(build_wider, DEFAULT, 3),
+        builder_uid(build_other_weights, DEFAULT, 3),
         builder_uid(build_functional, DEFAULT, 4),
         builder_uid(build_functional, ORIGINAL, 3),
     ]
-    assert len({uid, *others}) == 5
+    assert len({uid, *others}) == 6

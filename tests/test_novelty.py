@@ -132,6 +132,16 @@ def test_folder_other_is_background(small_corpus, tmp_path, home, name, caplog):
     assert "1 tracks of 'other' are background" in caplog.text
 
 
+def test_background_that_cannot_be_read_is_left_out(small_corpus, tmp_path, home):
+    root = shutil.copytree(small_corpus, tmp_path / "music")
+    (root / "other").mkdir()
+    (root / "other" / "gone.mp3").symlink_to("nowhere.mp3")
+    shutil.copy(next(root.glob("rap/*.wav")), root / "other" / "Someone - Song.wav")
+    corpus = Corpus.read(root)
+    assert [file.name for file in corpus.background] == ["Someone - Song.wav"]
+    assert corpus.left_out["path"].tolist() == ["other/gone.mp3"]
+
+
 def test_genre_other_in_a_table_is_background(small_corpus, tmp_path, home):
     files = sorted(small_corpus.glob("*/*.wav"))
     genres = ["other" if i == 3 else file.parent.name[:4] for i, file in enumerate(files)]

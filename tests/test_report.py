@@ -18,7 +18,7 @@ from genrecls import FrontEnd, Recipe
 from genrecls.evaluation.runs import FORMAT, Run
 from genrecls.evaluation.scores import aggregate_tracks
 from genrecls.report import sections
-from genrecls.report.document import Report
+from genrecls.report.document import Report, read_table
 from genrecls.report.model_card import model_card, write_model_card
 from genrecls.report.write import write_audit, write_report
 
@@ -428,3 +428,17 @@ def test_model_card_has_a_header_that_the_hub_reads(home, name):
     assert values.keys() == {"balanced_accuracy", "f1", "accuracy"}
     shown = re.search(r"^\| accuracy \| ([\d.]+) \(", model_card(run), re.MULTILINE)[1]
     assert f"{values['accuracy']:.3f}" == shown
+
+
+def test_tables_of_a_report_keep_odd_names(tmp_path):
+    report = Report("A title", tmp_path)
+    report.table("t", pd.DataFrame({"genre": ["NA", "a\rb"], "n": [1.5, None]}))
+    table = read_table(tmp_path / "t.csv")
+    assert table["genre"].tolist() == ["NA", "a\\rb"]
+    assert table["n"].isna().tolist() == [False, True]
+
+
+def test_a_very_high_figure_is_made_smaller_in_the_page(tmp_path):
+    report = Report("A title", tmp_path)
+    report.figure("f", plt.figure(figsize=(1, 200)), "Many genres")
+    assert "image/webp" in report.save().read_text(encoding="utf-8")

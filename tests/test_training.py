@@ -506,7 +506,7 @@ def test_train_takes_the_users_own_builder(small_corpus, home):
     """A model without a convolution is saved, loaded and not trained again."""
     options = {"front_end": SMALL, "jobs": 1, "progress": False, "epochs": 1}
     run = train(small_corpus, build_own, **options)
-    assert run.name == "build_own-default-epochs-1"
+    assert run.name == "build_own-default-epochs-1-hop_length-4096-n_mels-80"
     assert run.recipe.model == "build_own"
     probabilities = run.predict_log_mels(np.zeros((1, *SMALL.shape)))
     assert probabilities.sum() == pytest.approx(1)
@@ -541,10 +541,10 @@ def test_train_does_not_save_a_training_that_has_diverged(small_corpus, home):
 
 def test_train_does_not_replace_anything_but_a_run(small_corpus, home):
     (home / "mine").mkdir()
-    (home / "mine" / "thesis.txt").write_text("mine")
+    (home / "mine" / "index.json").write_text("{}")  # as of a web site
     with pytest.raises(ModelError, match="contains other files; name a new or an empty folder"):
         train(small_corpus, "cnn", folder=home / "mine", progress=False)
-    assert [path.name for path in (home / "mine").iterdir()] == ["thesis.txt"]
+    assert [path.name for path in (home / "mine").iterdir()] == ["index.json"]
 
 
 def test_load_refuses_folders_without_a_run(tmp_path):

@@ -43,7 +43,7 @@ INDEX = "index.json"
 # Folders with a damaged entry, of which the first is reported.
 _damaged_folders: set[Path] = set()
 # A temporary folder of this age was left by a process that was killed.
-_LEFTOVER_S = 3600
+_LEFTOVER_S = 86_400
 # A file that was written less than 2 s ago may change again within one tick of the clock.
 _SETTLED_NS = 2_000_000_000
 
@@ -114,13 +114,7 @@ def new(path: Path, *, replace: bool = False) -> Iterator[tuple[Path, dict[str, 
         index = {"key": None if replace else path.name, "meta": meta, "files": files}
         text = json.dumps(index, ensure_ascii=False)
         (temporary / INDEX).write_text(text, encoding="utf-8")
-        if replace or _read_index(path) is None:
-            remove(path)
-        try:
-            os.replace(temporary, path)
-        except OSError:
-            if _read_index(path) is None:  # otherwise another process was faster
-                raise
+        _put_in_place(temporary, path, replace=replace)
     except OSError as error:
         raise GenreclsError(
             f"{str(path)!r} cannot be written ({error.strerror or error}); make room, get the "
@@ -130,9 +124,28 @@ def new(path: Path, *, replace: bool = False) -> Iterator[tuple[Path, dict[str, 
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _put_in_place(temporary: Path, path: Path, *, replace: bool) -> None:
+    """Give a complete entry its name; what was there is deleted only afterwards."""
+    old = temporary.with_name(f"{temporary.name}.old")
+    try:
+        if replace or _read_index(path) is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(path, old)
+        os.replace(temporary, path)
+    except OSError:
+        if replace or _read_index(path) is None:  # otherwise another process was faster
+            raise
+    finally:
+        if os.path.lexists(old) and not os.path.lexists(path):
+            os.replace(old, path)
+        remove(old)
+
+
 def copy(path: Path, new: Path) -> None:
     """Copy the files of an entry into the folder of a new one, which gets its own index."""
-    shutil.copytree(path, new, ignore=shutil.ignore_patterns(INDEX), dirs_exist_ok=True)
+    for file in path.iterdir():
+        if file.is_file() and file.name != INDEX:
+            shutil.copy2(file, new)
 
 
 def remove(path: Path) -> None:

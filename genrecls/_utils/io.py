@@ -3,10 +3,13 @@
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from genrecls.errors import AudioError
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -34,10 +37,21 @@ def printable(path: str | os.PathLike) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def one_line(path: str | os.PathLike) -> str:
+    """Return a printable path in which control characters are escaped, too."""
+    return re.sub(r"[\0-\x1f\x7f-\x9f]", lambda found: ascii(found[0])[1:-1], printable(path))
+
+
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_unchanged(path: Path, sha256: str) -> None:
+    """Raise an AudioError unless a file that has been read still has its hash."""
+    if hash_file(path) != sha256:
+        raise AudioError(path, {"file": "was changed while it was read"}, "Read the corpus again.")
 
 
 def file_size(path: Path) -> int:

@@ -32,15 +32,18 @@ def claim_name(name: str, root: Path) -> str:
     try:
         table.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(table.with_name(f".{_TABLE}.lock")):
-            roots = _read_roots()  # another process may have added a name
-            chosen = _choose(name, root, roots)
+            known = _read_roots()  # another process may have added a name
+            chosen = _choose(name, root, known)
             text = json.dumps(
-                {name: _shorten(path) for name, path in (roots | {chosen: root}).items()}, indent=1
+                {name: _shorten(path) for name, path in (known | {chosen: root}).items()}, indent=1
             )
             write_atomically(table, lambda file: file.write(text.encode()))
     except OSError:  # Where nothing can be written, no results can get mixed up.
         return chosen
-    if chosen != name:
+    if chosen in known and known[chosen] != root:
+        gone = f"{known[chosen]}, which no longer exists"
+        log.warning("%s: takes the name %r and the results of %s", root, chosen, gone)
+    elif chosen != name:
         log.warning("%s: the name %r is taken; results are kept as %r", root, name, chosen)
     return chosen
 

@@ -147,18 +147,24 @@ def check_last_page(path: str | PathLike, start: int) -> list[str]:
 
 @contextmanager
 def raise_audio_error(path: str | PathLike) -> Iterator[None]:
-    """Turn every error into an AudioError, because damaged files cause errors of any type."""
+    """Turn every error into an AudioError, because damaged files cause errors of any type.
+
+    Errors of the machine, such as too many open files, say nothing about the file.
+    """
     try:
         yield
     except AudioError:
         raise
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or repr(error)
-        # FFmpeg returns EPERM, or EINVAL, where a header contains an impossible value.
-        by_ffmpeg = isinstance(error, FFmpegError)
+        by_ffmpeg, number = isinstance(error, FFmpegError), getattr(error, "errno", None)
+        # FFmpeg also returns EIO for damaged files.
+        if number in (errno.EMFILE, errno.ENFILE) or (number == errno.EIO and not by_ffmpeg):
+            raise
         if isinstance(error, PermissionError) and not by_ffmpeg:
             raise AudioError(path, {"file": reason}, "Check that you may read it.") from error
-        if getattr(error, "errno", None) in (errno.EINVAL, errno.EPERM):
+        # FFmpeg returns EPERM, or EINVAL, where a header contains an impossible value.
+        if number in (errno.EINVAL, errno.EPERM):
             reason = "the format is unknown or the header is damaged"
         what = "FFmpeg" if by_ffmpeg else "sound"
         advice = "Play it to hear whether it is complete; export it again."

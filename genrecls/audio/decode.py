@@ -46,6 +46,9 @@ _AUDIBLE_PEAK = 1.5
 # Tags between joined MP3 files, or at their end, which FFmpeg takes for damaged sound.
 _TAGS = (b"APETAGEX", b"ID3", b"LYRICSBEGIN")
 
+# After so many joined files that cannot be decoded, noise is more likely.
+_MAX_FAILURES = 100
+
 _BLOCK = 1 << 17  # in samples: 1 MB of stereo
 
 
@@ -232,8 +235,8 @@ def _check_rate(sample_rate: float) -> None:
 
 def _decode_file(audio: AudioStream) -> Generator[av.AudioFrame]:
     """Decode a file and those that are joined to it, and complete ``audio`` on the way."""
-    start, end, kind, failure = 0, 0, "", ""
-    while start is not None:
+    start, end, kind, failure, failures = 0, 0, "", "", 0
+    while start is not None and failures < _MAX_FAILURES:
         try:
             with raise_audio_error(audio.path), open_container(audio.path, start) as container:
                 kind = container.format.name
@@ -241,7 +244,7 @@ def _decode_file(audio: AudioStream) -> Generator[av.AudioFrame]:
         except AudioError as error:
             if not start:
                 raise
-            end, failure = 0, "; ".join(error.reasons.values())
+            end, failure, failures = 0, "; ".join(error.reasons.values()), failures + 1
         last, start = start, find_joined(audio.path, kind, start, end)
     if failure:
         audio.problems.append(f"the rest of the file cannot be read: {failure}")

@@ -44,7 +44,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("genrecls: interrupted; finished parts are kept", err=True)
+            typer.echo("genrecls: interrupted; finished results are kept", err=True)
             raise typer.Exit(130) from None
 
 

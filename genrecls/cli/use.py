@@ -16,7 +16,7 @@ import typer
 
 import genrecls
 from genrecls import corpus, evaluation, features
-from genrecls._utils.io import open_atomically, printable, write_atomically
+from genrecls._utils.io import one_line, open_atomically, printable, write_atomically
 from genrecls.cli.data import Jobs, expand
 from genrecls.errors import AudioError, CorpusError
 
@@ -66,8 +66,12 @@ def predict(
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
+    if plot and (len(files) > 1 or files[0].is_dir()):
+        raise typer.BadParameter("--plot needs a single file")
     if plot:
-        _check_plot(plot, files)
+        _check_output(plot, "--plot", ".png", ".svg", ".pdf")
+    if segments:
+        _check_output(segments, "--segments", ".csv")
     classifier = _load(run)
     try:
         features.step_samples(classifier.front_end, step)
@@ -76,7 +80,7 @@ def predict(
     found = [_audio_files(file) for file in files]
     paths = [path for audio_files, _ in found for path in audio_files]
     lost = any(unreadable for _, unreadable in found)
-    width = max(len(printable(path)) for path in paths)
+    width = max(len(one_line(path)) for path in paths)
     echo = _echo_json if as_json else _echo_csv if as_csv else partial(_echo_text, width)
     options: dict[str, Any] = {"step_s": step, "min_confidence": min_confidence}
     errors: list[AudioError] = []
@@ -135,13 +139,13 @@ def _quiet_decoders():
             os.dup2(stderr.fileno(), 2)
 
 
-def _check_plot(plot: Path, files: list[Path]) -> None:
-    if len(files) > 1 or files[0].is_dir():
-        raise typer.BadParameter("--plot needs a single file")
-    if plot.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise typer.BadParameter(f"--plot must end in .png, .svg or .pdf, not {plot.suffix!r}")
-    if not plot.absolute().parent.is_dir():
-        raise typer.BadParameter(f"--plot: there is no folder {str(plot.absolute().parent)!r}")
+def _check_output(file: Path, option: str, *endings: str) -> None:
+    """Refuse a file whose ending is another one, such as that of the music, or without a folder."""
+    if file.suffix.lower() not in endings:
+        expected = " or ".join(filter(None, [", ".join(endings[:-1]), endings[-1]]))
+        raise typer.BadParameter(f"{option} must end in {expected}, not {file.suffix!r}")
+    if not file.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{option}: there is no folder {str(file.absolute().parent)!r}")
 
 
 def _predict_and_plot(
@@ -217,7 +221,8 @@ def _echo_text(width: int, classifier: GenreClassifier, predictions: Iterable[Pr
     longest = max(map(len, (*classifier.genres, "none of these")))
     for prediction in predictions:
         shares = ", ".join(f"{genre} {p:.2f}" for genre, p in _likeliest(prediction))
-        typer.echo(f"{printable(prediction.path):{width}}  {prediction.label:{longest}}  {shares}")
+        path = one_line(prediction.path)
+        typer.echo(f"{path:{width}}  {prediction.label:{longest}}  {shares}")
 
 
 def export(
@@ -227,6 +232,7 @@ def export(
     run: RunFolder = None,
 ) -> None:
     """Write a model as ONNX and check its probabilities."""
+    _check_output(file, "the file", ".onnx")
     classifier = _load(run)
     typer.echo(f"{classifier.name} …", err=True)
     difference = classifier.export_onnx(file)

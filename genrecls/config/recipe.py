@@ -183,16 +183,20 @@ def choose(
         recipe = dataclasses.replace(Recipe.preset(preset, "cnn", **changes), model=name)
     else:
         recipe = Recipe.preset(preset, model, **changes)
+    return recipe, front_end or _usual_front_end(preset, recipe), builder
+
+
+def _usual_front_end(preset: str, recipe: Recipe) -> FrontEnd:
     # musicnn takes the log-mels that it was trained with.
-    front_end = front_end or FrontEnd.preset("musicnn" if recipe.model == "musicnn" else preset)
-    return recipe, front_end, builder
+    return FrontEnd.preset("musicnn" if recipe.model == "musicnn" else preset)
 
 
-def run_name(preset: str, recipe: Recipe) -> str:
+def run_name(preset: str, recipe: Recipe, front_end: FrontEnd | None = None) -> str:
     """Return the name of a run: model, preset, and what differs from the usual recipe.
 
     The usual recipe is that of the preset with a frozen backbone, since two CPU cores take hours
-    to train a whole InceptionResNetV2. A run of another recipe never replaces the usual run.
+    to train a whole InceptionResNetV2. A run of another recipe, or with another front end, never
+    replaces the usual run.
     """
     known = recipe.model if recipe.model in look_up(_RECIPES, preset, "preset") else "cnn"
     frozen = {"backbone": "frozen"} if known in BACKBONES else {}
@@ -202,6 +206,9 @@ def run_name(preset: str, recipe: Recipe) -> str:
         changed["weights"] = Path(changed["weights"] or "random").stem
     if "backbone" in changed:
         changed.pop("fine_tune_after", None)  # there are no stages
+    if front_end:
+        usual = _usual_front_end(preset, recipe).to_dict()
+        changed |= {k: v for k, v in front_end.to_dict().items() if v != usual[k]}
     parts = [f"{recipe.model}-{preset}", *(f"{k}-{v}" for k, v in sorted(changed.items()))]
     return "-".join(parts)
 

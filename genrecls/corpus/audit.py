@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from genrecls._utils import cache
+from genrecls._utils.io import check_unchanged
 from genrecls._utils.parallel import map_parallel
 from genrecls.audio.fingerprint import fingerprint_file, save_fingerprint
 from genrecls.audio.quality import measure_track
@@ -150,15 +151,16 @@ def _measure_files(corpus: Corpus, jobs: int | None, progress: bool) -> dict[str
         measures[sha256] = cache.load(quality)
         if measures[sha256] is None or cache.load(fingerprint) is None:
             # Workers may outlive a change of the project folder, so that they get the paths.
-            calls[sha256] = (file, quality, fingerprint)
+            calls[sha256] = (file, sha256, quality, fingerprint)
     todo = list(calls.values())
     fresh = map_parallel(_measure_file, todo, jobs=jobs, desc="audit", progress=progress)
     return measures | dict(zip(calls, fresh, strict=True))
 
 
-def _measure_file(path: Path, quality: Path, fingerprint: Path) -> dict:
+def _measure_file(path: Path, sha256: str, quality: Path, fingerprint: Path) -> dict:
     try:
         measures = measure_track(path)
+        check_unchanged(path, sha256)
     except AudioError as error:
         return {"undecodable": "; ".join(f"{k}: {v}" for k, v in error.reasons.items())}
     save_fingerprint(fingerprint, measures.pop("fingerprint"))

@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 _TABLE = "tracks.csv"
 _BACKGROUND = "other"  # folder or genre of sound that is none of the genres
+# Columns, rows or labels of result tables.
+_NOT_GENRES = {"genre", "macro", "all genres", "not sure", "none of these"}
 _OPTIONAL = ["artist", "album", "title", "split"]
 _COLUMNS = "track_id path genre artist album title group grouped_by split sha256".split()
 
@@ -163,11 +165,12 @@ class Corpus:
         # The current folder may change, and that of a worker process may be another one.
         root = file.parent.absolute()
         is_other = tracks["genre"].map(genre_key) == _BACKGROUND
-        background = tuple(root / path for path in tracks.loc[is_other, "path"])
+        others, lost = _hash_files(root, tracks[is_other])
+        background = tuple(root / path for path in others["path"])
         if is_other.any():
             log.warning("%d tracks of 'other' are background, not a genre", len(background))
         tracks, unreadable = _complete(root, tracks[~is_other], numbered)
-        left_out = pd.concat([left_out, unreadable], ignore_index=True)
+        left_out = pd.concat([left_out, lost, unreadable], ignore_index=True)
         for line in summarize_left_out(left_out):
             log.warning("%s", line)
         return cls(_check_name(cls.corpus_name(path)), root, tracks, left_out, background)
@@ -198,6 +201,8 @@ def _complete(
     """Fill in missing columns from tags and content; return tracks and the unreadable ones."""
     tracks = tracks.assign(**{name: "" for name in _OPTIONAL if name not in tracks})
     tracks["genre"] = unify_genres(tracks["genre"].tolist())
+    if taken := sorted(set(tracks["genre"]) & _NOT_GENRES):
+        raise CorpusError(f"{taken[0]!r} has another meaning in tables; rename this genre")
     tracks, unreadable = _hash_files(root, tracks)
     if tracks["genre"].nunique() < 2:
         genre = ", ".join(map(repr, tracks["genre"].unique())) or "'other'"

@@ -1,5 +1,6 @@
 """Results of robustness tests, read and counted; see :mod:`genrecls.inspection.robustness`."""
 
+import contextlib
 from collections.abc import Sequence
 
 import pandas as pd
@@ -45,7 +46,12 @@ def tested_runs(runs: Sequence[Run]) -> list[Run]:
     list of Run
         The runs with saved results, in the same order.
     """
-    return [run for run in runs if (run.folder / ROBUSTNESS_FILE).is_file()]
+    tested = []
+    for run in runs:
+        with contextlib.suppress(ModelError):
+            read_robustness(run)
+            tested.append(run)
+    return tested
 
 
 def flip_rates(runs: Sequence[Run]) -> pd.DataFrame:

@@ -224,9 +224,9 @@ class Run:
 def check_folder(folder: str | os.PathLike) -> Path:
     """Return the absolute folder of a run, or refuse one with other files, which would be lost."""
     folder = Path(os.path.abspath(expand_user(folder)))
-    is_run = any((folder / name).exists() for name in (CARD, cache.INDEX))
-    is_empty = not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
-    if not (is_run or is_empty):
+    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    is_run = len({CARD, cache.INDEX, PREDICTIONS} & names) > 1  # damaged or not
+    if (names and not is_run) or (os.path.lexists(folder) and not folder.is_dir()):
         raise ModelError(f"{str(folder)!r} contains other files; name a new or an empty folder")
     return folder
 
@@ -289,11 +289,12 @@ def read_runs(corpus_name: str) -> list[Run]:
 
 def _find_current(runs: Sequence[Run]) -> list[Run]:
     """Leave out runs from before the corpus changed, and copies of others, with a warning."""
-    corpus_hash = _newest(runs).card["corpus_hash"]
+    newest = _newest(runs)
     current: dict[str, Run] = {}
     for run in sorted(runs, key=lambda run: run.folder.name != run.name):  # copies come last
-        if run.card["corpus_hash"] != corpus_hash:
-            log.warning("%s is left out: the corpus has changed since; train it again", run.folder)
+        if run.card["corpus_hash"] != newest.card["corpus_hash"]:
+            reason = f"its corpus is not that of {newest.folder.name}, the newest run"
+            log.warning("%s is left out: %s; train it again", run.folder, reason)
         elif run.name in current:
             other = current[run.name].folder
             log.warning("%s is left out: its name is that of the run in %s", run.folder, other)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from genrecls._utils import cache
-from genrecls._utils.io import file_size
+from genrecls._utils.io import check_unchanged, file_size
 from genrecls._utils.parallel import map_parallel
 from genrecls.audio import fingerprint
 from genrecls.audio.decode import open_audio
@@ -121,13 +121,14 @@ def _store_missing(
         if fingerprint.load_fingerprint(bits) is not None:
             bits = None  # it need not be computed
         if bits or not stored[sha256]:
-            calls[sha256] = (files[sha256], log_mels_entry(front_end, sha256), bits, front_end)
+            entry = log_mels_entry(front_end, sha256)
+            calls[sha256] = (files[sha256], sha256, entry, bits, front_end)
     results = map_parallel(_store_track, [*calls.values()], desc="log-mels", **options)
     stored.update(zip(calls, results, strict=True))
 
 
 def _store_track(
-    file: Path, entry: Path, bits: Path | None, front_end: FrontEnd
+    file: Path, sha256: str, entry: Path, bits: Path | None, front_end: FrontEnd
 ) -> dict[str, Any] | AudioError:
     """Store log-mels and, unless ``bits`` is None, a fingerprint; return metadata or an error."""
     # The caller names the entries, because the environment of a worker may name another folder.
@@ -144,10 +145,11 @@ def _store_track(
             if silent.any():
                 problems.append(f"{silent.sum()} of {len(table)} segments are silent and left out")
                 table = table[~silent]
-            if bits and fingerprinter:
-                fingerprint.save_fingerprint(bits, fingerprinter.finish())
+            check_unchanged(file, sha256)
             meta["segments"] = table.to_dict("list")
             meta["problems"] = problems
+            if bits and fingerprinter:
+                fingerprint.save_fingerprint(bits, fingerprinter.finish())
     except AudioError as error:
         return error
     return meta

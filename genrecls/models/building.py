@@ -1,8 +1,11 @@
 """Models by name or by the user's own builder, from log-mels to probabilities."""
 
 import json
+import zlib
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from genrecls._utils.backend import keras
 from genrecls.config import BACKBONES, FrontEnd, Recipe, hash_json
@@ -52,13 +55,15 @@ def build_model(
 
 
 def builder_uid(builder: Callable, front_end: FrontEnd, n_genres: int) -> str:
-    """Return a hash of the layers of the model that a user's builder makes."""
+    """Return a hash of the layers and initial weights of the model that a user's builder makes."""
+    keras.utils.set_random_seed(0)
     model = build_model(Recipe("own"), front_end, n_genres, builder)
     config = model.to_json()
     for i, operation in enumerate(model.operations):
         # Keras numbers the layers of a process, so that the same model has other names each time.
         config = config.replace(f'"{operation.name}"', f'"operation {i}"')
-    return hash_json(config)[:16]
+    weights = [zlib.crc32(np.ascontiguousarray(w)) for w in model.get_weights()]
+    return hash_json([config, weights])[:16]
 
 
 def _build_own(

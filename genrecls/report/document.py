@@ -27,6 +27,7 @@ from genrecls._utils.paths import expand_user
 from genrecls.report.markdown import LONG, escape, markdown, render, split_columns
 
 _DPI = 120  # dots per inch of the figures
+_MAX_WEBP = 16_383  # pixels of the longer side, a limit of the format
 _QUALITY = 80  # of the figures in the page, from 0 to 100
 
 
@@ -74,8 +75,11 @@ class Report:
         Markdown file ends with a stamp; see :func:`stamp`.
         """
         file, text = self._file(name), markdown(table)
-        table.to_csv(f"{file}.csv", index=False, encoding="utf-8")
-        Path(f"{file}.md").write_text(text + stamp(text), encoding="utf-8")
+        # Before Python 3.13, a carriage return would not be quoted.
+        csv = table.replace("\r", r"\\r", regex=True).to_csv(index=False)
+        write_atomically(Path(f"{file}.csv"), lambda stream: stream.write(csv.encode()))
+        stamped = (text + stamp(text)).encode()
+        write_atomically(Path(f"{file}.md"), lambda stream: stream.write(stamped))
         if shown:
             parts = [markdown(part) for part in split_columns(table, keys)]
             self.text("\n".join([f"{title}\n", *parts] if title else parts))
@@ -117,6 +121,12 @@ class Report:
         return self.folder / re.sub(r"[^\w.-]+", "_", name)
 
 
+def read_table(file: Path) -> pd.DataFrame:
+    """Read a table that a report has saved as CSV."""
+    # A genre may be called NA.
+    return pd.read_csv(file, keep_default_na=False, na_values=[""])
+
+
 def stamp(text: str) -> str:
     """Return a comment with version, date, and the checksum of a text."""
     checksum = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -128,6 +138,7 @@ def _to_webp(file: str) -> bytes:
     """Compress an image to a tenth of the size of a PNG of a spectrogram."""
     data = io.BytesIO()
     with Image.open(file) as image:
+        image.thumbnail((_MAX_WEBP, _MAX_WEBP))
         image.convert("RGB").save(data, "webp", quality=_QUALITY)
     return data.getvalue()
 

@@ -34,7 +34,7 @@ from genrecls.features.image import to_image
 from genrecls.features.stored import stored_log_mels
 from genrecls.plots.sound import track
 from genrecls.report.collection import add_collection
-from genrecls.report.document import Report
+from genrecls.report.document import Report, read_table
 from genrecls.report.markdown import escape, render
 from genrecls.report.model_card import count_tracks
 
@@ -102,7 +102,7 @@ def _find_caveats(report: Report, run: Run, test: pd.DataFrame) -> list[str]:
     if unknown := describe_groups(run.segments):
         caveats.append(unknown[0].lower() + unknown[1:-1])
     if (file := report.folder / "audit_confounds.csv").is_file():
-        name, auc = pd.read_csv(file)[["confound", "auc alone"]].iloc[0]
+        name, auc = read_table(file)[["confound", "auc alone"]].iloc[0]
         if auc >= HIGH_AUC:
             caveats.append(f"{name} alone predicts the genre with an AUC of {auc:.2f}")
     if tested_runs([run]):
@@ -262,7 +262,7 @@ def add_audit(report: Report, runs: Sequence[Run]) -> None:
         report.section("Audit")
     for file in files:
         report.section(file.stem.removeprefix("audit_").capitalize(), level=3)
-        report.table(file.stem, pd.read_csv(file))
+        report.table(file.stem, read_table(file))
 
 
 def add_excerpts(report: Report, runs: Sequence[Run]) -> None:

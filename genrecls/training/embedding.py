@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from genrecls._utils import cache
 from genrecls._utils.backend import keras
-from genrecls._utils.io import hash_file
+from genrecls._utils.io import check_unchanged, hash_file
 from genrecls._utils.paths import expand_user
 from genrecls.audio.decode import warn_problems
 from genrecls.config import FrontEnd, choose
@@ -71,8 +71,12 @@ class Embedding(TransformerMixin, BaseEstimator):
         model, front_end, uid = _load(self.model, self.weights)
         if isinstance(X, np.ndarray) and X.ndim > 1:
             return predict_log_mels(model, X)
-        files = [expand_user(path) for path in X]
-        return np.stack([*embed_files(model, uid, files, front_end)])
+        rows = []
+        for found in embed_files(model, uid, [expand_user(path) for path in X], front_end):
+            if isinstance(found, AudioError):
+                raise found
+            rows.append(found)
+        return np.stack(rows)
 
 
 @lru_cache(maxsize=2)
@@ -88,14 +92,18 @@ def _load(name: str, weights: str | None) -> tuple[keras.Model, FrontEnd, str]:
 
 def embed_files(
     model: keras.Model, uid: str, files: Sequence[Path], front_end: FrontEnd
-) -> Iterator[np.ndarray]:
-    """Yield the mean embedding of each file, or raise an AudioError if it cannot be used."""
+) -> Iterator[np.ndarray | AudioError]:
+    """Yield the mean embedding of each file, or the error of one that cannot be used."""
     for file, sha256 in zip(files, cache.memoize("file_hashes", hash_file, files), strict=True):
-        yield cached(f"{uid}-{sha256}", partial(_embed_track, model, file, front_end))
+        try:
+            yield cached(f"{uid}-{sha256}", partial(_embed_track, model, file, sha256, front_end))
+        except AudioError as error:
+            yield error
 
 
-def _embed_track(model: keras.Model, file: Path, front_end: FrontEnd) -> np.ndarray:
+def _embed_track(model: keras.Model, file: Path, sha256: str, front_end: FrontEnd) -> np.ndarray:
     log_mels, segments, problems = extract_log_mels(file, front_end)
+    check_unchanged(file, sha256)
     warn_problems(file, problems)
     if not segments["sounding"].any():
         raise AudioError(file, {"sound": "all of it is silent"}, "Remove the file.")

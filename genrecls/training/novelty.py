@@ -37,11 +37,11 @@ def fit_novelty(
     backbone, _ = split_at(fitted.model, EMBEDDING)
     uid = hash_backbone(backbone, front_end, recipe)
     background = [*cached(f"{uid}-sounds", lambda: _embed_sounds(backbone, front_end))]
-    for file in files:
-        try:
-            background += embed_files(backbone, uid, [file], front_end)
-        except AudioError as error:
-            log.warning("left out of the background: %s", error)
+    for found in embed_files(backbone, uid, files, front_end):
+        if isinstance(found, AudioError):
+            log.warning("left out of the background: %s", found)
+        else:
+            background.append(found)
     return Novelty.fit(x, segments, np.stack(background), choose_threshold(x, segments))
 
 

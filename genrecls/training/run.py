@@ -105,7 +105,7 @@ def train(
     """
     corpus = Corpus.of(corpus)
     recipe, front_end, builder = choose(model, preset, front_end, **changes)
-    name = name or run_name(preset, recipe)
+    name = name or run_name(preset, recipe, front_end)
     folder = check_folder(folder or models_dir() / corpus.name / name)
     features = prepare(corpus, front_end, jobs=jobs, progress=progress)
     segments = assign_splits(
@@ -149,6 +149,8 @@ def _hash_run(
 ) -> str:
     """Hash everything that decides the outcome of a run."""
     settings = [recipe_settings(recipe), front_end.to_dict(), split]
+    stated = segments.filter(["path", "source", "licence"]).drop_duplicates()
+    settings.append(stated.to_csv(index=False))  # the model card has them
     if background and recipe.head == "logistic":
         settings.append(cache.memoize("file_hashes", hash_file, background))
     if builder:
