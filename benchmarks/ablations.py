@@ -92,9 +92,8 @@ def main(path: str, topic: str, repeats: int) -> None:
                 row[f"AUC left of {number}"] = confound_auc(visible[number], tracks)
         rows.append(row | {"groups": segments["group"].nunique(), "repeats": repeats})
     table = pd.DataFrame(rows)
-    if topic != "front_end":
-        title, cells = compare_with_first(predictions, corpus.genres)
-        table[title] = cells
+    title, cells = compare_with_first(predictions, corpus.genres)
+    table[title] = cells
     Report(f"Ablations of {corpus.name}", reports_dir() / corpus.name).table(topic, table)
     print(table.to_string(index=False))
 

@@ -541,14 +541,26 @@ def test_leak_table_shows_the_optimism_of_a_leaky_validation(corpus):
 
     for by in ("segment", "track", "artist"):
         validated(corpus, model_of(remember, "memory"), split_by=by)
-    accuracy = leak_table(*read_predictions("small"))
-    assert accuracy["validation by"].tolist() == ["segment", "track", "artist"]
-    optimism = accuracy.set_index("validation by")["optimism"]
+    table = leak_table(*read_predictions("small"))
+    assert table["validation by"].tolist() == ["segment", "track", "artist"]
+    optimism = table.set_index("validation by")["optimism"]
     assert optimism["segment"] > 0.25
     assert abs(optimism["artist"]) < 0.2
-    segment = accuracy.set_index("validation by").loc["segment"]
+    segment = table.set_index("validation by").loc["segment"]
     assert segment["optimism low"] > 0
     assert segment["test"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_optimism_does_not_come_from_other_shares_of_the_genres(corpus):
+    """Who always says the same cannot know a track."""
+    always = model_of(
+        lambda _, segments, __: np.tile([0.9, 0.1], (sum(segments["split"] != "train"), 1)),
+        "always",
+    )
+    validated(corpus, always, split_by="artist")
+    [row] = leak_table(*read_predictions("small")).to_dict("records")
+    assert row["validation"] == row["test"] == 0.5
+    assert row["optimism"] == 0
 
 
 def test_leak_table_is_empty_without_a_validation(corpus):

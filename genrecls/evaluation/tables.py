@@ -278,7 +278,7 @@ def label_table(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def leak_table(predictions: pd.DataFrame, cards: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """Compare the accuracy over validation segments with that over segments of test groups.
+    """Compare the balanced accuracy over validation segments with that over segments of the test.
 
     Parameters
     ----------
@@ -304,7 +304,7 @@ def leak_table(predictions: pd.DataFrame, cards: dict[str, dict[str, Any]]) -> p
             "optimism": score_intervals(validation, genres, minus=test, auc=False),
         }
         for part, intervals in parts.items():
-            row[part], row[f"{part} low"], row[f"{part} high"] = intervals.loc["accuracy"]
+            row[part], row[f"{part} low"], row[f"{part} high"] = intervals.loc["balanced accuracy"]
         rows.append(row)
     # The most leaky way to split comes first.
     rows.sort(key=lambda row: (row["model"], SPLIT_BY.index(row["validation by"])))
@@ -312,7 +312,7 @@ def leak_table(predictions: pd.DataFrame, cards: dict[str, dict[str, Any]]) -> p
 
 
 def leak_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Format a leak table.
+    """Format a leak table; all values are balanced accuracies.
 
     Parameters
     ----------
@@ -321,9 +321,8 @@ def leak_summary(table: pd.DataFrame) -> pd.DataFrame:
     """
     summary = table[["model", "validation by"]].copy()
     for part in ("validation", "test", "optimism"):
-        column = part if part == "optimism" else f"{part} accuracy"
         intervals = table[[part, f"{part} low", f"{part} high"]].to_numpy()
-        summary[column] = [format_interval(*x, signed=part == "optimism") for x in intervals]
+        summary[part] = [format_interval(*x, signed=part == "optimism") for x in intervals]
     return summary.join(table[["groups", "tracks", "segments", "repeats"]])
 
 

@@ -62,7 +62,7 @@ def builder_uid(builder: Callable, front_end: FrontEnd, n_genres: int) -> str:
     for i, operation in enumerate(model.operations):
         # Keras numbers the layers of a process, so that the same model has other names each time.
         config = config.replace(f'"{operation.name}"', f'"operation {i}"')
-    weights = [zlib.crc32(np.ascontiguousarray(w)) for w in model.get_weights()]
+    weights = [zlib.crc32(np.asarray(w).tobytes()) for w in model.get_weights()]
     return hash_json([config, weights])[:16]
 
 

@@ -218,8 +218,9 @@ def add_leak(report: Report, runs: Sequence[Run]) -> None:
     report.table("leak_scores", table, shown=False)
     report.table("leak", summary, keys=2)
     figure, ax = plt.subplots(figsize=(9, 1 + 0.4 * len(summary)))
-    plots.intervals(tables.leak_intervals(table), ax=ax).set(xlabel="Accuracy, 95 % interval")
-    report.figure("leak", figure, "Accuracy over segments, on the validation and the test set")
+    ax = plots.intervals(tables.leak_intervals(table), ax=ax)
+    ax.set(xlabel="Balanced accuracy over segments, 95 % interval")
+    report.figure("leak", figure, "Balanced accuracy on the validation and the test set")
 
 
 def add_calibration(report: Report, runs: Sequence[Run]) -> None:
