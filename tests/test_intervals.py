@@ -136,6 +136,18 @@ def test_scores_auc_is_computed_within_folds():
     assert scores(table, GENRES[3])["AUC"] == pytest.approx(np.mean(parts))
 
 
+def test_auc_counts_a_fold_as_often_as_its_only_artist_is_drawn():
+    """In the first fold, half of the pairs are in order; in the second one, all are."""
+    p = np.array([0.1, 0.9, 0.5, 0.1, 0.2, 0.5])
+    table = make_table([0, 0, 1, 0, 0, 1], np.stack([1 - p, p], axis=1), GENRES[2])
+    table["fold"] = [0, 0, 0, 1, 1, 1]
+    weights = np.array([[1, 1, 3, 1, 1, 1]])
+    of_rap, of_classical = (3 * 0.5 + 1) / 4, (0.5 + 1) / 2
+    expected = (of_rap + of_classical) / 2
+    assert scores(table, GENRES[2], weights)["AUC"] == pytest.approx(expected)
+    assert scores(table, GENRES[2])["AUC"] == pytest.approx(0.75)
+
+
 def test_scores_of_several_repeats_are_their_mean():
     tables = [random_table(seed, 3, 40 + 20 * seed).assign(repeat=seed) for seed in (0, 1)]
     both = scores(pd.concat(tables), GENRES[3])
