@@ -337,7 +337,7 @@ def test_evaluate_does_not_show_another_corpus_of_the_same_name(project, tmp_pat
 
 
 REPORT_FILES = set(
-    "comparison.csv comparison.md split_by_segment.csv split_by_artist.csv waveforms.png "
+    "comparison.csv comparison.md split_by_segment.csv split_by_artist.csv "
     "images.png report.md audit.json audit.html audit_confounds.md "
     "cross_validation_tracks.md cross_validation_segments.md cross_validation.png paired.md "
     "calibration.md reliability.png leak.md leak.png robustness.md robustness.png".split()

@@ -1,5 +1,3 @@
-from .excerpts import EXCERPT_S as EXCERPT_S
-from .excerpts import envelope as envelope
 from .extraction import extract_log_mels as extract_log_mels
 from .image import to_image as to_image
 from .segments import split_segments as split_segments

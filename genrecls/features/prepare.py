@@ -19,7 +19,6 @@ from genrecls.corpus.folders import UNREADABLE, summarize_left_out
 from genrecls.corpus.groups import find_recordings
 from genrecls.corpus.tracks import Corpus
 from genrecls.errors import AudioError, CorpusError
-from genrecls.features.excerpts import save_excerpts
 from genrecls.features.extraction import DTYPE, compute_log_mels
 from genrecls.features.stored import Features, log_mels_entry
 
@@ -98,7 +97,6 @@ def prepare(
     reasons = unreadable["path"].map(repr) + " cannot be read: " + unreadable["detail"]
     lost = unreadable[["path"]].assign(reason=reasons)
     failures = pd.concat([lost, failures], ignore_index=True)
-    save_excerpts(corpus, segments, jobs=jobs, progress=progress)
     return Features(front_end, segments, failures, notes, cache.entry("log_mels", ""))
 
 
