@@ -13,20 +13,9 @@ from genrecls.corpus.confounds import HIGH_AUC
 from genrecls.errors import ModelError
 from genrecls.evaluation import tables
 from genrecls.evaluation.calibration import calibrated, reliability
-from genrecls.evaluation.intervals import (
-    RANDOM_SEED,
-    RESAMPLES,
-    format_interval,
-    score_intervals,
-)
+from genrecls.evaluation.intervals import RANDOM_SEED, RESAMPLES, format_interval, score_intervals
 from genrecls.evaluation.robustness import ALL_GENRES, flip_rates, flip_table, tested_runs
-from genrecls.evaluation.runs import (
-    Run,
-    best_run,
-    describe_groups,
-    name_groups,
-    read_predictions,
-)
+from genrecls.evaluation.runs import Run, best_run, describe_groups, name_groups, read_predictions
 from genrecls.evaluation.scores import aggregate_tracks, confusion_matrix
 from genrecls.features.image import to_image
 from genrecls.features.stored import stored_log_mels

@@ -26,12 +26,7 @@ from genrecls.evaluation.runs import CARD, FOLDER, PREDICTIONS
 from genrecls.evaluation.scores import aggregate_tracks
 from genrecls.features.prepare import prepare
 from genrecls.features.stored import Features
-from genrecls.training.baselines import (
-    Candidate,
-    best_number,
-    named_candidates,
-    network_candidate,
-)
+from genrecls.training.baselines import Candidate, best_number, named_candidates, network_candidate
 
 _KIND = "cross_validation"
 
