@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genrecls._utils import cache
-from genrecls.audio.fingerprint import read_fingerprints
+from genrecls.audio.fingerprint import fingerprint_file, load_fingerprint
 from genrecls.audio.quality import measure_track
 from genrecls.config import FrontEnd
 from genrecls.corpus.audit import Audit, audit
@@ -148,7 +148,7 @@ def test_audit_finds_no_confound_where_there_is_none(tmp_path, home, rng):
 def test_audit_measures_only_missing_and_damaged_entries(planted, home, monkeypatch):
     first = audit(planted, jobs=2, progress=False).to_json()
     hashes = list(planted.tracks["sha256"])
-    assert all(len(fingerprint) > 0 for fingerprint in read_fingerprints(hashes))
+    assert all(len(load_fingerprint(fingerprint_file(sha256))) for sha256 in hashes)
     measured = []
 
     def measure(path):

@@ -38,8 +38,3 @@ def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def file_size(path: Path) -> int:
-    """Return the size of a file in bytes, 0 if the file does not exist."""
-    return path.stat().st_size if path.exists() else 0

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from genrecls._utils import cache
-from genrecls._utils.io import file_size
 from genrecls._utils.parallel import map_parallel
 from genrecls.audio import fingerprint
 from genrecls.audio.decode import open_audio
@@ -114,9 +113,10 @@ def _store_missing(
     files = dict(zip(corpus.tracks["sha256"], map(corpus.file, corpus.tracks["path"]), strict=True))
     calls: dict[str, tuple] = {}
     # The largest file goes first, so that no process works on it when the others have ended.
-    for sha256 in sorted(files, key=lambda s: file_size(files[s]), reverse=True):
+    sizes = {s: file.stat().st_size if file.exists() else 0 for s, file in files.items()}
+    for sha256 in sorted(files, key=sizes.__getitem__, reverse=True):
         bits: Path | None = fingerprint.fingerprint_file(sha256)
-        if fingerprint.load_fingerprint(bits) is not None:
+        if cache.load(bits) is not None:
             bits = None  # it need not be computed
         if bits or not stored[sha256]:
             calls[sha256] = (files[sha256], log_mels_entry(front_end, sha256), bits, front_end)
