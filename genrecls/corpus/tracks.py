@@ -103,24 +103,14 @@ class Corpus:
         return claim_name(name, root)
 
     @classmethod
-    def of(cls, corpus: Corpus | str | os.PathLike) -> Corpus:
-        """Return a corpus, or read the one in a path; see :meth:`read`.
-
-        Parameters
-        ----------
-        corpus : Corpus or path-like
-            A corpus, or the path of one.
-        """
-        return corpus if isinstance(corpus, Corpus) else cls.read(Path(corpus))
-
-    @classmethod
-    def read(cls, path: str | Path) -> Corpus:
+    def read(cls, path: Corpus | str | os.PathLike) -> Corpus:
         """Read a corpus from a table or from genre folders.
 
         Parameters
         ----------
-        path : str or path-like
-            A table, a folder with a table ``tracks.csv``, or a folder with one folder per genre.
+        path : str, path-like or Corpus
+            A table, a folder with a table ``tracks.csv``, or a folder with one folder per genre. A
+            corpus is returned as it is.
 
         Raises
         ------
@@ -152,6 +142,8 @@ class Corpus:
 
         A file that is not used is in ``left_out``, and a line on each problem is logged.
         """
+        if isinstance(path, Corpus):
+            return path
         path, numbered = expand_user(path), None
         file = path if path.is_file() else path / _TABLE
         if file.is_file():

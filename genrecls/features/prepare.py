@@ -72,7 +72,7 @@ def prepare(
     >>> features.log_mels(features.segments.head(4)).shape
     (4, 128, 323, 1)
     """
-    corpus, front_end = Corpus.of(corpus), front_end or FrontEnd.preset("default")
+    corpus, front_end = Corpus.read(corpus), front_end or FrontEnd.preset("default")
     unreadable = corpus.left_out[corpus.left_out["problem"] == UNREADABLE]
     if strict and len(unreadable):
         raise CorpusError("\n".join(summarize_left_out(unreadable)))
@@ -84,7 +84,9 @@ def prepare(
         cache.remove_leftovers("log_mels")
         _store_missing(corpus, front_end, stored, jobs=jobs, progress=progress)
     usable, failures = _find_failures(corpus, stored, strict=strict)
-    path = _tables_entry(usable, front_end)
+    versions = [cache.VERSIONS[kind] for kind in ("fingerprints", "log_mels")]
+    digest = hash_json([versions, usable.to_csv(index=False)])[:16]
+    path = cache.entry("corpora", f"{front_end.log_mel_uid}-{digest}")
     if cache.load(path) is None:
         cache.remove_leftovers("corpora")
         if is_complete:  # but a fingerprint may be missing
@@ -97,13 +99,6 @@ def prepare(
     lost = unreadable[["path"]].assign(reason=reasons)
     failures = pd.concat([lost, failures], ignore_index=True)
     return Features(front_end, segments, failures, notes, cache.entry("log_mels", ""))
-
-
-def _tables_entry(tracks: pd.DataFrame, front_end: FrontEnd) -> Path:
-    """Return the cache entry for the tables of a corpus."""
-    versions = [cache.VERSIONS[kind] for kind in ("fingerprints", "log_mels")]
-    digest = hash_json([versions, tracks.to_csv(index=False)])[:16]
-    return cache.entry("corpora", f"{front_end.log_mel_uid}-{digest}")
 
 
 def _store_missing(

@@ -71,7 +71,7 @@ def measure_robustness(
     >>> len(evaluation.flip_table([run]))  # one row per transformation
     19
     """
-    corpus = Corpus.of(corpus)
+    corpus = Corpus.read(corpus)
     settings: dict[Hashable | None, Any] = {"n_segments": _N_SEGMENTS, "version": _VERSION}
     settings["transformations"] = list(TRANSFORMATIONS)
     by_folder = {classifier.folder: classifier for classifier in classifiers}
