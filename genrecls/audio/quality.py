@@ -24,27 +24,9 @@ _N_FFT = 4096
 def measure_track(path: str | PathLike) -> dict[str, Any]:
     """Measure one file, independently of the other files of a corpus.
 
-    Parameters
-    ----------
-    path : str or path-like
-        The sound file.
-
-    Returns
-    -------
-    dict
-        ``codec``, ``sample_rate`` (Hz), ``channels``, ``duration_s``; the number of whole
-        ``segments`` of 15 s and the ``remainder_s`` after them; the ``peak`` and the largest
-        ``dc`` of any channel, where full scale is 1; the share ``clipped`` of all samples;
-        ``silent`` (whether the whole file is), ``silent_s`` and ``longest_silence_s``, from
-        frames of 50 ms below -60 dBFS RMS; ``loudness_lufs`` (ITU-R BS.1770-4);
-        ``bandwidth_hz``, the frequency above which a codec, for example, has cut the sound off,
-        or half the sample rate; the ``fingerprint``; and ``notes``, the problems found while
-        decoding.
-
-    Raises
-    ------
-    AudioError
-        If the file cannot be decoded or is not sound.
+    ``segments`` counts whole segments of 15 s. Full scale is 1 for the ``peak`` and the largest
+    ``dc`` of any channel. ``clipped`` is a share of all samples. Silence consists of frames of
+    50 ms below -60 dBFS RMS. Above ``bandwidth_hz``, a codec, for example, has cut the sound off.
     """
     with open_audio(path, clip=False) as stream:
         rate, n, peak, total = stream.sample_rate, 0, 0.0, np.zeros(1)

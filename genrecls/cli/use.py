@@ -68,7 +68,7 @@ def predict(
         _check_plot(plot, files)
     classifier = _load(run)
     try:
-        features.step_samples(classifier.front_end, step)
+        features.segments.step_samples(classifier.front_end, step)
     except ValueError as error:
         raise typer.BadParameter(f"--step: {error}") from error
     found = [_audio_files(file) for file in files]

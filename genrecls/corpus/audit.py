@@ -48,7 +48,7 @@ class Audit:
     warnings : tuple of str
         The main results in sentences, the most serious first.
     confounds : pd.DataFrame
-        How well each confound predicts the genre; see :func:`confound_table`.
+        How well each confound predicts the genre alone, and what each preset leaves of it.
     genres : pd.DataFrame
         One row per genre: numbers of tracks, artists, groups and segments.
     duplicates : pd.DataFrame

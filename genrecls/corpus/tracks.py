@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from genrecls import audio
 from genrecls._utils.cache import memoize
 from genrecls._utils.io import hash_file
 from genrecls._utils.names import claim_name
@@ -229,7 +228,7 @@ def _fill_artists(root: Path, tracks: pd.DataFrame, numbered: pd.Series | None) 
     rows = tracks.index[(artists == "") | (False if numbered is None else numbered[tracks.index])]
     files = [root / path for path in tracks.loc[rows, "path"]]
     # The report reads a corpus without a decoder, as long as the tags are known.
-    tags = memoize("tags", lambda file: audio.read_tags(file), files)
+    tags = memoize("tags", _read_tags, files)
     albums = tracks["album"].copy()
     for i, found in zip(rows, tags, strict=True):
         if artist_key(found.get("artist", "")):
@@ -237,6 +236,12 @@ def _fill_artists(root: Path, tracks: pd.DataFrame, numbered: pd.Series | None) 
         albums[i] = albums[i] or found.get("album", "")
     names = artists if numbered is None else drop_track_numbers(artists.tolist())
     return tracks.assign(artist=names, album=albums)
+
+
+def _read_tags(file: Path) -> dict[str, str]:
+    from genrecls.audio.tags import read_tags
+
+    return read_tags(file)
 
 
 def _hash_files(root: Path, tracks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
