@@ -121,7 +121,8 @@ def test_half_precision_costs_nothing_that_an_image_shows(preset, rng):
     stored = levels.astype(np.float16)
     assert np.abs(stored - levels).max() <= 0.032
     difference = np.abs(to_image(stored, front_end) - to_image(levels, front_end))
-    one_step = np.abs(np.diff(matplotlib.colormaps["viridis"](range(256)), axis=0)).max()
+    colors = matplotlib.colormaps["viridis"](range(256)).astype(np.float32)
+    one_step = np.abs(np.diff(colors, axis=0)).max()
     assert difference.max() <= one_step
 
 
