@@ -14,6 +14,7 @@ from hostile_files import make_hostile_files
 from hypothesis import settings
 
 from genrecls.audio import open_audio
+from genrecls.audio.fingerprint import Fingerprinter
 
 matplotlib.use("Agg")
 
@@ -52,6 +53,13 @@ def coloured(rng, seconds, *, slope_db=-4.5, cut_hz=None, rate=44100):
         spectrum *= 10 ** (-80 / 20 * np.clip((f - cut_hz) / 500, 0, 1))
     y = np.fft.irfft(spectrum, n)
     return 0.3 * y / np.abs(y).max() + 1e-5 * rng.standard_normal(n)
+
+
+def fingerprint(y, sample_rate):
+    """Compute the fingerprint of samples that are all in memory."""
+    fingerprinter = Fingerprinter(sample_rate)
+    fingerprinter.push(y)
+    return fingerprinter.finish()
 
 
 def decode(file):

@@ -171,7 +171,7 @@ def test_open_audio_gives_the_samples_in_blocks(tmp_path, rng, monkeypatch, pref
     file = tmp_path / "noise.flac"
     soundfile.write(file, rng.uniform(-1, 1, (RATE, 2)), RATE)
     with open_audio(file, prefetch=prefetch) as stream:
-        assert (stream.sample_rate, stream.codec, stream.duration_s) == (RATE, "FLAC", 1)
+        assert (stream.sample_rate, stream.codec) == (RATE, "FLAC")
         blocks = list(stream)
     assert len(blocks) > 5
     np.testing.assert_array_equal(np.concatenate(blocks), soundfile.read(file)[0])
@@ -221,7 +221,7 @@ def test_stream_array_gives_one_clipped_block(tone):
     stream = stream_array(2 * tone.T, RATE)
     [block] = stream
     np.testing.assert_allclose(block, np.clip(2 * tone, -1, 1), atol=1e-6)
-    assert (stream.sample_rate, stream.duration_s, stream.problems) == (RATE, 2, [])
+    assert (stream.sample_rate, stream.problems) == (RATE, [])
 
 
 @pytest.mark.parametrize(
@@ -394,8 +394,6 @@ def test_load_audio_does_not_warn_where_the_header_states_no_duration(tmp_path, 
     file = write(tmp_path / "quiet_start.aac", y)
     with av.open(str(file)) as container:
         assert container.duration / av.time_base > 20
-    with open_audio(file) as stream:
-        assert stream.duration_s == 0
     assert len(load_audio(file)[0]) / RATE == pytest.approx(12, abs=0.1)
 
 

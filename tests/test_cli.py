@@ -196,7 +196,7 @@ def calls(monkeypatch):
     """Return the list of the steps that are called; none of them is done."""
     e = experiments
     steps = [e.train, e.crossval, e.robustness, e.evaluate, e.report]
-    monkeypatch.setattr("genrecls.models.weights.find_weights", lambda *_: None)
+    monkeypatch.setattr("genrecls.cli.experiments.find_weights", lambda *_: None)
     return record_calls(monkeypatch, data.demo, data.prepare, data.audit, *steps)
 
 
@@ -226,7 +226,7 @@ def test_run_without_a_corpus_makes_the_demo_first(calls):
 
 def test_run_notices_missing_weights_before_the_first_step(calls, monkeypatch):
     find = Mock(side_effect=WeightsError("missing"))
-    monkeypatch.setattr("genrecls.models.weights.find_weights", find)
+    monkeypatch.setattr("genrecls.cli.experiments.find_weights", find)
     with pytest.raises(WeightsError):
         invoke("run")
     assert calls == []
@@ -274,7 +274,7 @@ def test_train_trains_every_model_of_every_preset(short_corpus, home, monkeypatc
     assert len(names) == 8
     names.clear()
     options = ["--weights", "imagenet", "--full", "--preset", "default"]
-    monkeypatch.setattr("genrecls.models.weights.find_weights", lambda *_: None)
+    monkeypatch.setattr("genrecls.cli.experiments.find_weights", lambda *_: None)
     assert invoke("train", short_corpus, *options).exit_code == 0
     assert set(names) >= LOGISTIC
     assert invoke("train", short_corpus, "--weights", "mtt").exit_code == 2
@@ -337,7 +337,7 @@ def test_evaluate_does_not_show_another_corpus_of_the_same_name(project, tmp_pat
 
 
 REPORT_FILES = set(
-    "comparison.csv comparison.md split_by_segment.csv split_by_artist.csv waveforms.png "
+    "comparison.csv comparison.md split_by_segment.csv split_by_artist.csv "
     "images.png report.md audit.json audit.html audit_confounds.md "
     "cross_validation_tracks.md cross_validation_segments.md cross_validation.png paired.md "
     "calibration.md reliability.png leak.md leak.png robustness.md robustness.png".split()

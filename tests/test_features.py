@@ -9,6 +9,7 @@ import threading
 import time
 
 import joblib
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,12 +28,9 @@ from genrecls import (
     to_image,
 )
 from genrecls._utils import cache
-from genrecls._utils.colors import color_table
 from genrecls.audio.fingerprint import fingerprint_file
 from genrecls.errors import CorpusError, LeakError
-from genrecls.features import excerpts as excerpts_module
 from genrecls.features import prepare as prepare_module
-from genrecls.features.excerpts import envelope, load_excerpts
 from genrecls.features.extraction import extract_log_mels
 from genrecls.features.stored import log_mels_entry, stored_log_mels
 
@@ -62,9 +60,8 @@ def new_corpus(original, tmp_path):
 
 @pytest.fixture
 def corpus(new_corpus, alone, home):
-    """A corpus that has been prepared, but has no excerpts."""
-    data = alone.folder.parent
-    shutil.copytree(data, home / "data", ignore=shutil.ignore_patterns("excerpts-*"))
+    """A corpus that has been prepared."""
+    shutil.copytree(alone.folder.parent, home / "data")
     return new_corpus
 
 
@@ -124,7 +121,8 @@ def test_half_precision_costs_nothing_that_an_image_shows(preset, rng):
     stored = levels.astype(np.float16)
     assert np.abs(stored - levels).max() <= 0.032
     difference = np.abs(to_image(stored, front_end) - to_image(levels, front_end))
-    one_step = np.abs(np.diff(color_table("viridis"), axis=0)).max()
+    colors = matplotlib.colormaps["viridis"](range(256)).astype(np.float32)
+    one_step = np.abs(np.diff(colors, axis=0)).max()
     assert difference.max() <= one_step
 
 
@@ -371,12 +369,11 @@ def test_lost_fingerprints_are_computed_again(corpus):
     [
         *(("log_mels", harm) for harm in ("cut", "changed", "emptied", "gone", "index")),
         *(("corpora", harm) for harm in ("changed", "index")),
-        *(("excerpts", harm) for harm in ("emptied", "gone")),
     ],
 )
 def test_damaged_entries_are_computed_again_with_one_warning(corpus, caplog, kind, harm):
     first = prepared(corpus)
-    log_mels, excerpts = first.log_mels(first.segments), load_excerpts("music")
+    log_mels = first.log_mels(first.segments)
     entry = next(cache.entry(kind, "").iterdir())
     file = next(file for file in entry.iterdir() if file.name != "index.json")
     content = bytearray(file.read_bytes())
@@ -393,8 +390,6 @@ def test_damaged_entries_are_computed_again_with_one_warning(corpus, caplog, kin
     assert "is damaged; it is computed again" in caplog.text
     np.testing.assert_array_equal(again.log_mels(again.segments), log_mels)
     pd.testing.assert_frame_equal(again.segments, first.segments)
-    for name, array in load_excerpts("music").items():
-        np.testing.assert_array_equal(array, excerpts[name])
     caplog.clear()
     prepared(corpus)
     assert not caplog.records
@@ -406,7 +401,6 @@ def test_a_prepared_corpus_is_loaded_without_opening_its_files(corpus, monkeypat
     first = prepare(read, DEFAULT, jobs=1, progress=False)
     for name in ("open_audio", "find_recordings"):
         monkeypatch.setattr(prepare_module, name, None)  # calling it would fail
-    monkeypatch.setattr(excerpts_module, "_excerpt", None)
     second = prepare(read, DEFAULT, progress=False)
     for table in ("segments", "failures", "notes"):
         pd.testing.assert_frame_equal(getattr(first, table), getattr(second, table))
@@ -449,6 +443,14 @@ def test_old_leftovers_of_killed_processes_are_deleted(corpus):
     prepared(corpus)
     assert not old.exists()
     assert new.exists()
+
+
+def test_entries_are_named_by_front_end_and_file(corpus):
+    features = prepared(corpus)
+    sha256 = hash_of(features, FIRST)
+    entry = log_mels_entry(DEFAULT, sha256)
+    assert entry.name == f"{DEFAULT.log_mel_uid}-{sha256}"
+    assert cache.load(entry) is not None
 
 
 # Several processes
@@ -549,69 +551,3 @@ def test_a_cluster_survives_the_death_of_a_worker(new_corpus, home, alone):
         killer.join()
         assert set(client.run(os.getpid).values()) != set(pids.values())
     assert_same(features, alone)
-
-
-# Excerpts
-
-
-def test_prepare_saves_the_excerpts_of_the_first_training_tracks(corpus):
-    assert load_excerpts("music") is None
-    features = prepared(corpus)
-    saved = load_excerpts("music")
-    assert saved["genres"].tolist() == ["classique", "rap"]
-    assert str(saved["path_1"]) == FIRST
-    y, _ = load_audio(corpus / FIRST, duration_s=30)
-    np.testing.assert_array_equal(saved["envelope_1"], envelope(y))
-    assert saved["envelope_1"].shape == (2, 2000)
-    assert float(saved["duration_s_1"]) == 30
-    second = features.track(hash_of(features, FIRST))[1, ..., 0]
-    np.testing.assert_array_equal(saved["segment_1"], second)
-
-
-def test_excerpts_show_the_first_30_s_of_a_long_track(corpus, rng):
-    y = rng.normal(0, 0.1, 70 * RATE).astype(np.float32)
-    y[30 * RATE :] *= 5
-    soundfile.write(corpus / FIRST, y, RATE, subtype="FLOAT")
-    prepared(corpus)
-    saved = load_excerpts("music")
-    assert float(saved["duration_s_1"]) == 30
-    np.testing.assert_array_equal(saved["envelope_1"], envelope(y[: 30 * RATE]))
-
-
-def test_excerpts_of_a_track_shorter_than_a_default_segment_are_padded(tmp_path):
-    root = write_corpus(tmp_path / "music", artists=1, seconds=10.0)
-    prepared(root, dataclasses.replace(DEFAULT, segment_s=5.0))
-    saved = load_excerpts("music")
-    assert float(saved["duration_s_0"]) == 10
-    assert saved["segment_0"].shape == DEFAULT.shape
-
-
-def test_excerpts_do_not_depend_on_the_front_end(corpus):
-    prepared(corpus)
-    before = times("excerpts")
-    prepared(corpus, dataclasses.replace(DEFAULT, n_mels=64))
-    assert times("excerpts") == before
-
-
-def test_excerpts_follow_the_corpus(corpus):
-    prepared(corpus)
-    (corpus / FIRST).unlink()
-    prepared(corpus)
-    assert str(load_excerpts("music")["path_1"]) == "rap/rap 1 - Same Title.wav"
-
-
-@pytest.mark.parametrize("n", [1, 1999, 2000, 5000])
-def test_envelope_contains_all_samples(n, rng):
-    y = rng.normal(size=n)
-    low, high = envelope(y)
-    assert len(low) == min(n, 2000)
-    assert low.min() == y.min()
-    assert high.max() == y.max()
-
-
-def test_entries_are_named_by_front_end_and_file(corpus):
-    features = prepared(corpus)
-    sha256 = hash_of(features, FIRST)
-    entry = log_mels_entry(DEFAULT, sha256)
-    assert entry.name == f"{DEFAULT.log_mel_uid}-{sha256}"
-    assert cache.load(entry) is not None

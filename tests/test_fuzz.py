@@ -18,7 +18,8 @@ import pytest
 import soundfile
 
 from genrecls import AudioError, FrontEnd
-from genrecls.audio import open_audio, read_tags
+from genrecls.audio import open_audio
+from genrecls.audio.tags import read_tags
 from genrecls.features.extraction import extract_log_mels
 
 RATE = 24000

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import fingerprint
 from test_fingerprint import RATE, melody
 
-from genrecls.audio.fingerprint import HOP_S, fingerprint, fingerprint_file, save_fingerprint
+from genrecls.audio.fingerprint import HOP_S, fingerprint_file, save_fingerprint
 from genrecls.corpus.groups import find_recordings
 
 

@@ -39,7 +39,6 @@ def test_package_works_from_files_to_report_for_ten_genres(tmp_path, home, monke
     robustness.measure_robustness(
         [GenreClassifier.load(run.folder) for run in read_runs("many")],
         corpus,
-        n_tracks=1,
         jobs=1,
         progress=False,
     )

@@ -11,7 +11,6 @@ import pytest
 from matplotlib import pyplot as plt
 
 from genrecls import FrontEnd, plots, report
-from genrecls.features.excerpts import envelope
 from genrecls.features.spectrogram import mel_frequencies
 from genrecls.plots import sound
 
@@ -70,18 +69,6 @@ def test_first_layer_maps_cover_the_axes_of_their_image():
     assert len(axes) == 11
     assert len({(ax.get_xlim(), ax.get_ylim()) for ax in axes}) == 1
     plt.close(figure)
-
-
-def test_waveform_has_a_line_at_30_s_if_it_is_longer(ax):
-    y = np.sin(np.linspace(0, 1000, 50_000)) * np.linspace(0, 1, 50_000)
-    curve = envelope(y)
-    assert curve.shape == (2, 2000)
-    assert curve.min() == y.min()
-    assert curve.max() == y.max()
-    plots.waveform(curve, 25.0, ax=ax)
-    assert not ax.lines
-    plots.waveform(curve, 60.0, ax=ax)
-    assert ax.lines[0].get_xdata()[0] == 30.0
 
 
 def test_confusion_shows_counts(ax):

@@ -89,18 +89,6 @@ def save_run(home, name, *, split_by="artist", seed=0):
     return Run.read(folder)
 
 
-def make_excerpts(corpus_name):
-    """Make excerpts of noise, as they are stored."""
-    rng = np.random.default_rng(0)
-    arrays = {"genres": np.array(GENRES)}
-    for i in range(len(GENRES)):
-        arrays[f"path_{i}"] = np.array(HOSTILE_NAME)
-        arrays[f"duration_s_{i}"] = np.array(45.0)
-        arrays[f"envelope_{i}"] = np.array([[-1.0, -0.5], [1.0, 0.5]])
-        arrays[f"segment_{i}"] = rng.uniform(-80, 0, DEFAULT.shape)
-    return arrays
-
-
 def make_log_mels(front_end, sha256):
     return np.random.default_rng(len(sha256)).uniform(-80, 0, (3, *front_end.shape))
 
@@ -111,7 +99,6 @@ def project(tmp_path_factory):
     home = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENRECLS_HOME", str(home))
-        patch.setattr(sections, "load_excerpts", make_excerpts)
         patch.setattr(sections, "stored_log_mels", make_log_mels)
         save_run(home, "compact_cnn-original", split_by="segment")
         save_run(home, "compact_cnn-default", seed=1)
@@ -130,7 +117,7 @@ def test_report_embeds_every_figure_in_one_page(project):
     figures = re.findall(r"!\[", (folder / "report.md").read_text(encoding="utf-8"))
     n_examples = len(list(folder.glob("example_*.csv")))
     assert 3 <= n_examples <= 5
-    assert page.count('src="data:image/webp;base64,') == len(figures) == 3 * 2 + n_examples + 2 + 1
+    assert page.count('src="data:image/webp;base64,') == len(figures) == 3 * 2 + n_examples + 1 + 1
     for genre in GENRES:
         assert f"recall {genre}" in re.sub("<[^>]*>", "", page)
 
@@ -165,11 +152,20 @@ def test_report_begins_with_a_warning_if_the_corpus_has_changed(home, monkeypatc
     assert caplog.messages == ["*It* has changed."]
 
 
-def test_report_leaves_out_excerpts_that_are_not_stored(home, tmp_path, monkeypatch):
-    monkeypatch.setattr(sections, "load_excerpts", lambda corpus_name: None)
-    report = Report("x", tmp_path / "x")
-    sections.add_excerpts(report, [save_run(home, "compact_cnn-default")])
-    assert "##" not in report.save().with_suffix(".md").read_text()
+@pytest.mark.parametrize("n", [1, 3])
+def test_report_shows_the_second_segment_of_a_training_track(home, tmp_path, monkeypatch, n):
+    def load(front_end, sha256):
+        assert sha256.endswith("0")  # the artist of the training tracks
+        return np.arange(-n, 0.0)[:, None, None] + np.zeros(front_end.shape)
+
+    figures = {}
+    monkeypatch.setattr(sections, "stored_log_mels", load)
+    monkeypatch.setattr(Report, "figure", lambda self, name, figure, _: figures.update(x=figure))
+    sections.add_spectrograms(Report("x", tmp_path), [save_run(home, "compact_cnn-default")])
+    panels = [ax for ax in figures["x"].axes if ax.get_title()]
+    assert [ax.get_title() for ax in panels] == [f"{genre}: 0 - x" for genre in GENRES]
+    assert {ax.images[0].get_array().max() for ax in panels} == {-n + (n > 1)}
+    plt.close(figures["x"])
 
 
 def test_report_saves_figures_and_tables_in_two_formats_each(project):

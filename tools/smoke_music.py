@@ -8,7 +8,7 @@ import av
 import numpy as np
 
 import genrecls
-from genrecls.audio import read_tags
+from genrecls.audio.tags import read_tags
 
 RATE = 24000
 SECONDS = 31

@@ -30,7 +30,6 @@ VERSIONS = {
     "corpora": 6,
     "embeddings": 2,
     "cross_validation": 5,
-    "excerpts": 3,
     "file_hashes": 1,
     "fingerprints": 10,
     "log_mels": 8,

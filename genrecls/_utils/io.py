@@ -52,8 +52,3 @@ def check_unchanged(path: Path, sha256: str) -> None:
     """Raise an AudioError unless a file that has been read still has its hash."""
     if hash_file(path) != sha256:
         raise AudioError(path, {"file": "was changed while it was read"}, "Read the corpus again.")
-
-
-def file_size(path: Path) -> int:
-    """Return the size of a file in bytes, 0 if the file does not exist."""
-    return path.stat().st_size if path.exists() else 0

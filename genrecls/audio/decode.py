@@ -56,15 +56,13 @@ _BLOCK = 1 << 17  # in samples: 1 MB of stereo
 class AudioStream:
     """Sound in blocks [shape=(n, channels), dtype=float32]; can be iterated over once.
 
-    ``codec`` is FFmpeg's name in upper case, such as ``'PCM_S16LE'``; ``duration_s`` is that of the
-    header, or 0. ``problems``, a phrase for each defect, is complete after the last block. Of
-    channels that cancel out, some are inverted.
+    ``codec`` is FFmpeg's name in upper case, such as ``'PCM_S16LE'``. ``problems``, a phrase for
+    each defect, is complete after the last block. Of channels that cancel out, some are inverted.
     """
 
     path: str | PathLike
     sample_rate: int = 0
     codec: str = ""
-    duration_s: float = 0.0
     blocks: Iterable[np.ndarray] = ()
     clip: bool = True
     problems: list[str] = field(default_factory=list)
@@ -112,8 +110,8 @@ def open_audio(
     Yields
     ------
     AudioStream
-        Iterator over blocks [shape=(n, channels), dtype=float32], with ``sample_rate``, ``codec``,
-        ``duration_s`` and ``problems``.
+        Iterator over blocks [shape=(n, channels), dtype=float32], with ``sample_rate``, ``codec``
+        and ``problems``.
 
     Raises
     ------
@@ -152,7 +150,7 @@ def stream_array(y: np.ndarray, sample_rate: float | None) -> AudioStream:
         raise ValueError(f"samples reach {peak:.3g} where full scale is 1")
     starts = range(0, y.shape[1], _BLOCK)
     blocks = (np.ascontiguousarray(y[:, i : i + _BLOCK].T, np.float32) for i in starts)
-    return AudioStream("<array>", int(sample_rate), "array", y.shape[1] / sample_rate, blocks)
+    return AudioStream("<array>", int(sample_rate), "array", blocks)
 
 
 def load_audio(
@@ -266,7 +264,6 @@ def _decode_container(
         packet = next(packets)
         stated_s = _stated_duration(container, stream, packet.pos or 0)
         if not start:
-            audio.duration_s = stated_s
             audio.codec = stream.codec_context.codec.canonical_name.upper()
         packets = itertools.chain([packet], packets)
         decoded_s, end, failure = yield from _decode_packets(packets, audio.problems)

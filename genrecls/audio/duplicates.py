@@ -46,17 +46,9 @@ def find_near_duplicates(fingerprints: Sequence[np.ndarray]) -> pd.DataFrame:
     values votes, so that the shared sound must be longer. Among many copies, not all pairs are
     found, but enough to connect all copies.
 
-    Parameters
-    ----------
-    fingerprints : sequence of np.ndarray [shape=(frames,), dtype=uint32]
-        The ``fingerprint`` of each recording, from :func:`measure_track`.
-
-    Returns
-    -------
-    pd.DataFrame
-        One row per pair: positions ``a < b``; ``offset_s`` (the sound at time t in b is at
-        t + offset_s in a); ``overlap_s``, without silence; the ``bit_error_rate`` in it; the
-        ``share`` of the shorter recording that is equal; and ``middle_s``, its place in a.
+    The result has one row per pair: positions ``a < b``; ``offset_s`` (the sound at time t in b is
+    at t + offset_s in a); ``overlap_s``, without silence; the ``bit_error_rate`` in it; the
+    ``share`` of the shorter recording that is equal; and ``middle_s``, its place in a.
     """
     digests: dict[bytes, int] = {}
     first, sounding = [], []

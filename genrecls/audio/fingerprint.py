@@ -10,7 +10,6 @@ search strategy. Journal of New Music Research 32(2), 2003. doi:10.1076/jnmr.32.
 """
 
 import functools
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +36,6 @@ HOP_S = _HOP / _RATE
 #: Sub-fingerprint of silence, which must not match. Below -70 dBFS there is only noise.
 SILENT = np.uint32(0)
 _SILENT_RMS = 10 ** (-70 / 20)
-
-
-def fingerprint(y: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Compute the fingerprint [shape=(frames,)] of one channel; empty below 0.4 s."""
-    fingerprinter = Fingerprinter(sample_rate)
-    fingerprinter.push(y)
-    return fingerprinter.finish()
 
 
 class Fingerprinter:
@@ -125,24 +117,6 @@ def save_fingerprint(path: Path, bits: np.ndarray) -> None:
         np.save(folder / "bits.npy", bits)
 
 
-def load_fingerprint(path: Path) -> np.ndarray | None:
-    """Load a fingerprint, or return None if it is missing or damaged."""
-    return None if cache.load(path) is None else np.load(path / "bits.npy", allow_pickle=False)
-
-
-class _StoredFingerprints(Sequence):
-    def __init__(self, hashes: Sequence[str]):
-        self._paths = [fingerprint_file(sha256) for sha256 in hashes]
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        if (bits := load_fingerprint(self._paths[i])) is None:
-            raise FileNotFoundError(f"{self._paths[i]} is damaged; run the command again")
-        return bits
-
-
-def read_fingerprints(hashes: Sequence[str]) -> Sequence[np.ndarray]:
-    """Return stored fingerprints, each of which is loaded when it is used."""
-    return _StoredFingerprints(hashes)
+def load_fingerprint(path: Path) -> np.ndarray:
+    """Load a fingerprint from its cache entry, which must be intact."""
+    return np.load(path / "bits.npy", allow_pickle=False)

@@ -25,11 +25,6 @@ def play_audio(path: str | PathLike, *, start_s: float = 0.0, duration_s: float 
     ------
     AudioError
         See :func:`load_audio`.
-
-    Examples
-    --------
-    >>> from genrecls.audio import play_audio
-    >>> part = play_audio("song.mp3", start_s=10, duration_s=5)
     """
     import soundfile
     from IPython.display import Audio

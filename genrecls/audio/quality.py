@@ -24,83 +24,53 @@ _N_FFT = 4096
 def measure_track(path: str | PathLike) -> dict[str, Any]:
     """Measure one file, independently of the other files of a corpus.
 
-    Parameters
-    ----------
-    path : str or path-like
-        The sound file.
-
-    Returns
-    -------
-    dict
-        ``codec``, ``sample_rate`` (Hz), ``channels``, ``duration_s``; the number of whole
-        ``segments`` of 15 s and the ``remainder_s`` after them; the ``peak`` and the largest
-        ``dc`` of any channel, where full scale is 1; the share ``clipped`` of all samples;
-        ``silent`` (whether the whole file is), ``silent_s`` and ``longest_silence_s``, from
-        frames of 50 ms below -60 dBFS RMS; ``loudness_lufs`` (ITU-R BS.1770-4);
-        ``bandwidth_hz``, the frequency above which a codec, for example, has cut the sound off,
-        or half the sample rate; the ``fingerprint``; and ``notes``, the problems found while
-        decoding.
-
-    Raises
-    ------
-    AudioError
-        If the file cannot be decoded or is not sound.
+    ``segments`` counts whole segments of 15 s. Full scale is 1 for the ``peak`` and the largest
+    ``dc`` of any channel. ``clipped`` is a share of all samples. Silence consists of frames of
+    50 ms below -60 dBFS RMS. Above ``bandwidth_hz``, a codec, for example, has cut the sound off.
     """
     with open_audio(path, clip=False) as stream:
-        meter = TrackMeter(stream.sample_rate)
+        rate, n, peak, total = stream.sample_rate, 0, 0.0, np.zeros(1)
+        framer, silent = Framer(round(_FRAME_S * rate)), [np.empty(0, bool)]
+        clipping: list[ClippingMeter] = []
+        loudness, bandwidth = LoudnessMeter(rate), BandwidthMeter(rate)
+        fingerprinter = Fingerprinter(rate)
         for block in stream:
-            meter.push(np.ascontiguousarray(block.T))
-    header = {"codec": stream.codec, "sample_rate": stream.sample_rate}
-    return header | meter.finish() | {"notes": list(stream.problems)}
-
-
-class TrackMeter:
-    """Measure a track from blocks [shape=(channels, n)]."""
-
-    def __init__(self, sample_rate: int):
-        self._rate, self._n, self._peak, self._sum = sample_rate, 0, 0.0, np.zeros(1)
-        self._frames, self._silent = Framer(round(_FRAME_S * sample_rate)), [np.empty(0, bool)]
-        self._clipping: list[ClippingMeter] = []
-        self._loudness, self._spectrum = LoudnessMeter(sample_rate), BandwidthMeter(sample_rate)
-        self._fingerprinter = Fingerprinter(sample_rate)
-
-    def push(self, y: np.ndarray) -> None:
-        """Add a block."""
-        self._n += y.shape[1]
-        self._sum = self._sum + y.sum(axis=1)
-        polarities = [x for channel in y for x in (channel, -channel)]
-        self._peak = max(self._peak, *(float(x.max()) for x in polarities))
-        self._clipping = self._clipping or [ClippingMeter() for _ in polarities]
-        for meter, x in zip(self._clipping, polarities, strict=True):
-            meter.push(x)
-        # The standard deviation ignores a constant offset (DC), which is inaudible.
-        quiet = self._frames.push(y).std(axis=2) < 10 ** (_SILENCE_DBFS / 20)
-        self._silent.append(quiet.all(axis=0))
-        self._loudness.push(y)
-        mono = to_mono(np.clip(y, -1, 1).T)
-        self._spectrum.push(mono)
-        self._fingerprinter.push(mono)
-
-    def finish(self) -> dict[str, Any]:
-        """Return the measures of all blocks."""
-        silent = np.concatenate(self._silent)
-        changes = np.flatnonzero(np.diff(np.r_[0, silent, 0]))
-        segments, remainder = divmod(self._n, round(_SEGMENT_S * self._rate))
-        return {
-            "channels": len(self._sum),
-            "duration_s": self._n / self._rate,
-            "segments": segments,
-            "remainder_s": remainder / self._rate,
-            "peak": self._peak,
-            "dc": float(np.abs(self._sum).max()) / self._n,
-            "clipped": sum(meter.finish() for meter in self._clipping) / (self._n * len(self._sum)),
-            "silent": bool(silent.all()),
-            "silent_s": float(silent.sum() * _FRAME_S),
-            "longest_silence_s": float((changes[1::2] - changes[::2]).max(initial=0) * _FRAME_S),
-            "loudness_lufs": self._loudness.finish(),
-            "bandwidth_hz": self._spectrum.finish(),
-            "fingerprint": self._fingerprinter.finish(),
-        }
+            y = np.ascontiguousarray(block.T)
+            n += y.shape[1]
+            total = total + y.sum(axis=1)
+            polarities = [x for channel in y for x in (channel, -channel)]
+            peak = max(peak, *(float(x.max()) for x in polarities))
+            clipping = clipping or [ClippingMeter() for _ in polarities]
+            for meter, x in zip(clipping, polarities, strict=True):
+                meter.push(x)
+            # The standard deviation ignores a constant offset (DC), which is inaudible.
+            quiet = framer.push(y).std(axis=2) < 10 ** (_SILENCE_DBFS / 20)
+            silent.append(quiet.all(axis=0))
+            loudness.push(y)
+            mono = to_mono(np.clip(y, -1, 1).T)
+            bandwidth.push(mono)
+            fingerprinter.push(mono)
+    is_silent = np.concatenate(silent)
+    changes = np.flatnonzero(np.diff(np.r_[0, is_silent, 0]))
+    segments, remainder = divmod(n, round(_SEGMENT_S * rate))
+    return {
+        "codec": stream.codec,
+        "sample_rate": rate,
+        "channels": len(total),
+        "duration_s": n / rate,
+        "segments": segments,
+        "remainder_s": remainder / rate,
+        "peak": peak,
+        "dc": float(np.abs(total).max()) / n,
+        "clipped": sum(meter.finish() for meter in clipping) / (n * len(total)),
+        "silent": bool(is_silent.all()),
+        "silent_s": float(is_silent.sum() * _FRAME_S),
+        "longest_silence_s": float((changes[1::2] - changes[::2]).max(initial=0) * _FRAME_S),
+        "loudness_lufs": loudness.finish(),
+        "bandwidth_hz": bandwidth.finish(),
+        "fingerprint": fingerprinter.finish(),
+        "notes": list(stream.problems),
+    }
 
 
 class Framer:

@@ -7,18 +7,7 @@ from genrecls.errors import AudioError
 
 
 def read_tags(path: str | PathLike) -> dict[str, str]:
-    """Read artist, album and title (ID3 tags, Vorbis comments or MP4 atoms).
-
-    Parameters
-    ----------
-    path : str or path-like
-        The file.
-
-    Returns
-    -------
-    dict of str to str
-        ``artist``, ``album`` and ``title``, if the file has them; empty if it is not a sound file.
-    """
+    """Read ``artist``, ``album`` and ``title``, as far as a file has them and is a sound file."""
     try:
         with raise_audio_error(path), open_container(path) as container:
             tags = dict(container.metadata)

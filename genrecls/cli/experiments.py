@@ -8,11 +8,12 @@ import typer
 
 import genrecls
 from genrecls import corpus as corpora
-from genrecls import evaluation, models, training
+from genrecls import evaluation, training
 from genrecls._utils.paths import models_dir, reports_dir
 from genrecls.cli import data
 from genrecls.cli.data import CorpusPath, Jobs, Model, Preset, choose_names, read_corpus
 from genrecls.config import BACKBONES, MODELS, PRESETS, SPLIT_BY, Recipe, run_name
+from genrecls.models.weights import find_weights
 
 # The learning rate of a head on a frozen backbone is too high for the whole model.
 _WHOLE_MODEL = {
@@ -51,7 +52,7 @@ _SPLIT_BY = f"Also hold out a validation by {', '.join(SPLIT_BY)}, or all of the
 def run(corpus: CorpusPath = None, jobs: Jobs = None) -> None:
     """Run all steps, from music files to the report."""
     for name in _TRAINED:  # missing weights are an error now, not after the first trainings
-        models.weights.find_weights(name, Recipe.preset("default", name).weights)
+        find_weights(name, Recipe.preset("default", name).weights)
     if corpus is None:
         data.demo(jobs=jobs)
     data.prepare(corpus, jobs=jobs)
@@ -104,7 +105,7 @@ def train(
                 changes |= _WHOLE_MODEL[preset_name] if whole else {"backbone": "frozen"}
             recipe = dataclasses.replace(recipe, **changes)
             # Missing weights are an error before hours of training, not after them.
-            models.weights.find_weights(model_name, recipe.weights)
+            find_weights(model_name, recipe.weights)
             recipes.append((preset_name, recipe))
     for preset_name, recipe in recipes:
         typer.echo(f"{run_name(preset_name, recipe)} …")
@@ -141,7 +142,7 @@ def crossval(
     whole = [name for name, card in cards.items() if card["split_by"] is None]
     tested = predictions[predictions["run"].isin(whole)]
     scores = evaluation.cross_validated_scores(tested, music.genres)
-    typer.echo(evaluation.describe_groups(tested))
+    typer.echo(evaluation.runs.describe_groups(tested))
     for level in ("track", "segment"):
         table = evaluation.summary_table(scores, level)[["run", *_MAIN_SCORES]]
         typer.echo(f"\n{level}s\n{table.to_string(index=False)}")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -74,7 +72,7 @@ def predict(
         _check_output(segments, "--segments", ".csv")
     classifier = _load(run)
     try:
-        features.step_samples(classifier.front_end, step)
+        features.segments.step_samples(classifier.front_end, step)
     except ValueError as error:
         raise typer.BadParameter(f"--step: {error}") from error
     found = [_audio_files(file) for file in files]
@@ -85,15 +83,14 @@ def predict(
     options: dict[str, Any] = {"step_s": step, "min_confidence": min_confidence}
     errors: list[AudioError] = []
     try:
-        with _quiet_decoders():
-            if plot:
-                results = _predict_and_plot(classifier, paths[0], plot, **options)
-            else:
-                # In a terminal, a progress bar would be between the predictions.
-                options["progress"] = len(paths) > 1 and not sys.stdout.isatty()
-                results = classifier.predict_all(paths, jobs=jobs, **options)
-            predictions = _drop_errors(results, errors)
-            echo(classifier, _save_segments(predictions, segments) if segments else predictions)
+        if plot:
+            results = _predict_and_plot(classifier, paths[0], plot, **options)
+        else:
+            # In a terminal, a progress bar would be between the predictions.
+            options["progress"] = len(paths) > 1 and not sys.stdout.isatty()
+            results = classifier.predict_all(paths, jobs=jobs, **options)
+        predictions = _drop_errors(results, errors)
+        echo(classifier, _save_segments(predictions, segments) if segments else predictions)
     finally:
         for error in errors:
             typer.echo(f"genrecls: {error}", err=True)
@@ -122,21 +119,6 @@ def _audio_files(path: Path) -> tuple[list[Path], bool]:
     if not files:
         raise CorpusError(f"there are no sound files in {str(path)!r}")
     return files, corpus.folders.UNREADABLE in set(left_out["problem"])
-
-
-@contextlib.contextmanager
-def _quiet_decoders():
-    """Discard messages of C libraries about damaged files, but not those of Python."""
-    with (
-        open(os.dup(2), "w", 1, encoding="utf-8", errors="backslashreplace") as stderr,
-        open(os.devnull, "w") as null,
-        contextlib.redirect_stderr(stderr),
-    ):
-        os.dup2(null.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(stderr.fileno(), 2)
 
 
 def _check_output(file: Path, option: str, *endings: str) -> None:

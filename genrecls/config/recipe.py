@@ -244,10 +244,7 @@ _RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         ),
         # Its ImageNet weights were trained on (level - 127) / 128, with levels from 0 to 255.
         "efficientnet_lite0": dict(
-            _STAGES,
-            fine_tune_after="block_10",
-            weights="imagenet",
-            input_range=(-127 / 128, 1.0),
+            _STAGES, fine_tune_after="block_10", weights="imagenet", input_range=(-127 / 128, 1.0)
         ),
         "efficientnet_lite0_frozen": dict(
             _LOGISTIC, weights="imagenet", input_range=(-127 / 128, 1.0)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from genrecls._utils.io import check_unchanged
 from genrecls._utils.parallel import map_parallel
 from genrecls.audio.fingerprint import fingerprint_file, save_fingerprint
 from genrecls.audio.quality import measure_track
-from genrecls.config import PRESETS, FrontEnd
+from genrecls.config import PRESETS
 from genrecls.corpus.confounds import HIGH_AUC, confound_table
 from genrecls.corpus.folders import NOT_SOUND, count_endings, list_some
 from genrecls.corpus.groups import find_recordings, merge_groups
@@ -49,7 +49,7 @@ class Audit:
     warnings : tuple of str
         The main results in sentences, the most serious first.
     confounds : pd.DataFrame
-        How well each confound predicts the genre; see :func:`confound_table`.
+        How well each confound predicts the genre alone, and what each preset leaves of it.
     genres : pd.DataFrame
         One row per genre: numbers of tracks, artists, groups and segments.
     duplicates : pd.DataFrame
@@ -85,7 +85,6 @@ class Audit:
 def audit(
     corpus: Corpus | str | os.PathLike,
     *,
-    front_ends: Mapping[str, FrontEnd] | None = None,
     jobs: int | None = None,
     progress: bool = True,
 ) -> Audit:
@@ -95,8 +94,6 @@ def audit(
     ----------
     corpus : Corpus or path-like
         A corpus, or the path of one; see :meth:`genrecls.Corpus.read`.
-    front_ends : mapping of str to FrontEnd, optional
-        Front ends whose visible confounds are reported; by default all presets.
     jobs : int > 0, optional
         Number of processes; by default one per core, at most 8.
     progress : bool
@@ -113,8 +110,7 @@ def audit(
     >>> found.genres["tracks"].tolist()
     [5, 5, 5]
     """
-    corpus = Corpus.of(corpus)
-    front_ends = front_ends or {name: FrontEnd.preset(name) for name in PRESETS}
+    corpus = Corpus.read(corpus)
     measures = _measure_files(corpus, jobs, progress)
     columns = ["path", "genre", "artist", "group", "split", "sha256"]
     is_decoded = ["undecodable" not in measures[sha256] for sha256 in corpus.tracks["sha256"]]
@@ -130,9 +126,9 @@ def audit(
     duplicates = _duplicate_table(decoded, pairs)
     rows = [*_problems(listed, measures), *_similar_names(listed), *_unused(corpus.left_out)]
     problems = pd.DataFrame(rows, columns=["path", "problem", "detail"])
-    confounds, reason = confound_table(tracks, front_ends, progress=progress)
+    confounds, reason = confound_table(tracks, progress=progress)
     warnings = [
-        *_confound_warnings(confounds, reason, list(front_ends)),
+        *_confound_warnings(confounds, reason),
         *_genre_warnings(genres),
         *_duplicate_warnings(duplicates),
     ]
@@ -240,11 +236,11 @@ def _unused(left_out: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
     yield from left_out[is_sound].itertuples(index=False, name=None)
 
 
-def _confound_warnings(table: pd.DataFrame, reason: str, front_ends: list[str]) -> Iterator[str]:
+def _confound_warnings(table: pd.DataFrame, reason: str) -> Iterator[str]:
     if reason:
         yield f"confounds cannot be measured: {reason}"
     for row in table[table["auc alone"] >= HIGH_AUC].to_dict("records"):
-        visible = ", ".join(name for name in front_ends if row[f"under {name}"] == "visible")
+        visible = ", ".join(name for name in PRESETS if row[f"under {name}"] == "visible")
         effect = f"visible under {visible}" if visible else "no front end shows it"
         yield f"{row['confound']} alone predicts the genre (AUC {row['auc alone']:.2f}); {effect}"
 

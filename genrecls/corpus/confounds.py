@@ -6,7 +6,6 @@ genre; a model that learns only this does well on this corpus and nowhere else.
 """
 
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from tqdm.auto import tqdm
 
-from genrecls.config import FrontEnd
+from genrecls.config import PRESETS, FrontEnd
 from genrecls.corpus.splits import assign_folds
 from genrecls.errors import CorpusError
 
@@ -88,27 +87,12 @@ def visible_confounds(tracks: pd.DataFrame, front_end: FrontEnd) -> pd.DataFrame
     return visible
 
 
-def confound_table(
-    tracks: pd.DataFrame, front_ends: Mapping[str, FrontEnd], *, progress: bool = False
-) -> tuple[pd.DataFrame, str]:
+def confound_table(tracks: pd.DataFrame, *, progress: bool = False) -> tuple[pd.DataFrame, str]:
     """Tabulate how well each confound predicts the genre, the best first.
 
-    Parameters
-    ----------
-    tracks : pd.DataFrame
-        One row per track, as in :attr:`Audit.tracks`.
-    front_ends : mapping of str to FrontEnd
-        Front ends to compare, by name.
-    progress : bool
-        Show a progress bar if it takes long.
-
-    Returns
-    -------
-    table : pd.DataFrame
-        ``confound``, ``auc alone``; for each front end ``auc left by <name>`` and ``under <name>``
-        (visible or hidden); for each genre the values: median and range, or counts.
-    reason : str
-        Reason why no AUC could be computed, or empty.
+    The columns are ``confound``, ``auc alone``; for each preset ``auc left by <name>`` and
+    ``under <name>`` (visible or hidden); for each genre the values: median and range, or counts.
+    If no AUC can be computed, the reason is returned too; else it is empty.
     """
     reason = ""
     try:
@@ -120,7 +104,7 @@ def confound_table(
     def auc(values: tuple) -> float:
         return np.nan if reason else confound_auc(pd.Series(values, tracks.index), tracks)
 
-    tables = {name: visible_confounds(tracks, front_end) for name, front_end in front_ends.items()}
+    tables = {name: visible_confounds(tracks, FrontEnd.preset(name)) for name in PRESETS}
     rows = []
     options: dict[str, Any] = {"delay": 2, "leave": False, "disable": not progress}
     for confound, form in tqdm(CONFOUNDS.items(), desc="confounds", **options):

@@ -6,7 +6,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from genrecls.audio.duplicates import COPY_SHARE, find_near_duplicates
-from genrecls.audio.fingerprint import read_fingerprints
+from genrecls.audio.fingerprint import fingerprint_file, load_fingerprint
 
 # A genre needs three groups. A sound in three of them does not come from one artist.
 _MANY_GROUPS = 3
@@ -15,25 +15,14 @@ _SAME_SOUND_S = 2.5
 
 
 def find_recordings(tracks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Add ``recording``, and merge the groups that share a recording.
+    """Add ``recording`` to tracks with stored fingerprints, and merge the groups that share one.
 
     Tracks that share a sound of 5 s or more are one recording. The exception is a short part that
     three or more groups share, such as a jingle: merging them would leave nothing to hold out.
-
-    Parameters
-    ----------
-    tracks : pd.DataFrame
-        Tracks with ``track_id``, ``group`` and ``sha256``, whose fingerprints are stored.
-
-    Returns
-    -------
-    tracks : pd.DataFrame
-        The tracks with ``recording`` and merged groups.
-    pairs : pd.DataFrame
-        The pairs of :func:`genrecls.audio.duplicates.find_near_duplicates`, with ``shared_by``: the
-        number of groups that share the sound if it is a jingle, else 0.
+    The pairs of ``find_near_duplicates`` are returned too, with ``shared_by``: the number of groups
+    that share the sound if it is a jingle, else 0.
     """
-    pairs = find_near_duplicates(read_fingerprints(tracks["sha256"].tolist()))
+    pairs = find_near_duplicates([load_fingerprint(fingerprint_file(s)) for s in tracks["sha256"]])
     pairs["shared_by"] = _count_sharing(pairs, tracks["group"].tolist())
     same = pairs[pairs["shared_by"] == 0]
     recording = _merge_pairs(tracks["track_id"].tolist(), same)

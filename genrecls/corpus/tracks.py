@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from genrecls import audio
 from genrecls._utils.cache import memoize
 from genrecls._utils.io import hash_file
 from genrecls._utils.names import claim_name
@@ -105,24 +104,14 @@ class Corpus:
         return claim_name(name, root)
 
     @classmethod
-    def of(cls, corpus: Corpus | str | os.PathLike) -> Corpus:
-        """Return a corpus, or read the one in a path; see :meth:`read`.
-
-        Parameters
-        ----------
-        corpus : Corpus or path-like
-            A corpus, or the path of one.
-        """
-        return corpus if isinstance(corpus, Corpus) else cls.read(Path(corpus))
-
-    @classmethod
-    def read(cls, path: str | Path) -> Corpus:
+    def read(cls, path: Corpus | str | os.PathLike) -> Corpus:
         """Read a corpus from a table or from genre folders.
 
         Parameters
         ----------
-        path : str or path-like
-            A table, a folder with a table ``tracks.csv``, or a folder with one folder per genre.
+        path : str, path-like or Corpus
+            A table, a folder with a table ``tracks.csv``, or a folder with one folder per genre. A
+            corpus is returned as it is.
 
         Raises
         ------
@@ -154,6 +143,8 @@ class Corpus:
 
         A file that is not used is in ``left_out``, and a line on each problem is logged.
         """
+        if isinstance(path, Corpus):
+            return path
         path, numbered = expand_user(path), None
         file = path if path.is_file() else path / _TABLE
         if file.is_file():
@@ -242,7 +233,7 @@ def _fill_artists(root: Path, tracks: pd.DataFrame, numbered: pd.Series | None) 
     rows = tracks.index[(artists == "") | (False if numbered is None else numbered[tracks.index])]
     files = [root / path for path in tracks.loc[rows, "path"]]
     # The report reads a corpus without a decoder, as long as the tags are known.
-    tags = memoize("tags", lambda file: audio.read_tags(file), files)
+    tags = memoize("tags", _read_tags, files)
     albums = tracks["album"].copy()
     for i, found in zip(rows, tags, strict=True):
         if artist_key(found.get("artist", "")):
@@ -250,6 +241,12 @@ def _fill_artists(root: Path, tracks: pd.DataFrame, numbered: pd.Series | None) 
         albums[i] = albums[i] or found.get("album", "")
     names = artists if numbered is None else drop_track_numbers(artists.tolist())
     return tracks.assign(artist=names, album=albums)
+
+
+def _read_tags(file: Path) -> dict[str, str]:
+    from genrecls.audio.tags import read_tags
+
+    return read_tags(file)
 
 
 def _hash_files(root: Path, tracks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

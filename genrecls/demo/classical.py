@@ -215,26 +215,7 @@ def _accompany(
 def render_work(
     work: Work, ensemble: Ensemble, seconds: float, font: SoundFont, rng: np.random.Generator
 ) -> np.ndarray:
-    """Render a track of a work.
-
-    Parameters
-    ----------
-    work : Work
-        The composition.
-    ensemble : Ensemble
-        The artist.
-    seconds : float > 3
-        Length of the track, of which the last 3 s fade out.
-    font : SoundFont
-        Source of the instruments.
-    rng : np.random.Generator
-        Source of the variations and the noise.
-
-    Returns
-    -------
-    np.ndarray [shape=(frames, 2), dtype=float32]
-        Samples at 44.1 kHz.
-    """
+    """Render a track of a work at 44.1 kHz [shape=(frames, 2)], of which the last 3 s fade out."""
     sound = np.zeros((round(seconds * mix.RATE), 2), np.float32)
     for (program, pan), notes in _compose(work, ensemble, seconds, rng).items():
         font.perform(sound, notes, program, pan=pan)

@@ -26,18 +26,9 @@ class Recording:
 
 
 def add(out: np.ndarray, sound: np.ndarray, start_s: float, gain: float | np.ndarray = 1.0) -> None:
-    """Add a sound to a mix, in place.
+    """Add a sound to a mix, in place; samples beyond its end are dropped.
 
-    Parameters
-    ----------
-    out : np.ndarray [shape=(frames, ...), dtype=float32]
-        The mix. Samples beyond its end are dropped.
-    sound : np.ndarray [shape=(n, ...), dtype=float32]
-        The sound to add.
-    start_s : float >= 0
-        Time in the mix at which the sound starts.
-    gain : float or np.ndarray [shape=(2,)]
-        Factor for the sound, or one for each channel.
+    ``gain`` is a factor for the sound, or one for each channel.
     """
     start = round(start_s * RATE)
     audible = sound[: max(len(out) - start, 0)]
@@ -45,21 +36,7 @@ def add(out: np.ndarray, sound: np.ndarray, start_s: float, gain: float | np.nda
 
 
 def add_reverb(sound: np.ndarray, recording: Recording, rng: np.random.Generator) -> np.ndarray:
-    """Add the reverberation of a room, which is decaying noise.
-
-    Parameters
-    ----------
-    sound : np.ndarray [shape=(frames, 2), dtype=float32]
-        The sound without a room.
-    recording : Recording
-        Length and level of the reverberation.
-    rng : np.random.Generator
-        Source of the noise.
-
-    Returns
-    -------
-    np.ndarray [shape=(frames, 2), dtype=float32]
-    """
+    """Add the reverberation of a room, which is decaying noise."""
     time = np.arange(int(recording.reverb_s * RATE)) / RATE
     decay = 10 ** (-3 * time / recording.reverb_s)
     room = rng.standard_normal((len(time), 2)) * decay[:, None]
@@ -72,19 +49,7 @@ def add_reverb(sound: np.ndarray, recording: Recording, rng: np.random.Generator
 
 
 def change_treble(sound: np.ndarray, gain_db: float) -> np.ndarray:
-    """Raise or lower all frequencies above 2.5 kHz.
-
-    Parameters
-    ----------
-    sound : np.ndarray [shape=(frames, 2), dtype=float32]
-        The sound to filter.
-    gain_db : float
-        Gain of the treble.
-
-    Returns
-    -------
-    np.ndarray [shape=(frames, 2), dtype=float32]
-    """
+    """Raise or lower all frequencies above 2.5 kHz."""
     b, a = np.asarray(butter(1, 2500.0, "high", fs=RATE), np.float32)
     treble = np.asarray(lfilter(b, a, sound, axis=0))
     treble *= np.float32(10 ** (gain_db / 20) - 1)
@@ -93,17 +58,7 @@ def change_treble(sound: np.ndarray, gain_db: float) -> np.ndarray:
 
 
 def compress(voice: np.ndarray) -> np.ndarray:
-    """Compress the dynamics of a voice by 4:1 above an RMS of 0.1.
-
-    Parameters
-    ----------
-    voice : np.ndarray [shape=(frames,), dtype=float32]
-        The voice.
-
-    Returns
-    -------
-    np.ndarray [shape=(frames,), dtype=float32]
-    """
+    """Compress the dynamics of a voice by 4:1 above an RMS of 0.1."""
     hop = RATE // 100
     power = np.add.reduceat(voice**2, np.arange(0, len(voice), hop)) / hop
     power = np.convolve(power, np.ones(6) / 6, "same")  # 60 ms, about a syllable
@@ -122,22 +77,8 @@ def master(
 ) -> np.ndarray:
     """Saturate a mix, remove frequencies below 25 Hz, set its peak and add noise.
 
-    Parameters
-    ----------
-    sound : np.ndarray [shape=(frames, 2), dtype=float32]
-        The mix, at any level.
-    recording : Recording
-        Level of the noise.
-    rng : np.random.Generator
-        Source of the noise.
-    drive : float > 0
-        Peak that enters the saturation, which is a hyperbolic tangent.
-    peak : float in (0, 1)
-        Largest absolute sample before the noise is added.
-
-    Returns
-    -------
-    np.ndarray [shape=(frames, 2), dtype=float32]
+    ``drive`` is the peak that enters the saturation, which is a hyperbolic tangent. ``peak`` is
+    the largest absolute sample before the noise is added.
     """
     sound = np.tanh(sound * np.float32(drive / np.abs(sound).max()))
     high_pass = np.asarray(butter(2, 25, "high", fs=RATE, output="sos"), np.float32)
@@ -150,17 +91,7 @@ def master(
 
 
 def write_mp3(path: Path, sound: np.ndarray, **tags: str) -> None:
-    """Write a stereo MP3 file of about 128 kbit/s.
-
-    Parameters
-    ----------
-    path : Path
-        The file, which appears only when it is complete.
-    sound : np.ndarray [shape=(frames, 2)]
-        Samples at 44.1 kHz.
-    **tags : str
-        Metadata, such as ``title``, ``artist`` and ``comment``.
-    """
+    """Write a stereo MP3 file of about 128 kbit/s, which appears only when it is complete."""
     # Encoding takes half of the time of the demo; these are the fastest settings of LAME.
     options = {"compression_level": "9", "abr": "1", "joint_stereo": "0"}
     samples = np.ascontiguousarray(sound.T, np.float32)

@@ -35,24 +35,11 @@ class Chord(NamedTuple):
 
 
 def read_melody(text: str, sharps: int) -> tuple[list[ScoreNote], float]:
-    """Read a melody in ABC notation.
+    """Read a melody in ABC notation with an eighth as the unit; negative sharps are flats.
 
-    Parameters
-    ----------
-    text : str
-        Notes with an eighth as the unit. Bar lines and white space are ignored.
-    sharps : int
-        Sharps in the key signature; negative for flats.
+    Returns (start, length, MIDI pitch) of each note, and the length with rests, in eighths. Bar
+    lines and white space are ignored.
 
-    Returns
-    -------
-    notes : list of (start, length, MIDI pitch)
-        Times are in eighths.
-    length : float
-        Length of the melody in eighths, rests included.
-
-    Examples
-    --------
     >>> read_melody("F2z_B/", sharps=1)
     ([(0.0, 2.0, 66), (3.0, 0.5, 70)], 3.5)
     """
@@ -71,27 +58,10 @@ def read_melody(text: str, sharps: int) -> tuple[list[ScoreNote], float]:
 
 
 def read_chords(text: str, bar: int) -> list[Chord]:
-    """Read chord names.
+    """Read chord names such as ``F#m7``, with ``|`` between bars of a number of eighths.
 
-    Parameters
-    ----------
-    text : str
-        Names such as ``F#m7``, with ``|`` between bars. The chords of a bar have equal lengths;
-        ``-`` is a rest.
-    bar : int > 0
-        Eighths in a bar.
+    The chords of a bar have equal lengths; ``-`` is a rest.
 
-    Returns
-    -------
-    list of Chord
-
-    Raises
-    ------
-    ValueError
-        If a name is not a chord.
-
-    Examples
-    --------
     >>> read_chords("C -|Am", bar=8)[1]
     Chord(start=8.0, length=8.0, bass=45, pitches=[57, 60, 64])
     """
@@ -122,24 +92,10 @@ def play_in_turn(
     step: float,
     hold: float = 1.0,
 ) -> list[ScoreNote]:
-    """Play the pitches of a chord one after the other.
+    """Play the pitches of a chord one after the other, in eighths.
 
-    Parameters
-    ----------
-    start, length : float
-        Start and length of the chord in eighths.
-    pitches : list of int
-        MIDI pitches of the chord.
-    order : sequence of int
-        Indices of the pitches, repeated until the chord is full.
-    step : float > 0
-        Eighths from one note to the next.
-    hold : float > 0
-        Length of a note in steps; notes overlap above 1.
-
-    Returns
-    -------
-    list of (start, length, MIDI pitch)
+    The indices in ``order`` are repeated until the chord is full. ``step`` is the time from one
+    note to the next, and ``hold`` the length of a note in steps; notes overlap above 1.
     """
     return [
         (start + i * step, step * hold, pitches[order[i % len(order)] % len(pitches)])

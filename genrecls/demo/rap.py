@@ -254,28 +254,9 @@ def _measure_level(sound: np.ndarray) -> np.floating:
 def render_song(
     song: Song, seconds: float, font: SoundFont, rng: np.random.Generator
 ) -> np.ndarray:
-    """Render a track of a song.
+    """Render a track of a song at 44.1 kHz [shape=(frames, 2)], of which the last second fades out.
 
-    Parameters
-    ----------
-    song : Song
-        The song.
-    seconds : float > 1
-        Length of the track, of which the last second fades out.
-    font : SoundFont
-        Source of the instruments.
-    rng : np.random.Generator
-        Source of the variations and the noise.
-
-    Returns
-    -------
-    np.ndarray [shape=(frames, 2), dtype=float32]
-        Samples at 44.1 kHz.
-
-    Raises
-    ------
-    RuntimeError
-        If espeak-ng fails; the message ends with its own.
+    A RuntimeError is raised if espeak-ng fails.
     """
     frames, rapper = round(seconds * mix.RATE), song.rapper
     grid = _Grid(rapper, seconds)

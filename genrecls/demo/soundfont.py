@@ -90,18 +90,8 @@ class SoundFont:
     ) -> None:
         """Play notes on an instrument and add them to a mix, in place.
 
-        Parameters
-        ----------
-        out : np.ndarray [shape=(frames, 2), dtype=float32]
-            The mix.
-        notes : list of Note
-            The notes.
-        program : int
-            General MIDI program 0-127, or :data:`DRUMS`.
-        pan : float in [-1, 1]
-            Position of the player, from left to right.
-        gain : float >= 0
-            Factor for the sound.
+        ``program`` is a General MIDI program from 0 to 127, or ``DRUMS``; ``pan`` goes from -1, the
+        left, to 1.
         """
         longest: dict[int, float] = {}
         for note in notes:

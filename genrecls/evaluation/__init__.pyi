@@ -1,9 +1,7 @@
 from .robustness import ALL_GENRES as ALL_GENRES
 from .robustness import flip_rates as flip_rates
 from .robustness import flip_table as flip_table
-from .robustness import tested_runs as tested_runs
 from .runs import best_run as best_run
-from .runs import describe_groups as describe_groups
 from .runs import find_best_run as find_best_run
 from .runs import read_predictions as read_predictions
 from .runs import read_runs as read_runs

@@ -1,13 +1,9 @@
-from .excerpts import EXCERPT_S as EXCERPT_S
-from .excerpts import envelope as envelope
 from .extraction import extract_log_mels as extract_log_mels
 from .image import to_image as to_image
 from .segments import split_segments as split_segments
-from .segments import step_samples as step_samples
 from .spectrogram import hz_to_mel as hz_to_mel
 from .spectrogram import mel_frequencies as mel_frequencies
 from .spectrogram import mel_power as mel_power
 from .spectrogram import mel_spectrogram as mel_spectrogram
 from .spectrogram import mel_to_hz as mel_to_hz
 from .stored import Features as Features
-from .stored import stored_log_mels as stored_log_mels

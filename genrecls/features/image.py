@@ -1,8 +1,8 @@
 """Images: log-mels in colours."""
 
+import matplotlib
 import numpy as np
 
-from genrecls._utils.colors import color_table
 from genrecls.config import FrontEnd
 
 
@@ -37,5 +37,4 @@ def to_image(log_mel: np.ndarray, front_end: FrontEnd | None = None) -> np.ndarr
     level = np.clip((np.asarray(log_mel, np.float32) - low) / (high - low), 0, 1)
     if front_end.colormap == "gray":
         return np.repeat(level[..., None], 3, axis=-1)
-    table = color_table(front_end.colormap)
-    return table[np.minimum((level * len(table)).astype(int), len(table) - 1)]
+    return matplotlib.colormaps[front_end.colormap](level)[..., :3].astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from genrecls._utils import cache
-from genrecls._utils.io import check_unchanged, file_size
+from genrecls._utils.io import check_unchanged
 from genrecls._utils.parallel import map_parallel
 from genrecls.audio import fingerprint
 from genrecls.audio.decode import open_audio
@@ -19,7 +19,6 @@ from genrecls.corpus.folders import UNREADABLE, summarize_left_out
 from genrecls.corpus.groups import find_recordings
 from genrecls.corpus.tracks import Corpus
 from genrecls.errors import AudioError, CorpusError
-from genrecls.features.excerpts import save_excerpts
 from genrecls.features.extraction import DTYPE, compute_log_mels
 from genrecls.features.stored import Features, log_mels_entry
 
@@ -74,7 +73,7 @@ def prepare(
     >>> features.log_mels(features.segments.head(4)).shape
     (4, 128, 323, 1)
     """
-    corpus, front_end = Corpus.of(corpus), front_end or FrontEnd.preset("default")
+    corpus, front_end = Corpus.read(corpus), front_end or FrontEnd.preset("default")
     unreadable = corpus.left_out[corpus.left_out["problem"] == UNREADABLE]
     if strict and len(unreadable):
         raise CorpusError("\n".join(summarize_left_out(unreadable)))
@@ -86,7 +85,9 @@ def prepare(
         cache.remove_leftovers("log_mels")
         _store_missing(corpus, front_end, stored, jobs=jobs, progress=progress)
     usable, failures = _find_failures(corpus, stored, strict=strict)
-    path = _tables_entry(usable, front_end)
+    versions = [cache.VERSIONS[kind] for kind in ("fingerprints", "log_mels")]
+    digest = hash_json([versions, usable.to_csv(index=False)])[:16]
+    path = cache.entry("corpora", f"{front_end.log_mel_uid}-{digest}")
     if cache.load(path) is None:
         cache.remove_leftovers("corpora")
         if is_complete:  # but a fingerprint may be missing
@@ -98,15 +99,7 @@ def prepare(
     reasons = unreadable["path"].map(repr) + " cannot be read: " + unreadable["detail"]
     lost = unreadable[["path"]].assign(reason=reasons)
     failures = pd.concat([lost, failures], ignore_index=True)
-    save_excerpts(corpus, segments, jobs=jobs, progress=progress)
     return Features(front_end, segments, failures, notes, cache.entry("log_mels", ""))
-
-
-def _tables_entry(tracks: pd.DataFrame, front_end: FrontEnd) -> Path:
-    """Return the cache entry for the tables of a corpus."""
-    versions = [cache.VERSIONS[kind] for kind in ("fingerprints", "log_mels")]
-    digest = hash_json([versions, tracks.to_csv(index=False)])[:16]
-    return cache.entry("corpora", f"{front_end.log_mel_uid}-{digest}")
 
 
 def _store_missing(
@@ -116,9 +109,10 @@ def _store_missing(
     files = dict(zip(corpus.tracks["sha256"], map(corpus.file, corpus.tracks["path"]), strict=True))
     calls: dict[str, tuple] = {}
     # The largest file goes first, so that no process works on it when the others have ended.
-    for sha256 in sorted(files, key=lambda s: file_size(files[s]), reverse=True):
+    sizes = {s: file.stat().st_size if file.exists() else 0 for s, file in files.items()}
+    for sha256 in sorted(files, key=sizes.__getitem__, reverse=True):
         bits: Path | None = fingerprint.fingerprint_file(sha256)
-        if fingerprint.load_fingerprint(bits) is not None:
+        if cache.load(bits) is not None:
             bits = None  # it need not be computed
         if bits or not stored[sha256]:
             entry = log_mels_entry(front_end, sha256)

@@ -80,20 +80,9 @@ def split_segments(
 
 
 def step_samples(front_end: FrontEnd, step_s: float | None) -> int:
-    """Convert the step from one segment to the next to samples.
+    """Convert the step from one segment to the next to samples; None is the length of a segment.
 
-    Parameters
-    ----------
-    front_end : FrontEnd
-        Settings with the sample rate and the length of a segment.
-    step_s : float > 0 or None (in seconds)
-        The step; None means the length of a segment.
-
-    Raises
-    ------
-    ValueError
-        If the step is out of range, or does not divide the length of a segment: the prediction of
-        a track needs the segments that do not overlap.
+    The step must divide it, since the prediction of a track needs the segments that do not overlap.
     """
     length, length_s, rate = front_end.segment_samples, front_end.segment_s, front_end.sample_rate
     if step_s is None:

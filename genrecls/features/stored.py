@@ -62,7 +62,7 @@ class Features:
         return gather_segments(self.track, segments)
 
     def track(self, sha256: str) -> np.ndarray:
-        """Return :func:`stored_log_mels` of a hash, with a last axis for the channel."""
+        """Map the log-mels of all segments of the file with a hash, even the silent ones."""
         return _map(self.folder / log_mels_entry(self.front_end, sha256).name)[..., None]
 
 
@@ -81,24 +81,9 @@ def log_mels_entry(front_end: FrontEnd, sha256: str) -> Path:
 
 
 def stored_log_mels(front_end: FrontEnd, sha256: str) -> np.ndarray:
-    """Map the stored log-mels of a track into memory.
+    """Map the log-mels [shape=(segments, n_mels, frames)] of a track in dB into memory.
 
-    Parameters
-    ----------
-    front_end : FrontEnd
-        Settings that the track was prepared with.
-    sha256 : str
-        Hash of the sound file.
-
-    Returns
-    -------
-    np.ndarray [shape=(segments, n_mels, frames), dtype=float16] (in dB)
-        Log-mels of all segments, even the silent ones.
-
-    Raises
-    ------
-    CorpusError
-        If they are not stored or are damaged.
+    These are all segments, even the silent ones. A CorpusError is raised if they are missing.
     """
     entry = log_mels_entry(front_end, sha256)
     if cache.load(entry) is None:

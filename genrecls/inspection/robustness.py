@@ -30,7 +30,7 @@ from genrecls.inspection.perturbations import TRANSFORMATIONS, Transformation
 # side, and the ends of a filter or encoder fall outside the segment.
 _MARGIN = 0.05
 _N_SEGMENTS = 2  # of a track, at most
-_RANDOM_SEED = 0  # of the choice of tracks and of the noise
+_RANDOM_SEED = 0  # of the noise
 # Raise it when a transformation gives another sound than before.
 _VERSION = 2
 _MAX_PENDING = 64  # tracks that wait for the models
@@ -41,7 +41,6 @@ def measure_robustness(
     classifiers: Sequence[GenreClassifier],
     corpus: Corpus | str | PathLike,
     *,
-    n_tracks: int | None = None,
     jobs: int | None = None,
     progress: bool = True,
 ) -> None:
@@ -58,8 +57,6 @@ def measure_robustness(
         Models of the corpus. Log-mels that several of them need are computed once.
     corpus : Corpus or path-like
         Corpus with the test tracks, or its path. A ModelError is raised if one is missing.
-    n_tracks : int > 0, optional
-        Largest number of test tracks per genre, chosen at random; by default all.
     jobs : int > 0, optional
         Number of processes, of up to 1 GB each; by default one per core, at most 8.
     progress : bool
@@ -70,19 +67,19 @@ def measure_robustness(
     >>> import genrecls
     >>> from genrecls import evaluation
     >>> run = genrecls.GenreClassifier.load("models/music/compact_cnn-default")
-    >>> genrecls.measure_robustness([run], "music", n_tracks=1, progress=False)
+    >>> genrecls.measure_robustness([run], "music", progress=False)
     >>> len(evaluation.flip_table([run]))  # one row per transformation
     19
     """
-    corpus = Corpus.of(corpus)
-    settings: dict[Hashable | None, Any] = {"n_tracks": n_tracks, "n_segments": _N_SEGMENTS}
-    settings |= {"transformations": list(TRANSFORMATIONS), "version": _VERSION}
+    corpus = Corpus.read(corpus)
+    settings: dict[Hashable | None, Any] = {"n_segments": _N_SEGMENTS, "version": _VERSION}
+    settings["transformations"] = list(TRANSFORMATIONS)
     by_folder = {classifier.folder: classifier for classifier in classifiers}
     todo = [c for c in by_folder.values() if not _is_measured(c, settings)]
     paths = dict(zip(corpus.tracks["sha256"], corpus.tracks["path"], strict=True))
     users: dict[str, list[tuple[GenreClassifier, dict[Any, Any]]]] = {}
     for classifier in todo:
-        for track in _test_tracks(classifier, n_tracks):
+        for track in _test_tracks(classifier):
             if track["sha256"] not in paths:
                 raise ModelError(
                     f"the test track {track['path']!r} of {str(classifier.folder)!r} is not in the "
@@ -115,17 +112,16 @@ def _is_measured(classifier: GenreClassifier, settings: dict[Hashable | None, An
         return False
 
 
-def _test_tracks(classifier: GenreClassifier, n_tracks: int | None) -> list[dict[Any, Any]]:
-    """Choose test tracks and their middle segments, equal for all models."""
+def _test_tracks(classifier: GenreClassifier) -> list[dict[Any, Any]]:
+    """Return the test tracks with lists of their middle segments."""
     test = classifier.segments.query("split == 'test'").sort_values(["track_id", "segment"])
     by_track = test.groupby("track_id")
     position = by_track.cumcount()
     first = (by_track["segment"].transform("size") - _N_SEGMENTS).clip(lower=0) // 2
     middle = test[(position >= first) & (position < first + _N_SEGMENTS)]
     lists = middle.groupby("track_id")[["segment", "sounding"]].agg(list)
-    chosen = test.drop_duplicates("track_id").sample(frac=1, random_state=_RANDOM_SEED)
-    chosen = chosen.drop(columns=lists.columns).join(lists, on="track_id")
-    return chosen.groupby("genre").head(n_tracks or len(chosen)).to_dict("records")
+    tracks = test.drop_duplicates("track_id").drop(columns=lists.columns)
+    return tracks.join(lists, on="track_id").to_dict("records")
 
 
 def _compute_log_mels(

@@ -11,4 +11,3 @@ from .inception_resnet_v2 import build_inception_resnet_v2 as build_inception_re
 from .musicnn import build_musicnn as build_musicnn
 from .serialization import export_onnx as export_onnx
 from .serialization import load_model as load_model
-from .weights import find_weights as find_weights

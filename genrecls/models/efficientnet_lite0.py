@@ -6,7 +6,6 @@ fixed width.
 
 import itertools
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -75,7 +74,10 @@ def build_efficientnet_lite0(
     backbone = keras.Model(inputs, x, name="efficientnet_lite0")
     if file:
         if weights == "imagenet":
-            _set_weights(backbone, _read_state(file))
+            import torch  # of the extra "pretrained"
+
+            # No code in the file is executed.
+            _set_weights(backbone, torch.load(file, map_location="cpu", weights_only=True))
         else:
             load_weights(backbone, file)
     if head == "logistic":
@@ -105,21 +107,13 @@ def _block(x, name: str, kernel: int, strides: int, expansion: int, channels: in
     return layers.Add(name=name)([x, inputs]) if residual else x
 
 
-def _read_state(file: Path) -> dict[str, np.ndarray]:
-    """Read the tensors of a PyTorch file; no code in the file is executed."""
-    import torch  # of the extra "pretrained"
-
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    return {name: tensor.numpy() for name, tensor in state.items()}
-
-
-def _set_weights(backbone: keras.Model, state: dict[str, np.ndarray]) -> None:
+def _set_weights(backbone: keras.Model, state: dict[str, Any]) -> None:
     """Copy the weights of a PyTorch state dict, whose modules have the order of our layers."""
     modules: dict[str, list[np.ndarray]] = {}
     for name, values in state.items():
         module, _, tensor = name.rpartition(".")
         if module != "_fc" and tensor != "num_batches_tracked":
-            modules.setdefault(module, []).append(values)
+            modules.setdefault(module, []).append(values.numpy())
     targets = [layer for layer in backbone.layers if layer.weights]
     for layer, values in zip(targets, modules.values(), strict=True):
         if not isinstance(layer, layers.BatchNormalization):

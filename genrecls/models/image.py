@@ -2,8 +2,9 @@
 
 from typing import Any, Self
 
+import matplotlib
+
 from genrecls._utils.backend import keras
-from genrecls._utils.colors import color_table
 from genrecls.config import FrontEnd
 
 ops = keras.ops
@@ -41,7 +42,8 @@ class Image(keras.layers.Layer):
         self.input_range = tuple(input_range)
         dark, bright = self.input_range
         if colormap == "viridis":
-            self._table = (dark + (bright - dark) * color_table(colormap)).astype("float32")
+            colors = matplotlib.colormaps[colormap](range(256))[:, :3].astype("float32")
+            self._table = (dark + (bright - dark) * colors).astype("float32")
 
     @classmethod
     def from_front_end(

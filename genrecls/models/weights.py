@@ -95,22 +95,7 @@ PACKAGE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77
 def find_weights(model: str, weights: str | PathLike | None) -> Path | None:
     """Find the weights file that a recipe names, or download InceptionResNetV2's.
 
-    Parameters
-    ----------
-    model : str
-        Name of the model.
-    weights : {'imagenet', 'msd', 'mtt'}, path or None
-        Weights of its backbone. The file at a path is not verified.
-
-    Returns
-    -------
-    Path or None
-        None means random weights.
-
-    Raises
-    ------
-    WeightsError
-        If the file is not available, or is not the expected one.
+    None means random weights. The file at a path is not verified.
     """
     if weights is None:
         return None

@@ -16,4 +16,3 @@ from .sound import prediction as prediction
 from .sound import saliency_maps as saliency_maps
 from .sound import spectrogram_image as spectrogram_image
 from .sound import taggram as taggram
-from .sound import waveform as waveform

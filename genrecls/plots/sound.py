@@ -18,31 +18,10 @@ from matplotlib.figure import Figure
 from genrecls._utils.io import printable
 from genrecls.config import FrontEnd
 from genrecls.features.spectrogram import hz_to_mel
-from genrecls.plots._style import COLORS, HZ_TICKS, NEUTRAL, style
+from genrecls.plots._style import COLORS, HZ_TICKS, style
 
 # Hours of frames would take gigabytes, and a figure has fewer pixels.
 _MAX_COLUMNS = 20_000
-
-
-def waveform(envelope: np.ndarray, duration_s: float, *, ax: Axes | None = None) -> Axes:
-    """Draw the waveform of a track, with the original's red line at 30 s if it is longer.
-
-    Parameters
-    ----------
-    envelope : np.ndarray [shape=(2, n)], in [-1, 1]
-        Lowest and highest samples over time, as from :func:`genrecls.features.envelope`.
-    duration_s : float > 0 (in seconds)
-        Duration of the track.
-    ax : Axes, optional
-        Axes to draw on.
-    """
-    ax = ax or plt.gca()
-    times = np.linspace(0, duration_s, envelope.shape[1])
-    ax.fill_between(times, *envelope, lw=0, color=NEUTRAL)
-    if duration_s > 30:
-        ax.axvline(30.0, color="red", lw=1.2)
-    ax.set(xlim=(0, duration_s), ylim=(-1, 1), xlabel="Time (s)", ylabel="Amplitude")
-    return ax
 
 
 def log_mel(

@@ -9,27 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from genrecls import plots
-from genrecls.config import FrontEnd
 from genrecls.corpus.confounds import HIGH_AUC
 from genrecls.errors import ModelError
 from genrecls.evaluation import tables
 from genrecls.evaluation.calibration import calibrated, reliability
-from genrecls.evaluation.intervals import (
-    RANDOM_SEED,
-    RESAMPLES,
-    format_interval,
-    score_intervals,
-)
+from genrecls.evaluation.intervals import RANDOM_SEED, RESAMPLES, format_interval, score_intervals
 from genrecls.evaluation.robustness import ALL_GENRES, flip_rates, flip_table, tested_runs
-from genrecls.evaluation.runs import (
-    Run,
-    best_run,
-    describe_groups,
-    name_groups,
-    read_predictions,
-)
+from genrecls.evaluation.runs import Run, best_run, describe_groups, name_groups, read_predictions
 from genrecls.evaluation.scores import aggregate_tracks, confusion_matrix
-from genrecls.features.excerpts import load_excerpts
 from genrecls.features.image import to_image
 from genrecls.features.stored import stored_log_mels
 from genrecls.plots.sound import track
@@ -266,26 +253,19 @@ def add_audit(report: Report, runs: Sequence[Run]) -> None:
         report.table(file.stem, read_table(file))
 
 
-def add_excerpts(report: Report, runs: Sequence[Run]) -> None:
-    """Add spectrograms and waveforms of one track per genre."""
-    excerpts = load_excerpts(runs[0].folder.parent.name)
-    if excerpts is None:
-        return
+def add_spectrograms(report: Report, runs: Sequence[Run]) -> None:
+    """Add the spectrogram of a training track of each genre."""
+    run = best_run(runs)
+    tracks = run.segments.query("split == 'train'").groupby("genre").first()
     report.section("Looking at the sound")
-    names = [(str(g), str(excerpts[f"path_{i}"])) for i, g in enumerate(excerpts["genres"])]
-    figure, axes = _panels(len(names), 2, 12, 3.2)
-    for i, (genre, path) in enumerate(names):
-        levels = excerpts[f"segment_{i}"].astype(float)
-        last_in_row = i % 2 == 1 or i == len(names) - 1
-        plots.log_mel(levels, FrontEnd.preset("default"), ax=axes[i], colorbar=last_in_row)
-        axes[i].set_title(f"{genre}: {Path(path).stem}")
-    report.figure("images", figure, "Log-mel spectrogram of 15 s of each genre")
-
-    figure, axes = _panels(len(names), 1, 10, 2)
-    for i, (genre, path) in enumerate(names):
-        envelope, duration_s = excerpts[f"envelope_{i}"], float(excerpts[f"duration_s_{i}"])
-        plots.waveform(envelope, duration_s, ax=axes[i]).set_title(f"{genre}: {path}")
-    report.figure("waveforms", figure, "Waveforms, of the first 30 s at most")
+    figure, axes = _panels(len(tracks), 2, 12, 3.2)
+    for ax, (genre, row) in zip(axes, tracks.iterrows(), strict=True):
+        # Many tracks begin quietly.
+        second = stored_log_mels(run.front_end, row["sha256"])[:2][-1]
+        plots.log_mel(second, run.front_end, ax=ax)
+        ax.set_title(f"{genre}: {Path(row['path']).stem}"[:70])
+    caption = f"Log-mel spectrogram of {run.front_end.segment_s:g} s of each genre"
+    report.figure("images", figure, caption)
 
 
 def add_models(report: Report, runs: Sequence[Run]) -> None:
@@ -374,7 +354,7 @@ SECTIONS = (
     add_calibration,
     add_robustness,
     add_audit,
-    add_excerpts,
+    add_spectrograms,
     add_collection,
     add_models,
     add_examples,

@@ -26,12 +26,7 @@ from genrecls.evaluation.runs import CARD, FOLDER, PREDICTIONS
 from genrecls.evaluation.scores import aggregate_tracks
 from genrecls.features.prepare import prepare
 from genrecls.features.stored import Features
-from genrecls.training.baselines import (
-    Candidate,
-    best_number,
-    named_candidates,
-    network_candidate,
-)
+from genrecls.training.baselines import Candidate, best_number, named_candidates, network_candidate
 
 _KIND = "cross_validation"
 
@@ -100,7 +95,7 @@ def cross_validate(
     >>> predictions.groupby("run")["track_id"].nunique().to_dict()
     {'majority': 15, 'mfcc_svm': 15}
     """
-    corpus = Corpus.of(corpus)
+    corpus = Corpus.read(corpus)
     given: Any = models if isinstance(models, list | tuple) else [models]
     options = {"jobs": jobs, "progress": progress}
     candidates = [_find_candidate(model, corpus, preset, **options) for model in given]
@@ -162,7 +157,11 @@ def _validate(
             **decisive,
             "folds_used": int(predictions["fold"].max()) + 1,
         }
-        _save(folder, predictions, card)
+        with cache.new(folder, replace=True) as (new, meta):
+            meta["uid"] = uid
+            predictions.to_parquet(new / PREDICTIONS)
+            text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+            (new / CARD).write_text(text, encoding="utf-8")
         for path in entries:
             shutil.rmtree(path, ignore_errors=True)
     return pd.read_parquet(folder / PREDICTIONS)
@@ -206,11 +205,3 @@ def fit_temperatures(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.Dat
         table.loc[part.index, "temperature"] = fit_temperature(others, genres)
         table.loc[part.index, "track_temperature"] = fit_temperature(tracks, genres)
     return table
-
-
-def _save(folder: Path, predictions: pd.DataFrame, card: dict) -> None:
-    with cache.new(folder, replace=True) as (new, meta):
-        meta["uid"] = card["uid"]
-        predictions.to_parquet(new / PREDICTIONS)
-        text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-        (new / CARD).write_text(text, encoding="utf-8")

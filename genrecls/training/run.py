@@ -1,6 +1,5 @@
 """Training of a model on a corpus, from files to a saved run."""
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,8 +29,6 @@ from genrecls.training.outcome import (
     make_predictions,
 )
 from genrecls.training.stages import fit
-
-log = logging.getLogger(__name__)
 
 # Raise it when the same recipe and data give another run than before.
 _VERSION = 9
@@ -103,7 +100,7 @@ def train(
     >>> run.genres
     ['classique', 'jazz', 'rap']
     """
-    corpus = Corpus.of(corpus)
+    corpus = Corpus.read(corpus)
     recipe, front_end, builder = choose(model, preset, front_end, **changes)
     name = name or run_name(preset, recipe, front_end)
     folder = check_folder(folder or models_dir() / corpus.name / name)
@@ -168,7 +165,6 @@ def _find_run(folder: Path, uid: str) -> GenreClassifier | None:
         return None
     if run.card["uid"] != uid:
         return None
-    log.info("%s is up to date", folder)
     if not (folder / MODEL_CARD_FILE).exists():
         write_model_card(run)
     return run
