@@ -132,9 +132,10 @@ def test_audit_finds_no_confound_where_there_is_none(tmp_path, home, rng):
     tracks = {
         (genre, f"{genre}{i}", f"{genre}{i}.wav"): coloured(rng, 2 + rng.uniform(0, 1), rate=16000)
         for genre in "ab"
-        for i in range(15)
+        for i in range(25)
     }
     result = audit(write_tracks(tmp_path / "even", tracks, 16000), jobs=1, progress=False)
+    # By chance, the standard deviation of an AUC over 25 and 25 tracks is 0.08.
     assert result.confounds["auc alone"].between(0.25, 0.75).all()
     assert abs(result.confounds["auc alone"].mean() - 0.5) < 0.12
     assert not any("alone predicts" in warning for warning in result.warnings)

@@ -15,13 +15,13 @@ from scipy import signal
 
 from genrecls import Corpus, FrontEnd, plots
 from genrecls.errors import ModelError
+from genrecls.evaluation import robustness as robustness_tables
 from genrecls.evaluation.robustness import (
     ALL_GENRES,
     ROBUSTNESS_FILE,
     flip_rates,
     flip_table,
     read_robustness,
-    tested_runs,
 )
 from genrecls.features.extraction import extract_log_mels
 from genrecls.features.spectrogram import mel_frequencies
@@ -370,7 +370,7 @@ def test_measurement_is_repeated_only_for_another_model_or_setting(
     run.card = {"uid": "2"}
     with pytest.raises(ModelError, match="genrecls robustness"):
         flip_table([run])
-    assert tested_runs([run]) == []
+    assert robustness_tables.tested_runs([run]) == []
     run.probability = lambda log_mel: 0.9
     measure([run], corpus)
     assert set(read_robustness(run)["after"]) == {"rap"} != set(first["after"])
