@@ -29,7 +29,7 @@ VERSIONS = {
     "backbone_outputs": 3,
     "corpora": 6,
     "embeddings": 2,
-    "cross_validation": 5,
+    "cross_validation": 6,
     "file_hashes": 1,
     "fingerprints": 10,
     "log_mels": 8,

@@ -44,7 +44,7 @@ def assign_splits(segments: pd.DataFrame, *, split_by: str, random_seed: int = 0
     CorpusError
         If a genre is missing from a split or has too few groups.
     LeakError
-        If two splits share a group, a recording or a file; see :func:`check_no_leak`.
+        If two splits share a group, a recording or a file.
 
     Examples
     --------
