@@ -271,6 +271,7 @@ def test_runs_of_an_empty_project_are_an_error_that_says_what_to_do(home):
         ("synthetic", "no"),
         ("novelty_threshold", -1),
         ("front_end", {"sample_rat": 1}),
+        ("front_end", {"image_db": [-80, 0, 1]}),
         ("recipe", None),
     ],
 )

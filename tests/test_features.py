@@ -516,7 +516,8 @@ def test_memory_does_not_grow_with_the_length_of_a_file(tmp_path, home):
 
 
 def test_a_cluster_survives_the_death_of_a_worker(new_corpus, home, alone):
-    distributed = pytest.importorskip("distributed")
+    import distributed
+
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with (
         distributed.LocalCluster(**options, silence_logs=logging.CRITICAL) as cluster,
