@@ -194,6 +194,13 @@ def test_strict_fails_at_a_bad_file_with_its_reason(corpus):
         assert len(prepared(corpus).failures) == 1
 
 
+def test_files_that_may_not_be_read_are_failures_and_refused_if_strict(corpus):
+    (corpus / "rap" / "broken.mp3").symlink_to("gone.mp3")
+    assert prepared(corpus).failures["path"].tolist() == ["rap/broken.mp3"]
+    with pytest.raises(CorpusError, match=r"cannot be read: 'rap/broken.mp3'"):
+        prepared(corpus, strict=True)
+
+
 def test_a_track_that_failed_is_tried_again(new_corpus, tmp_path):
     """The table does not show why a file could not be read."""
     read = Corpus.read(new_corpus)
