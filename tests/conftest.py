@@ -86,6 +86,14 @@ def write_corpus(root: Path, *, genres=("classique", "rap"), artists=3, seconds=
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shared_home(tmp_path_factory):
+    """What a test keeps without a project folder of its own is not in the checkout."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENRECLS_HOME", str(tmp_path_factory.mktemp("shared_home")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def small_corpus(tmp_path_factory):
     return write_corpus(tmp_path_factory.mktemp("music") / "small")
@@ -130,7 +138,10 @@ def copy_weights(home):
     target = home / "models" / "weights"
     target.mkdir(parents=True)
     for name in ("musicnn_msd.data", "musicnn_mtt.data"):
-        shutil.copy(Path(__file__).parents[1] / "models" / "weights" / name, target)
+        file = Path(__file__).parents[1] / "models" / "weights" / name
+        if not file.exists():
+            pytest.fail("the weights of musicnn are missing: run 'genrecls weights fetch musicnn'")
+        shutil.copy(file, target)
     return home
 
 

@@ -43,7 +43,9 @@ def encode(
         if video:
             pictures = container.add_stream("mpeg4", rate=5, width=64, height=64, pix_fmt="yuv420p")
         for stream in tracks:
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(y.T), "fltp", layout)
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(y.T, np.float32), "fltp", layout
+            )
             frame.sample_rate, frame.pts = rate, start_s * rate
             stream.codec_context.open(strict=False)
             convert = av.AudioResampler(stream.format.name, layout, rate, stream.frame_size)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import decode
-from hostile_files import FAULTS, make_fault_files
+from hostile_files import FAULTS, encode, make_fault_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,20 +38,9 @@ def tone():
     return np.stack([0.5 * np.sin(2 * np.pi * 440 * t), np.zeros_like(t)], axis=1)
 
 
-def write(file, y, rate=RATE, *, layout="stereo", streams=1, options=None):
-    """Encode samples [shape=(n, 2)] with FFmpeg; the name ending decides the codec."""
-    with av.open(str(file), "w", options=options or {}) as container:
-        codec = CODECS[file.suffix[1:]]
-        tracks = [container.add_stream(codec, rate=rate, layout=layout) for _ in range(streams)]
-        for track in tracks:
-            frame = av.AudioFrame.from_ndarray(
-                np.ascontiguousarray(y, np.float32).reshape(1, -1), "flt", "stereo"
-            )
-            frame.rate = rate
-            track.codec_context.open(strict=False)
-            convert = av.AudioResampler(track.format.name, layout, rate, track.frame_size)
-            for part in [*convert.resample(frame), *convert.resample(None), None]:
-                container.mux(track.encode(part))
+def write(file, y, rate=RATE, **options):
+    """Encode samples [shape=(n, 1 or 2)] with FFmpeg; the name ending decides the codec."""
+    encode(file, y, rate, CODECS[file.suffix[1:]], **options)
     return file
 
 
@@ -315,11 +304,12 @@ def test_load_audio_inverts_only_the_part_that_cancels_out(tmp_path, rng, monkey
 # Files that change their parameters
 
 
-@pytest.mark.parametrize("layouts", [("stereo", "mono"), ("mono", "stereo")])
-def test_decode_converts_to_the_channels_at_the_start(tmp_path, tone, layouts):
-    parts = [write(tmp_path / f"{layout}.aac", tone, layout=layout) for layout in layouts]
+@pytest.mark.parametrize("channels", [(2, 1), (1, 2)])
+def test_decode_converts_to_the_channels_at_the_start(tmp_path, tone, channels):
+    sounds = {1: tone.mean(axis=1, keepdims=True), 2: tone}
+    parts = [write(tmp_path / f"{n}.aac", sounds[n]) for n in channels]
     decoded = decode(join(tmp_path / "joined.aac", *parts))
-    assert len(decoded.samples) == {"stereo": 2, "mono": 1}[layouts[0]]
+    assert len(decoded.samples) == channels[0]
     assert seconds(decoded) == pytest.approx(4, abs=0.2)
     assert "the number of channels changes" in decoded.problems[0]
     end = decoded.samples[0, -decoded.sample_rate :]
@@ -376,7 +366,7 @@ def test_decode_reads_all_of_a_file_or_tells_the_reason(faults, name):
 def test_load_audio_warns_of_truncated_files(tmp_path, rng, ending):
     file, y = tmp_path / f"half.{ending}", rng.normal(0, 0.1, (20 * RATE, 2))
     if ending in AAC:
-        write(file, y, options={"movflags": "faststart"})
+        write(file, y, movflags="faststart")
     else:
         soundfile.write(file, y, RATE)
     content = file.read_bytes()
@@ -545,13 +535,6 @@ def test_load_audio_says_that_a_file_may_not_be_read(tmp_path, tone, monkeypatch
     monkeypatch.setattr(_container, "open", refuse, raising=False)
     with pytest.raises(AudioError, match=r"Permission denied\). Check that you may read it"):
         load_audio(tmp_path / "tone.wav")
-
-
-def test_load_audio_refuses_samples_without_a_header(tmp_path, tone):
-    """FFmpeg would take them for the format of a game console."""
-    (tmp_path / "raw.wav").write_bytes((20_000 * np.repeat(tone[:, :1], 2, 1)).astype("<i2"))
-    with pytest.raises(AudioError):
-        load_audio(tmp_path / "raw.wav")
 
 
 def test_load_audio_opens_no_other_file(tmp_path, tone, monkeypatch):

@@ -4,12 +4,12 @@ import csv
 import json
 import shutil
 
-import av
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 from conftest import coloured
+from hostile_files import encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -223,17 +223,6 @@ def test_audit_names_similar_artists_a_jingle_and_unused_files(tmp_path, home, r
     write_audit(result, tmp_path / "out")
 
 
-def encode(path, y, rate, codec):
-    """Encode samples [shape=(n,)] with FFmpeg."""
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=rate, layout="mono")
-        stream.bit_rate = 128_000
-        frame = av.AudioFrame.from_ndarray(np.float32(y)[None], format="fltp", layout="mono")
-        frame.sample_rate = rate
-        for block in (frame, None):
-            out.mux(stream.encode(block))
-
-
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     """Audit a corpus of damaged, odd and duplicate files."""
@@ -258,7 +247,7 @@ def hostile(tmp_path_factory):
         ("opus.webm", others[4], "libopus"),
         ("other_codec.mp3", music, "mp3"),
     ):
-        encode(folder / name, y, 48000, codec)
+        encode(folder / name, y[:, None], 48000, codec)
     (folder / "copy_of_exactly_15s.wav").write_bytes((folder / "exactly_15s.wav").read_bytes())
     (folder / "empty.mp3").touch()
     (folder / "text.mp3").write_text("no sound")

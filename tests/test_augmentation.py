@@ -199,7 +199,5 @@ def test_fit_model_repeats_an_augmented_training_by_its_seed():
 def test_recipe_refuses_impossible_augmentation():
     with pytest.raises(ValueError, match="any length"):
         Recipe.preset("default", "cnn", crop=100)
-    with pytest.raises(ValueError, match="mixup"):
-        Recipe(mixup=2.0)
     with pytest.raises(ValueError, match="exclude each other"):
         Recipe(halve_every=3)

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from genrecls._utils import cache
+from genrecls._utils.paths import find_project
 from genrecls.errors import GenreclsError
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -41,6 +42,18 @@ def test_entries_outside_a_project_are_in_the_cache_of_the_user(tmp_path, monkey
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "cache" / name)
     monkeypatch.chdir(tmp_path)
     assert tmp_path / "cache" / "genrecls" in cache.entry("tags", "key").parents
+
+
+def test_project_is_found_from_a_folder_in_it(tmp_path, monkeypatch):
+    (tmp_path / "notebooks" / "a").mkdir(parents=True)
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.delenv("GENRECLS_HOME")
+    monkeypatch.chdir(tmp_path / "notebooks" / "a")
+    assert find_project() == tmp_path
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("GENRECLS_HOME", "~/p")
+    assert find_project() == tmp_path / "p"
 
 
 def test_load_returns_the_metadata_of_a_complete_entry(path, caplog):

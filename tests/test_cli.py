@@ -22,11 +22,12 @@ import soundfile
 from conftest import build_tiny, copy_weights
 from typer.testing import CliRunner
 
+import genrecls
 from genrecls import AudioError, AudioWarning, GenreClassifier, load_audio
 from genrecls._utils.backend import check_backend
 from genrecls.cli import app, data, experiments, main
 from genrecls.config import recipe, run_name
-from genrecls.errors import WeightsError
+from genrecls.errors import ModelError, WeightsError
 from genrecls.inspection.robustness import TRANSFORMATIONS
 from genrecls.models import BUILDERS
 from genrecls.report.document import Report
@@ -253,17 +254,33 @@ def test_a_model_that_is_named_twice_is_tested_once(short_corpus, home, monkeypa
     saved = SimpleNamespace(name="majority", folder=home)
     monkeypatch.setattr(experiments.evaluation, "read_runs", lambda name: [saved])
     monkeypatch.setattr("genrecls.GenreClassifier.load", lambda folder: folder)
+    options = ["--folds", 3] if command == "crossval" else []
     with pytest.raises(InterruptedError):
-        invoke(command, short_corpus, *["--model", "majority"] * 2)
+        invoke(command, short_corpus, *["--model", "majority"] * 2, *options)
     models = next(a for a in tested.call_args.args if isinstance(a, list))
     assert len(models) == 1
+    assert tested.call_args.kwargs.get("folds") == (3 if options else None)
+
+
+def test_demo_and_prepare_pass_their_options_on(short_corpus, home, monkeypatch):
+    make = Mock(side_effect=lambda out, jobs: out)
+    monkeypatch.setattr("genrecls.make_demo", make)
+    assert f"{home / 'x'}" in invoke("demo", "--out", home / "x", "--jobs", 3).stdout
+    make.assert_called_once_with(home / "x", jobs=3)
+    prepare = Mock(side_effect=InterruptedError)
+    monkeypatch.setattr("genrecls.prepare", prepare)
+    for options, strict in ([], False), (["--strict"], True):
+        with pytest.raises(InterruptedError):
+            invoke("prepare", short_corpus, *options)
+        assert prepare.call_args.kwargs["strict"] is strict
 
 
 def test_train_trains_every_model_of_every_preset(short_corpus, home, monkeypatch):
-    names = []
+    names, weights = [], []
 
     def train(corpus, recipe, *, preset, jobs):
         names.append(run_name(preset, recipe))
+        weights.append(recipe.weights)
         card = {"validation_accuracy": 0.5, "training_time_s": 1}
         return SimpleNamespace(name=names[-1], card=card, folder=home)
 
@@ -276,11 +293,16 @@ def test_train_trains_every_model_of_every_preset(short_corpus, home, monkeypatc
     options = ["--weights", "imagenet", "--full", "--preset", "default"]
     monkeypatch.setattr("genrecls.cli.experiments.find_weights", lambda *_: None)
     assert invoke("train", short_corpus, *options).exit_code == 0
-    assert set(names) >= LOGISTIC
+    whole = "efficientnet_lite0-default-backbone-trained-learning_rate-0.0001"
+    assert set(names) >= {whole, *LOGISTIC}
     assert invoke("train", short_corpus, "--weights", "mtt").exit_code == 2
     assert invoke("train", short_corpus, "--model", "musicnn", "--weights", "mtt", "--preset",
                   "default").exit_code == 0  # fmt: skip
     assert names[-1] == "musicnn-default-weights-mtt"
+    random = ["--model", "efficientnet_lite0", "--preset", "default", "--weights", "random"]
+    assert invoke("train", short_corpus, *random).exit_code == 0
+    assert names[-1] == "efficientnet_lite0-default-weights-random"
+    assert weights[-1] is None
 
 
 # Results of the steps
@@ -564,6 +586,17 @@ def test_an_interruption_is_one_line_and_exit_code_130(short_corpus, home, monke
     assert done.stderr == "genrecls: interrupted; finished results are kept\n"
 
 
+def test_a_warning_is_shown_once(home, monkeypatch, run_main):
+    def warn_twice(corpus):
+        for _ in range(2):
+            logging.getLogger("genrecls").warning("seen")
+        raise ModelError("the end")
+
+    monkeypatch.setattr("genrecls.Corpus.corpus_name", warn_twice)
+    done = run_main("evaluate", "music", home=home)
+    assert done.err.splitlines() == ["genrecls: seen", "genrecls: the end"]
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interruption_in_a_callback_is_repeated(name):
     code = """
@@ -669,6 +702,23 @@ def test_errors_of_users_are_one_line_and_exit_code_2(
     [line] = [line for line in done.err.splitlines() if line.strip()]
     assert line.startswith("genrecls: ")
     assert reason in line
+
+
+@pytest.mark.parametrize(
+    ("words", "module", "extra"),
+    [(["export", "x.onnx"], "onnx", "onnx"), (["serve"], "gradio", "app")],
+)
+def test_a_missing_extra_is_an_error_that_says_how_to_install_it(
+    run, tmp_path, monkeypatch, run_main, words, module, extra
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    # A test in this process may have imported the page.
+    monkeypatch.delitem(sys.modules, "genrecls.app", raising=False)
+    monkeypatch.delattr(genrecls, "app", raising=False)
+    done = run_main(*words, "--run", run, home=tmp_path)
+    assert done.code == 2
+    assert f'genrecls: pip install ".[{extra}]" in its folder' in done.err
+    assert not (tmp_path / "x.onnx").exists()
 
 
 @pytest.mark.parametrize("options", [["--model", "vgg"], ["--preset", "best"]])

@@ -54,6 +54,8 @@ def test_config_refuses_unknown_keys_and_values():
         FrontEnd(n_mels="64")
     with pytest.raises(ValueError, match="f_max"):
         FrontEnd(f_max=20000.0)
+    with pytest.raises(ValueError, match="segment_s must be above 0"):
+        FrontEnd(segment_s=0)
     with pytest.raises(ValueError, match="colormap"):
         FrontEnd(colormap="jet")
     with pytest.raises(ValueError, match="mixup"):

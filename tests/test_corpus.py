@@ -428,7 +428,7 @@ def test_assign_folds_never_leaks(tracks, folds, seed, crossover):
         check_no_leak(segments.assign(split=np.where(fold == i, "test", "train")))
 
 
-def test_assign_folds_makes_fewer_folds_for_few_groups():
+def test_assign_folds_makes_fewer_folds_for_few_groups_but_at_least_2():
     many = [("a", f"a{i}", 4, "") for i in range(9)]
     assert (
         assign_folds(make_segments([*many, *[("b", f"b{i}", 4, "") for i in range(9)]])).max() == 4
@@ -440,6 +440,8 @@ def test_assign_folds_makes_fewer_folds_for_few_groups():
         CorpusError, match="genre 'b' has only one group .*add tracks from other groups"
     ):
         assign_folds(make_segments([*many, *[("b", "b0", 4, "")] * 5]))
+    with pytest.raises(ValueError, match="folds must be 2 or more"):
+        assign_folds(make_segments(many), folds=1)
 
 
 def test_assign_folds_puts_other_groups_together_for_another_seed():

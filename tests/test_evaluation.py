@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from genrecls import FrontEnd, Recipe
+from genrecls import FrontEnd, GenreClassifier, Recipe
 from genrecls.errors import ModelError
 from genrecls.evaluation.calibration import probability_columns
 from genrecls.evaluation.intervals import format_interval
@@ -26,6 +26,7 @@ from genrecls.evaluation.scores import accuracy, aggregate_tracks, confusion_mat
 from genrecls.evaluation.tables import (
     comparison_table,
     example_track_ids,
+    label_table,
     score_table,
     segment_table,
     split_table,
@@ -181,6 +182,20 @@ def test_find_best_run_takes_the_highest_balanced_accuracy_then_the_lowest_loss(
     assert find_best_run().name == "c-sure"
 
 
+def test_runs_are_chosen_by_the_validation_and_compared_on_the_test(models):
+    for name, p in (("a", 0.1), ("b", 0.9)):
+        run = write_run(models / "music" / name)
+        table = run.predictions
+        test = table["split"] == "test"
+        for genre in GENRES:
+            is_right = table.loc[test, "genre"] == genre
+            table.loc[test, f"prob_{genre}"] = np.where(is_right, p, 1 - p)
+        table.to_parquet(run.folder / "predictions.parquet")
+    assert find_best_run().name == "a"
+    rows = comparison_table(read_runs("music")).set_index("run")
+    assert rows.loc[["a", "b"], "test tracks right"].tolist() == ["0 of 4", "4 of 4"]
+
+
 def test_find_best_run_looks_at_the_newest_corpus_only(models):
     write_run(models / "old" / "good", created="2026-01-01")
     write_run(models / "new" / "bad", right=1, created="2026-01-02")
@@ -256,6 +271,7 @@ def test_runs_of_an_empty_project_are_an_error_that_says_what_to_do(home):
         ("synthetic", "no"),
         ("novelty_threshold", -1),
         ("front_end", {"sample_rat": 1}),
+        ("front_end", {"image_db": [-80, 0, 1]}),
         ("recipe", None),
     ],
 )
@@ -349,12 +365,42 @@ def test_runs_that_do_not_beat_chance_are_marked(models):
     assert [run.n_validation_tracks for run in runs] == [4, 4]
 
 
+def test_load_warns_of_a_run_that_does_not_beat_chance(models, monkeypatch, caplog):
+    monkeypatch.setattr("genrecls.classifier.check_model_file", lambda file: None)
+    GenreClassifier.load(write_run(models / "music" / "good").folder)
+    assert not caplog.records
+    GenreClassifier.load(write_run(models / "music" / "bad", right=1).folder)
+    assert "over 4 validation tracks is 0.50; do not use it" in caplog.text
+
+
+def test_label_table_counts_the_labels_of_test_tracks(models):
+    for limit, counts in ((0.6, [2, 1, 0, 1]), (0.7, [0, 0, 3, 1])):
+        options = {"right": 1, "confidence": 0.65, "min_confidence": limit}
+        run = write_run(models / "music" / str(limit), **options)
+        table = run.predictions
+        novelty = np.where(table["track_id"] == "rap-test-1", 2.0, 0.5)
+        table.assign(novelty=novelty).to_parquet(run.folder / "predictions.parquet")
+        [row] = label_table([run]).to_dict("records")
+        assert [row[name] for name in ("right", "wrong", "not sure", "none of these")] == counts
+        assert row["sure from"] == limit
+
+
 def test_example_tracks_are_the_most_and_least_probable(models):
     run = write_run(models / "music" / "run", right=1)
-    ids = example_track_ids(run)
-    assert list(ids) == ["easy classique", "easy rap", "hard", "hardest"]
-    assert ids["easy rap"] == "rap-test-0"
-    assert {ids["hard"], ids["hardest"]} == {"classique-test-1", "rap-test-1"}
+    table = run.predictions.set_index("track_id")
+    for name, p in (("classique-test-0", 0.8), ("classique-test-1", 0.7), ("rap-test-0", 0.6),
+                    ("rap-test-1", 0.9)):  # fmt: skip
+        table.loc[name, ["prob_rap", "prob_classique"]] = p, 1 - p
+    table.reset_index().to_parquet(run.folder / "predictions.parquet")
+    assert list(example_track_ids(run).items()) == [
+        ("easy rap", "rap-test-1"),
+        ("hard", "classique-test-1"),
+        ("hardest", "classique-test-0"),
+    ]
+
+
+def test_segment_table_has_the_columns_of_the_original(models):
+    run = write_run(models / "music" / "run", right=1)
     table = segment_table([run], "rap-test-1")
     assert table["songname"].tolist() == ["rap-test-1.mp3_1", "rap-test-1.mp3_2"]
     assert table["y_test"].tolist() == [1, 1]

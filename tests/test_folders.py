@@ -274,7 +274,7 @@ def test_read_takes_spellings_of_a_genre_for_one(tmp_path):
     assert Corpus.read(tmp_path).genres == ["Chanson", "chansón", "hip-hop"]
 
 
-def test_predict_and_prepare_name_what_is_left_out(bundle, tmp_path, home, small_corpus):
+def test_predict_names_what_is_left_out(bundle, tmp_path, home, small_corpus):
     song = next(small_corpus.rglob("*.wav")).read_bytes()
     (tmp_path / "songs").mkdir()
     (tmp_path / "songs" / "a.wav").write_bytes(song)

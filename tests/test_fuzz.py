@@ -143,6 +143,8 @@ def test_intact_files_have_tags_and_no_problems(intact):
     """Otherwise the mutations of a format would test nothing."""
     files = sorted(intact.glob("x.*"))
     assert len(files) >= 22
+    tagged = {file.suffix for file in files if read_tags(file)}
+    assert tagged >= {".flac", ".ogg", ".mp3", ".m4a", ".mka"}
     for file in files:
         with open_audio(file) as audio:
             n = sum(len(block) for block in audio)

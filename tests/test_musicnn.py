@@ -6,6 +6,7 @@ The tests need the weights that ``make install`` fetches: ``genrecls weights fet
 import dataclasses
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import keras
 import numpy as np
@@ -339,6 +340,14 @@ def test_embedding_leaves_silence_out(light, tmp_path, rng):
     np.testing.assert_allclose(alone, both, atol=0.05 * abs(alone).max())
     with pytest.raises(AudioError, match="all of it is silent"):
         light.transform([tmp_path / "none.wav"])
+
+
+def test_embedding_takes_the_weights_that_are_named(monkeypatch):
+    choose = Mock(side_effect=InterruptedError)
+    monkeypatch.setattr(embedding, "choose", choose)
+    with pytest.raises(InterruptedError):
+        Embedding("musicnn", weights="mtt").transform(["song.mp3"])
+    choose.assert_called_once_with("musicnn", weights="mtt")
 
 
 def test_embedding_refuses_models_without_one():

@@ -1,6 +1,7 @@
 """Names: spellings of one artist or genre are equal, and numbers that belong to a name stay."""
 
 import random
+import time
 import unicodedata
 
 import pytest
@@ -66,10 +67,10 @@ SPELLINGS = {
 }
 
 
-@pytest.mark.parametrize("name", ARTISTS)
 @pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS)
-def test_artist_key_is_equal_for_all_spellings(name, spell):
-    assert artist_key(spell(name)) == artist_key(name) != ""
+def test_artist_key_is_equal_for_all_spellings(spell):
+    for name in ARTISTS:
+        assert artist_key(spell(name)) == artist_key(name) != ""
 
 
 def test_artist_key_differs_for_different_artists():
@@ -110,7 +111,9 @@ def test_artist_key_ignores_unicode_form_and_case(name, form, upper):
 
 
 def test_artist_key_of_a_damaged_tag_takes_no_time():
+    start = time.process_time()
     assert len(artist_key("(" * 10**5)) < 1000
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize(
@@ -193,4 +196,6 @@ def test_find_similar_takes_thousands_of_names():
     # A comparison of all pairs would take minutes.
     letters = random.Random(0)
     names = ["".join(letters.choices("abcdefghijklmnopqrstuvwxyz", k=16)) for _ in range(5000)]
+    start = time.process_time()
     assert find_similar([*names, names[7][:-1]]) == [(names[7][:-1], names[7])]
+    assert time.process_time() - start < 10

@@ -15,7 +15,7 @@ from sklearn.preprocessing import normalize
 
 from genrecls import Corpus, FrontEnd, GenreClassifier, Recipe, train
 from genrecls.classifier import Prediction
-from genrecls.errors import CorpusError
+from genrecls.errors import CorpusError, ModelError
 from genrecls.evaluation.novelty import Novelty
 from genrecls.training.novelty import choose_threshold, make_sounds
 
@@ -183,6 +183,9 @@ def test_run_keeps_its_novelty(run, tmp_path):
     n_sounds = len([*make_sounds(8000, 8000)])
     assert run.novelty.background.shape == (n_sounds + 1, 112)
     assert run.card["novelty_threshold"] == run.novelty.threshold > 0
+    rest = (run.segments["split"] != "test").to_numpy()
+    expected = choose_threshold(run.embeddings[rest], run.segments[rest])
+    assert run.novelty.threshold == pytest.approx(expected)  # the test has no part in it
     assert run.predictions["novelty"].gt(0).all()
     copy = run.save(tmp_path / "copy")
     x = np.random.default_rng(0).random((3, 112))
@@ -236,7 +239,7 @@ def test_background_is_a_part_of_what_decides_a_run(run, monkeypatch):
 def test_run_without_its_novelty_is_damaged(run, tmp_path):
     folder = shutil.copytree(run.folder, tmp_path / "run")
     (folder / "novelty.npz").unlink()
-    with pytest.raises(Exception, match="novelty.npz' is damaged"):
+    with pytest.raises(ModelError, match="novelty.npz' is damaged"):
         _ = GenreClassifier.load(folder).novelty
 
 
@@ -249,6 +252,7 @@ def test_run_without_its_novelty_is_damaged(run, tmp_path):
         (0.8, None, "a"),
         (0.8, 1.0, "a"),
         (0.8, 1.1, "none of these"),
+        (0.7, None, "a"),
         (0.6, 0.9, "not sure"),
         (0.6, 1.1, "none of these"),
     ],

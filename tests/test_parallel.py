@@ -30,6 +30,8 @@ def test_map_parallel_does_no_more_than_may_be_pending():
         calls = [(i,) for i in range(20)]
         results = map_parallel(done.append, calls, desc="", progress=False, max_pending=4)
         next(results)
+        while len(done) < 4:
+            time.sleep(0.01)
         time.sleep(0.2)
         assert len(done) == 4
         list(results)
@@ -80,7 +82,9 @@ def test_prefetch_raises_the_errors_of_the_source():
 
 
 def test_prefetch_can_be_closed_early():
+    before = threading.active_count()
     prefetched = prefetch(itertools.count())
     next(prefetched)
+    assert threading.active_count() == before + 1
     prefetched.close()  # would hang if the thread continued
-    assert not [t for t in threading.enumerate() if t.name.startswith("ThreadPoolExecutor")]
+    assert threading.active_count() == before

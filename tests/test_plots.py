@@ -233,7 +233,7 @@ def test_prediction_without_log_mels_is_an_error():
         plots.prediction(SimpleNamespace(log_mels=None))
 
 
-def test_plots_stub_names_every_function():
+def test_names_in_the_stub_of_plots_exist():
     for name in plots.__all__:
         assert getattr(plots, name) is not None
 

@@ -129,7 +129,7 @@ def test_measures_need_no_more_memory_for_long_tracks(tmp_path, rng):
     assert peaks[1] < 1.2 * peaks[0]
 
 
-def test_measure_track(tmp_path, rng):
+def test_measure_track_measures_duration_silence_and_dc(tmp_path, rng):
     y = np.zeros((2, 20 * RATE))
     y[:, : 8 * RATE] = coloured(rng, 8)
     y[1] += 0.02

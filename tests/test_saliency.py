@@ -148,6 +148,7 @@ def test_unsuitable_models_and_segments_are_refused(run):
     for method in saliency.SALIENCY_METHODS.values():
         with pytest.raises(ValueError, match="does not end in a dense layer"):
             method(convolution, np.zeros((4, 4)), 0)
+    for method in (saliency.first_layer_activations, *saliency.SALIENCY_METHODS.values()):
         for wrong in ((4, 4), (128,)):
             with pytest.raises(ValueError, match="takes segments of shape"):
                 method(run.model, np.zeros(wrong))

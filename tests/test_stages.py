@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from unittest.mock import Mock
 
 import keras
 import numpy as np
@@ -167,6 +168,16 @@ def test_random_backbone_gets_batch_norm_statistics_of_its_data(reference):
     assert (mean != 0).all()  # the initial values are 0 and 1
     assert (variance != 1).all()
     assert np.isfinite(variance).all()
+
+
+def test_random_backbone_gets_statistics_of_training_segments_only(features, monkeypatch):
+    seen = []
+    given = Mock(front_end=SMALL, log_mels=lambda rows: seen.extend(rows["split"]))
+    # The batches are computed as they are used.
+    monkeypatch.setattr(backbone_outputs, "calibrate_batch_norm", lambda _, batches: [*batches])
+    segments = assign_splits(features.segments, split_by="artist")
+    backbone_outputs.calibrate_backbone(Mock(), given, segments, RANDOM)
+    assert set(seen) == {"train"}
 
 
 def test_two_runs_on_one_random_backbone_wait_for_each_other(tiny, features, home, tiny_reference):
