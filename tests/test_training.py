@@ -494,7 +494,7 @@ def test_card_has_the_validation_accuracy_of_the_best_epoch(run, small_corpus, f
     history = run.history.assign(val_accuracy=[0.1, 0.6, 0.9, 0.4])
     fitted = Fitted(run.model, np.empty(0), history, 1)
     corpus = Corpus.read(small_corpus)
-    card = make_card(corpus, features, run.segments, QUICK, fitted, run.predictions)
+    card = make_card(corpus, features, run.segments, QUICK, fitted)
     assert (card["best_epoch"], card["validation_accuracy"]) == (1, 0.6)
 
 

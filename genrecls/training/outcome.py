@@ -75,9 +75,8 @@ def make_card(
     segments: pd.DataFrame,
     recipe: Recipe,
     fitted: Fitted,
-    predictions: pd.DataFrame,
 ) -> dict[str, Any]:
-    """Return the card's entries on data, model, training and predictions."""
+    """Return the card's entries on data, model and training."""
     model, history = fitted.model, fitted.history
     test = features.log_mels(segments[segments["split"] == "test"].head(1))
     return {

@@ -122,7 +122,7 @@ def train(
     card["novelty_threshold"] = novelty and float(novelty.threshold)
     run = save_run(
         folder,
-        card=card | make_card(corpus, features, segments, recipe, fitted, predictions),
+        card=card | make_card(corpus, features, segments, recipe, fitted),
         model=fitted.model,
         history=fitted.history,
         segments=segments,
