@@ -88,7 +88,7 @@ def write_corpus(root: Path, *, genres=("classique", "rap"), artists=3, seconds=
 
 @pytest.fixture(scope="session", autouse=True)
 def shared_home(tmp_path_factory):
-    """What a test keeps without a project folder of its own is not in the checkout."""
+    """Keep results of tests without a project folder of their own out of the checkout."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GENRECLS_HOME", str(tmp_path_factory.mktemp("shared_home")))
         yield

@@ -553,7 +553,7 @@ def test_leak_table_shows_the_optimism_of_a_leaky_validation(corpus):
 
 
 def test_optimism_does_not_come_from_other_shares_of_the_genres(corpus):
-    """Who always says the same cannot know a track."""
+    """A model that always predicts one genre cannot profit from a leak."""
     always = model_of(
         lambda _, segments, __: np.tile([0.9, 0.1], (sum(segments["split"] != "train"), 1)),
         "always",

@@ -349,7 +349,7 @@ def test_score_intervals_of_a_model_minus_itself_are_around_0(seed, k):
     found = score_intervals(table, GENRES[k], minus=table, resamples=50)
     assert (found["value"] == 0).all()
     np.testing.assert_allclose(found["low"], -found["high"])
-    # In four groups, the models do the same. In up to 60 % of others, they may not.
+    # The models agree on four groups, but may differ on up to 60 % of other groups.
     assert found.loc["recall genre0", "high"] == pytest.approx(1 - 0.025 ** (1 / 4))
     assert found.loc["balanced accuracy", "high"] == pytest.approx((1 - 0.025 ** (1 / 4)) / k**0.5)
 
@@ -433,7 +433,7 @@ def test_mcnemar_of_8_to_0_is_significant():
 
 
 def test_mcnemar_exchanges_whole_groups():
-    """All 11 tracks by 4 artists speak for one model, so that p is 2 / 2**4."""
+    """Only one model is right, on all 11 tracks by 4 artists, so that p is 2 / 2**4."""
     first, second = make_predictions([True] * 11), make_predictions([False] * 11)
     artists = {"group": list("aaaabbbccdd")}
     found = mcnemar(first.assign(**artists), second.assign(**artists))

@@ -124,7 +124,7 @@ def new(path: Path, *, replace: bool = False) -> Iterator[tuple[Path, dict[str, 
 
 
 def _put_in_place(temporary: Path, path: Path, *, replace: bool) -> None:
-    """Give a complete entry its name; what was there is deleted only afterwards."""
+    """Move a complete entry to its name, then delete the old entry."""
     old = temporary.with_name(f"{temporary.name}.old")
     try:
         if replace or _read_index(path) is None:

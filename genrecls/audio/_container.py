@@ -147,9 +147,10 @@ def check_last_page(path: str | PathLike, start: int) -> list[str]:
 
 @contextmanager
 def raise_audio_error(path: str | PathLike) -> Iterator[None]:
-    """Turn every error into an AudioError, because damaged files cause errors of any type.
+    """Raise errors in a sound file as AudioError.
 
-    Errors of the machine, such as too many open files, say nothing about the file.
+    Damaged files cause errors of any type. Too many open files or a failing disk are not problems
+    of the file, so that these errors stay as they are.
     """
     try:
         yield

@@ -118,5 +118,5 @@ def save_fingerprint(path: Path, bits: np.ndarray) -> None:
 
 
 def load_fingerprint(path: Path) -> np.ndarray:
-    """Load a fingerprint from its cache entry, which must be intact."""
+    """Load a fingerprint [shape=(frames,), dtype=uint32] from its cache entry, if it is intact."""
     return np.load(path / "bits.npy", allow_pickle=False)

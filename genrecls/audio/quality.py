@@ -24,9 +24,11 @@ _N_FFT = 4096
 def measure_track(path: str | PathLike) -> dict[str, Any]:
     """Measure one file, independently of the other files of a corpus.
 
-    ``segments`` counts whole segments of 15 s. Full scale is 1 for the ``peak`` and the largest
-    ``dc`` of any channel. ``clipped`` is a share of all samples. Silence consists of frames of
-    50 ms below -60 dBFS RMS. Above ``bandwidth_hz``, a codec, for example, has cut the sound off.
+    ``segments`` counts whole segments of 15 s, and ``remainder_s`` is the rest. Full scale is 1 for
+    the ``peak`` and the largest ``dc`` of any channel. ``clipped`` is a share of all samples.
+    Silence consists of frames of 50 ms below -60 dBFS RMS. ``loudness_lufs`` follows ITU-R
+    BS.1770-4. ``bandwidth_hz`` is the frequency above which the sound has been cut off, for example
+    by a codec, or half the sample rate. An AudioError is raised if the file cannot be decoded.
     """
     with open_audio(path, clip=False) as stream:
         rate, n, peak, total = stream.sample_rate, 0, 0.0, np.zeros(1)

@@ -7,7 +7,10 @@ from genrecls.errors import AudioError
 
 
 def read_tags(path: str | PathLike) -> dict[str, str]:
-    """Read ``artist``, ``album`` and ``title``, as far as a file has them and is a sound file."""
+    """Read ``artist``, ``album`` and ``title`` from a file, as far as it has them.
+
+    The result is empty if it is not a sound file.
+    """
     try:
         with raise_audio_error(path), open_container(path) as container:
             tags = dict(container.metadata)

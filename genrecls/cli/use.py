@@ -122,7 +122,7 @@ def _audio_files(path: Path) -> tuple[list[Path], bool]:
 
 
 def _check_output(file: Path, option: str, *endings: str) -> None:
-    """Refuse a file whose ending is another one, such as that of the music, or without a folder."""
+    """Check ending and folder of an output file; a mistyped command could replace music."""
     if file.suffix.lower() not in endings:
         expected = " or ".join(filter(None, [", ".join(endings[:-1]), endings[-1]]))
         raise typer.BadParameter(f"{option} must end in {expected}, not {file.suffix!r}")

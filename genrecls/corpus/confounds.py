@@ -30,7 +30,8 @@ CONFOUNDS = {
     "channels": None,
     "codec": None,
 }
-#: AUC of a confound from which it is named. Noise with 15 groups per genre reaches it once in 60.
+#: Lowest AUC at which a confound is reported. With 15 groups per genre, one random property in 60
+#: reaches it.
 HIGH_AUC = 0.75
 
 

@@ -15,8 +15,9 @@ _SAME_SOUND_S = 2.5
 
 
 def find_recordings(tracks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Add ``recording`` to tracks with stored fingerprints, and merge the groups that share one.
+    """Add ``recording`` to tracks, and merge groups that share a recording.
 
+    The fingerprints of the tracks must be stored.
     Tracks that share a sound of 5 s or more are one recording. The exception is a short part that
     three or more groups share, such as a jingle: merging them would leave nothing to hold out.
     The pairs of ``find_near_duplicates`` are returned too, with ``shared_by``: the number of groups

@@ -154,8 +154,8 @@ def _shuffle_folds(
         )
     for n_folds, seed in itertools.product(range(min(max_folds, n_groups.min()), 1, -1), seeds):
         shuffled = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
-        # Only groups of equal size are shuffled. From the second time on, some groups count twice,
-        # so that others come together.
+        # Scikit-learn shuffles only groups of equal size. Except for seed 0, random groups count
+        # twice, so that the folds differ from seed to seed.
         times = np.random.default_rng(seed).integers(1, 3 if seed else 2, len(names))
         rows = np.repeat(np.arange(len(genre)), times[code])
         fold = np.empty(len(genre), int)

@@ -55,8 +55,8 @@ def fit_temperature(predictions: pd.DataFrame, genres: Sequence[str]) -> float:
 
 def _fit(logits: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> float:
     """Find the most probable temperature; its logarithm has a normal prior around 0."""
-    # All rows together count as one observation per group, since those of a group are not
-    # independent.
+    # Rows of a group are not independent. With this weight, all rows together count like one
+    # observation for each group.
     weight = len(np.unique(groups)) / max(len(groups), 1)
 
     def loss(log_temperature: float) -> float:

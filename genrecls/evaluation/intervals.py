@@ -72,13 +72,15 @@ def score_intervals(
 
     The result has ``value``, ``low`` and ``high`` of ``balanced accuracy`` (mean of the recalls),
     ``macro F1``, ``AUC`` (one against all, within folds; half of the time), ``accuracy``,
-    ``recall <genre>``, ``NLL``, ``Brier`` (sum over genres) and ``ECE``. Repeats are averaged. NaN
-    if a resample lacks a genre that is needed.
+    ``recall <genre>``, ``NLL``, ``Brier`` (sum over genres) and ``ECE``. Repeats are averaged.
+    Resamples without a genre, which occur only if groups have several genres, do not count for the
+    scores that need it.
 
-    A recall that is the same in all resamples, such as 1 or that of a single group, gets an exact
-    interval instead. Those of all recalls are then combined to the interval of their means,
-    ``balanced accuracy`` and ``accuracy``, if it is wider. ``macro F1`` and ``AUC`` get the
-    distances of the balanced accuracy, if they are wider.
+    A recall does not vary if it is 0 or 1, or if its genre has one group. It then gets the interval
+    of Clopper and Pearson with groups as units, or one of the same relative width. The intervals of
+    all recalls are combined (Zou and Donner), and replace those of ``balanced accuracy`` and
+    ``accuracy`` where they are wider. ``macro F1`` and ``AUC`` are then at least as uncertain as
+    the balanced accuracy.
     """
     tables = [table] if minus is None else [table, minus]
     rows = pd.concat(tables)
@@ -96,7 +98,10 @@ def score_intervals(
 def _widen_constant(
     found: pd.DataFrame, rows: pd.DataFrame, genres: Sequence[str], lowest: float
 ) -> None:
-    """Set the intervals of recalls that do not vary, and of scores that depend on them."""
+    """Set the intervals of recalls that do not vary, and of scores that depend on them.
+
+    ``lowest`` is the lowest possible value: 0, or -1 for a difference.
+    """
     names = [f"recall {genre}" for genre in genres]
     constant = found.loc[names, "high"] - found.loc[names, "low"] < 1e-9
     if not constant.any():
@@ -144,10 +149,10 @@ def format_p(p: float) -> str:
 def mcnemar(first: pd.DataFrame, second: pd.DataFrame) -> dict[str, float]:
     """Compare two models on the same tracks with the exact McNemar test, by groups.
 
-    Without a difference between the models, the tracks of a group that only one of them predicts
-    correctly could as well be those of the other one. Among all such exchanges, p is the share of
-    those with a difference that is at least as large. With one track per group, this is the
-    binomial test of McNemar.
+    If the models do not differ, their results can be exchanged in any group. ``p`` is the share of
+    all such exchanges whose total difference in right tracks is at least as large as the observed
+    one. With one track per group, this is the usual exact test. ``only first`` and ``only second``
+    are the numbers of tracks that only one of the models predicts correctly.
     """
     # A track counts as right if most repeats are right.
     a, b = (

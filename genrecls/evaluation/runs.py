@@ -225,7 +225,8 @@ def check_folder(folder: str | os.PathLike) -> Path:
     """Return the absolute folder of a run, or refuse one with other files, which would be lost."""
     folder = Path(os.path.abspath(expand_user(folder)))
     names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
-    is_run = len({CARD, cache.INDEX, PREDICTIONS} & names) > 1  # damaged or not
+    # A damaged run may lack one of these files; a web site has only an index.json.
+    is_run = len({CARD, cache.INDEX, PREDICTIONS} & names) > 1
     if (names and not is_run) or (os.path.lexists(folder) and not folder.is_dir()):
         raise ModelError(f"{str(folder)!r} contains other files; name a new or an empty folder")
     return folder
@@ -293,7 +294,7 @@ def _find_current(runs: Sequence[Run]) -> list[Run]:
     current: dict[str, Run] = {}
     for run in sorted(runs, key=lambda run: run.folder.name != run.name):  # copies come last
         if run.card["corpus_hash"] != newest.card["corpus_hash"]:
-            reason = f"its corpus is not that of {newest.folder.name}, the newest run"
+            reason = f"the corpus has changed between it and {newest.folder.name}, the newest run"
             log.warning("%s is left out: %s; train it again", run.folder, reason)
         elif run.name in current:
             other = current[run.name].folder

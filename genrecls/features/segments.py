@@ -80,9 +80,10 @@ def split_segments(
 
 
 def step_samples(front_end: FrontEnd, step_s: float | None) -> int:
-    """Convert the step from one segment to the next to samples; None is the length of a segment.
+    """Convert the step between segments from seconds to samples.
 
-    The step must divide it, since the prediction of a track needs the segments that do not overlap.
+    It must divide the length of a segment, its default, since the prediction of a track needs the
+    segments that do not overlap. Otherwise, a ValueError is raised.
     """
     length, length_s, rate = front_end.segment_samples, front_end.segment_s, front_end.sample_rate
     if step_s is None:

@@ -81,9 +81,10 @@ def log_mels_entry(front_end: FrontEnd, sha256: str) -> Path:
 
 
 def stored_log_mels(front_end: FrontEnd, sha256: str) -> np.ndarray:
-    """Map the log-mels [shape=(segments, n_mels, frames)] of a track in dB into memory.
+    """Map the stored log-mels of a track into memory.
 
-    These are all segments, even the silent ones. A CorpusError is raised if they are missing.
+    The result [shape=(segments, n_mels, frames), dtype=float16] (in dB) has all segments, even
+    silent ones. A CorpusError is raised if it is missing or damaged.
     """
     entry = log_mels_entry(front_end, sha256)
     if cache.load(entry) is None:

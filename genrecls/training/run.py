@@ -147,7 +147,7 @@ def _hash_run(
     """Hash everything that decides the outcome of a run."""
     settings = [recipe_settings(recipe), front_end.to_dict(), split]
     stated = segments.filter(["path", "source", "licence"]).drop_duplicates()
-    settings.append(stated.to_csv(index=False))  # the model card has them
+    settings.append(stated.to_csv(index=False))  # the model card states them
     if background and recipe.head == "logistic":
         settings.append(cache.memoize("file_hashes", hash_file, background))
     if builder:
