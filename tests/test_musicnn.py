@@ -226,7 +226,7 @@ def test_head_weights_genres_and_silence(rng):
 def test_frozen_model_is_fitted_once_and_saved_with_its_embeddings(small_corpus, home):
     options = {"front_end": SMALL, "jobs": 1, "progress": False}
     run = train(small_corpus, FROZEN, **options)
-    assert run.name == "efficientnet_lite0_frozen-default"
+    assert run.name == "efficientnet_lite0_frozen-default-hop_length-4096-n_mels-64"
     assert len(run.history) == 1
     assert run.card["best_epoch"] == 0 and run.card["weights"] == "imagenet"
     assert run.embeddings.shape == (len(run.segments), 112)
