@@ -14,6 +14,7 @@ from genrecls.audio.duplicates import find_near_duplicates
 from genrecls.audio.fingerprint import (
     HOP_S,
     Fingerprinter,
+    StoredFingerprints,
     fingerprint_file,
     load_fingerprint,
     save_fingerprint,
@@ -190,3 +191,14 @@ def test_fingerprint_is_stored_in_the_cache(home, tune):
     bits = fingerprint(tune, RATE)
     save_fingerprint(path, bits)
     np.testing.assert_array_equal(load_fingerprint(path), bits)
+
+
+def test_stored_fingerprints_are_loaded_when_they_are_used(home, tune):
+    """Those of a hundred thousand tracks take 5 GB."""
+    stored = StoredFingerprints(["abc", "def"])
+    bits = fingerprint(tune, RATE)
+    save_fingerprint(fingerprint_file("abc"), bits)
+    assert len(stored) == 2
+    np.testing.assert_array_equal(stored[0], bits)
+    with pytest.raises(FileNotFoundError):
+        stored[1]

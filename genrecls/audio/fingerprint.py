@@ -10,6 +10,7 @@ search strategy. Journal of New Music Research 32(2), 2003. doi:10.1076/jnmr.32.
 """
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,16 @@ def save_fingerprint(path: Path, bits: np.ndarray) -> None:
 def load_fingerprint(path: Path) -> np.ndarray:
     """Load a fingerprint [shape=(frames,), dtype=uint32] from its cache entry, if it is intact."""
     return np.load(path / "bits.npy", allow_pickle=False)
+
+
+class StoredFingerprints(Sequence):
+    """The stored fingerprints of files; each is loaded when it is used."""
+
+    def __init__(self, hashes: Sequence[str]):
+        self._paths = [fingerprint_file(sha256) for sha256 in hashes]
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return load_fingerprint(self._paths[i])

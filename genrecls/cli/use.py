@@ -64,9 +64,9 @@ def predict(
     """
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other")
-    if plot and (len(files) > 1 or files[0].is_dir()):
-        raise typer.BadParameter("--plot needs a single file")
     if plot:
+        if len(files) > 1 or files[0].is_dir():
+            raise typer.BadParameter("--plot needs a single file")
         _check_output(plot, "--plot", ".png", ".svg", ".pdf")
     if segments:
         _check_output(segments, "--segments", ".csv")
@@ -126,8 +126,8 @@ def _check_output(file: Path, option: str, *endings: str) -> None:
     if file.suffix.lower() not in endings:
         expected = " or ".join(filter(None, [", ".join(endings[:-1]), endings[-1]]))
         raise typer.BadParameter(f"{option} must end in {expected}, not {file.suffix!r}")
-    if not file.absolute().parent.is_dir():
-        raise typer.BadParameter(f"{option}: there is no folder {str(file.absolute().parent)!r}")
+    if not (folder := file.absolute().parent).is_dir():
+        raise typer.BadParameter(f"{option}: there is no folder {str(folder)!r}")
 
 
 def _predict_and_plot(

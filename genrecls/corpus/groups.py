@@ -6,7 +6,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from genrecls.audio.duplicates import COPY_SHARE, find_near_duplicates
-from genrecls.audio.fingerprint import fingerprint_file, load_fingerprint
+from genrecls.audio.fingerprint import StoredFingerprints
 
 # A genre needs three groups. A sound in three of them does not come from one artist.
 _MANY_GROUPS = 3
@@ -23,7 +23,7 @@ def find_recordings(tracks: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     The pairs of ``find_near_duplicates`` are returned too, with ``shared_by``: the number of groups
     that share the sound if it is a jingle, else 0.
     """
-    pairs = find_near_duplicates([load_fingerprint(fingerprint_file(s)) for s in tracks["sha256"]])
+    pairs = find_near_duplicates(StoredFingerprints(tracks["sha256"].tolist()))
     pairs["shared_by"] = _count_sharing(pairs, tracks["group"].tolist())
     same = pairs[pairs["shared_by"] == 0]
     recording = _merge_pairs(tracks["track_id"].tolist(), same)

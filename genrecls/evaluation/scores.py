@@ -65,8 +65,8 @@ def _mean_auc(
         # Where the only artist of a genre in a fold is drawn twice, its area counts twice.
         drawn.append((weights[:, rows] @ positive / positive.sum(axis=0)).T)
     area, drawn = np.array(areas), np.nan_to_num(drawn)
-    known = np.where(np.isnan(area), 0, drawn)
-    by_genre = (np.nan_to_num(area) * known).sum(axis=0) / known.sum(axis=0)
+    drawn[np.isnan(area)] = 0
+    by_genre = (np.nan_to_num(area) * drawn).sum(axis=0) / drawn.sum(axis=0)
     return by_genre.mean(axis=0)
 
 

@@ -43,8 +43,7 @@ def hash_backbone(
     for values in backbone.get_weights():
         weights.update(np.asarray(values).tobytes())
     settings = [front_end.to_dict(), cache.VERSIONS["log_mels"]]
-    settings += [recipe.model, recipe.input_range, recipe.fine_tune_after]
-    settings.append(backbone.output_shape)
+    settings += [recipe.model, recipe.input_range, recipe.fine_tune_after, backbone.output_shape]
     rows = [] if train is None else train[["sha256", "segment"]].to_numpy().tolist()
     split = [rows, recipe.random_seed] if rows else []
     return hash_json([weights.hexdigest(), *settings, *split])[:16]
