@@ -202,6 +202,18 @@ def test_an_interrupted_cross_validation_continues(corpus, home, monkeypatch):
     assert len(whole.given) == 8
 
 
+def test_a_faster_process_may_finish_and_delete_the_folds(corpus):
+    class Slow(Guess):
+        def __call__(self, *arguments):
+            if len(self.given) == 5:  # now the other process does all the rest
+                self.faster = validated(corpus, model_of(Guess()))
+            return super().__call__(*arguments)
+
+    slow = Slow()
+    pd.testing.assert_frame_equal(validated(corpus, model_of(slow)), slow.faster)
+    assert len(slow.given) == 8
+
+
 def test_a_finished_cross_validation_is_read(corpus):
     first = validated(corpus, model_of(Guess()))
     again = validated(corpus, model_of(Guess(fail_at=0)))

@@ -145,9 +145,9 @@ def _validate(
     run = f"{candidate.name}-by-{by}" if by else candidate.name
     folder = models_dir() / corpus.name / FOLDER / run
     if (cache.load(folder) or {}).get("uid") != uid:
-        entries = _predict_folds(candidate, features, settings, uid, desc=run, progress=progress)
-        parts = [pd.read_parquet(path / PREDICTIONS) for path in entries]
-        predictions = fit_temperatures(pd.concat(parts, ignore_index=True), corpus.genres)
+        parts = _predict_folds(candidate, features, settings, uid, desc=run, progress=progress)
+        tables = pd.concat(parts.values(), ignore_index=True)
+        predictions = fit_temperatures(tables, corpus.genres)
         predictions.insert(0, "run", run)
         card = {
             "uid": uid,
@@ -162,17 +162,20 @@ def _validate(
             predictions.to_parquet(new / PREDICTIONS)
             text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
             (new / CARD).write_text(text, encoding="utf-8")
-        for path in entries:
+        for path in parts:
             shutil.rmtree(path, ignore_errors=True)
     return pd.read_parquet(folder / PREDICTIONS)
 
 
 def _predict_folds(
     candidate: Candidate, features: Features, settings: dict, uid: str, *, desc: str, progress: bool
-) -> list[Path]:
-    """Predict the folds that are not in the cache, and return the entries of all folds."""
+) -> dict[Path, pd.DataFrame]:
+    """Predict the folds that are not in the cache; return the predictions by entry of the cache.
+
+    They are held in memory because another process that is faster deletes the entries.
+    """
     cache.remove_leftovers(_KIND)
-    segments, entries = features.segments, []
+    segments, parts = features.segments, {}
     sides = [
         (repeat, fold, segments.assign(split=np.where(held_out == fold, "test", "train")))
         for repeat in range(settings["repeats"])
@@ -181,18 +184,18 @@ def _predict_folds(
     ]
     for repeat, fold, split in tqdm(sides, desc=desc, unit="fold", disable=not progress):
         path = cache.entry(_KIND, f"{uid}-{repeat}-{fold}")
-        entries.append(path)
         if cache.load(path) is not None:
+            parts[path] = pd.read_parquet(path / PREDICTIONS)
             continue
         if by := settings["split_by"]:
             split = assign_splits(split, split_by=by, random_seed=repeat)
         else:
             check_no_leak(split)
         probabilities = candidate.fit_predict(features, split, repeat)
-        table = add_predictions(split, probabilities).assign(repeat=repeat, fold=fold)
+        parts[path] = add_predictions(split, probabilities).assign(repeat=repeat, fold=fold)
         with cache.new(path) as (folder, _):
-            table.to_parquet(folder / PREDICTIONS)
-    return entries
+            parts[path].to_parquet(folder / PREDICTIONS)
+    return parts
 
 
 def fit_temperatures(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
