@@ -42,14 +42,14 @@ check: install  ## format, lint, types and layers
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
-test: check docs  ## run the checks, build the documentation, run the tests (both Keras backends)
+test: check docs  ## run the checks, build the documentation, run the tests (TensorFlow, some with PyTorch)
 	$(PYTEST) --durations 15
 	KERAS_BACKEND=torch $(PYTEST) -m 'backend and not slow'
 
 smoke:  ## install the newest versions on the newest Python elsewhere, and use them (3 minutes)
 	$(PYTHON) tools/smoke.py
 
-bench: install  ## measure speed and memory beside other ways (3 hours; run nothing else)
+bench: install  ## compare speed and memory with other ways (after make run; 3 hours; run nothing else)
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/fine_tuning.py data/demo --train 50
 
@@ -69,10 +69,10 @@ publish: install  ## put the results of a demo run into notebooks/, README.md an
 	cp reports/demo/notebooks/*.ipynb notebooks/
 	$(BIN)/python tools/refresh_readme.py README.md docs/*.md
 
-real: install  ## measure what the pages show of real music (REAL=path OTHER=path; hours)
+real: install  ## measure the results on real music of the pages (REAL=path OTHER=path; hours)
 	$(BIN)/python tools/measure_real.py -- "$(REAL)" "$(OTHER)"
 
-results: publish real bench  ## make all that the pages show again (REAL=path OTHER=path; a day)
+results: publish real bench  ## make all results of the pages again (REAL=path OTHER=path; a day)
 	$(BIN)/python tools/refresh_readme.py README.md docs/*.md
 
 lock: install  ## pin requirements.txt from pyproject.toml again

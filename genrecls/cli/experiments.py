@@ -22,7 +22,7 @@ _WHOLE_MODEL = {
 }
 # Models that `run` trains, cross-validates and tests: about ten minutes on two cores.
 _TRAINED = {
-    "musicnn": "default",  # comes first, since it takes only a minute
+    "musicnn": "default",  # comes first, since it needs the fewest tracks
     "cnn": "all",
     "compact_cnn": "default",
     "efficientnet_lite0": "default",
@@ -37,7 +37,7 @@ _TESTED = [
 # Commands that `run` leaves out, with their results.
 _FROM_SCRATCH = "train --model efficientnet_lite0 --preset default --weights random"
 _LEFT_OUT = {
-    "train": "InceptionResNetV2 with the original's settings",
+    "train": "the head of InceptionResNetV2 under the preset original",
     _FROM_SCRATCH: "EfficientNet-Lite0 from scratch",
     "robustness": "the robustness of all models",
     "crossval": "the cross-validation of all models, in three repeats",
@@ -46,6 +46,11 @@ _LEFT_OUT = {
 # Columns of wide tables that a terminal has room for; the report has the others.
 _MAIN_SCORES = ["balanced accuracy", "macro F1"]
 _MAIN_RESULTS = ["validation accuracy", "beats chance", "test F1", "F1 interval"]
+_AT_ONCE = "no effect on musicnn and efficientnet_lite0_frozen."
+_EPOCHS = f"Largest number of epochs, of the first stage if there are two; {_AT_ONCE}"
+_FULL = f"Train all layers together (hours on a CPU); {_AT_ONCE}"
+_CANDIDATE = "Model or baseline, such as cnn-default or mfcc_svm; can be repeated; by default all."
+_TRAINED_RUN = "Trained run, such as cnn-default; can be repeated; by default all."
 _SPLIT_BY = f"Also hold out a validation by {', '.join(SPLIT_BY)}, or all of these."
 
 
@@ -77,8 +82,8 @@ def train(
     weights: Annotated[
         str | None, typer.Option(help="imagenet, msd, mtt, random, or a weights file.")
     ] = None,
-    full: Annotated[bool, typer.Option(help="Train all layers together (hours on a CPU).")] = False,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Largest number of epochs.")] = None,
+    full: Annotated[bool, typer.Option(help=_FULL)] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help=_EPOCHS)] = None,
     jobs: Jobs = None,
 ) -> None:
     """Train and save the models that are not up to date."""
@@ -118,7 +123,7 @@ def train(
 
 def crossval(
     corpus: CorpusPath = None,
-    model: Annotated[list[str] | None, typer.Option(help="A candidate; by default all.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help=_CANDIDATE)] = None,
     folds: Annotated[int, typer.Option(min=2, help="Number of parts, each held out once.")] = 5,
     repeats: Annotated[int, typer.Option(min=1, help="Repetitions with other folds.")] = 3,
     split_by: Annotated[str | None, typer.Option(help=_SPLIT_BY)] = None,
@@ -150,7 +155,7 @@ def crossval(
 
 def robustness(
     corpus: CorpusPath = None,
-    model: Annotated[list[str] | None, typer.Option(help="A trained run; by default all.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help=_TRAINED_RUN)] = None,
     jobs: Jobs = None,
 ) -> None:
     """Count predictions that flip when the sound is changed."""

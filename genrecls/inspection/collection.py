@@ -1,7 +1,7 @@
 """Questions about a collection that the embeddings of a run answer, without model or sound.
 
-The run is one whose model classifies embeddings, such as musicnn. A group is an artist, or a track
-whose artist is not known.
+The run is one whose model classifies embeddings, such as musicnn. A group is an artist; if that
+is not known, an album; without an album, a track.
 """
 
 import numpy as np
