@@ -123,6 +123,8 @@ def test_audit_ranks_planted_confounds_first(planted, home):
     assert (table["under default"] == "hidden").all()
     assert (table["auc left by default"] == 0.5).all()
     assert table.loc["duration_s", "under original"] == "hidden"
+    for preset in ("original", "default"):
+        assert (table[f"auc left by {preset}"] <= table["auc alone"]).all()
     assert "bandwidth_hz alone" in " ".join(result.warnings[:2])
     assert result.duplicates.empty
     assert result.problems.empty

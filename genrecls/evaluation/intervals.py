@@ -15,19 +15,18 @@ McNemar, Psychometrika 12(2), 1947, DOI 10.1007/BF02295996.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm, t
 
-from genrecls.evaluation.scores import scores
+from genrecls.evaluation.scores import LOSSES, scores
 
 #: Number of bootstrap resamples, and the random seed with which they are drawn.
 RESAMPLES = 2000
 RANDOM_SEED = 0
 
-# Means over genres. That of F1 and AUC is as uncertain as that of recalls, or more.
-_MEANS = ["balanced accuracy", "macro F1", "AUC"]
+_MEANS = ["balanced accuracy", "accuracy", "macro F1", "AUC"]
 
 _MAX_WEIGHTS = 20_000_000  # held in memory together: 160 MB
 
@@ -76,53 +75,86 @@ def score_intervals(
     Resamples without a genre, which occur only if groups have several genres, do not count for the
     scores that need it.
 
-    A recall does not vary if it is 0 or 1, or if its genre has one group. It then gets the interval
-    of Clopper and Pearson with groups as units, or one of the same relative width. The intervals of
-    all recalls are combined (Zou and Donner), and replace those of ``balanced accuracy`` and
-    ``accuracy`` where they are wider. ``macro F1`` and ``AUC`` are then at least as uncertain as
-    the balanced accuracy.
+    A few groups tell little about how much groups differ. As in Student's t-interval, the distances
+    of a recall from its limits are therefore stretched: by 1.6 if its genre has four groups, by 1.1
+    if it has ten. Those of other scores are stretched by the mean of these factors, weighted by the
+    variances. A recall that does not vary (all right, all wrong, or a single group) gets the
+    interval of Clopper and Pearson with groups as units, or one of the same relative width; its
+    difference, if that does not vary, gets one from those of the two models (Zou and Donner). The
+    interval of ``balanced accuracy`` combines those of the recalls in the same way. Where a recall
+    or the score itself does not vary, ``accuracy``, ``macro F1`` and ``AUC`` are at least as
+    uncertain as such a mean of recalls.
+
+    All this is the uncertainty of the test. It does not include that of the training: models with
+    another random seed or other training tracks would have other scores.
     """
     tables = [table] if minus is None else [table, minus]
     rows = pd.concat(tables)
     weights = group_weights(rows["genre"], rows["group"], n=resamples, random_seed=random_seed)
     values = [pd.DataFrame(scores(part, genres, auc=auc)).iloc[0] for part in tables]
     drawn = [_resample_scores(part, genres, weights, auc) for part in tables]
-    if minus is not None:
-        values, drawn = [values[0] - values[1]], [drawn[0] - drawn[1]]
-    found = pd.DataFrame({"value": values[0]}).rename_axis("score")
-    found["low"], found["high"] = drawn[0].quantile(0.025), drawn[0].quantile(0.975)
-    _widen_constant(found, rows, genres, 0.0 if minus is None else -1.0)
-    return found
-
-
-def _widen_constant(
-    found: pd.DataFrame, rows: pd.DataFrame, genres: Sequence[str], lowest: float
-) -> None:
-    """Set the intervals of recalls that do not vary, and of scores that depend on them.
-
-    ``lowest`` is the lowest possible value: 0, or -1 for a difference.
-    """
-    names = [f"recall {genre}" for genre in genres]
-    constant = found.loc[names, "high"] - found.loc[names, "low"] < 1e-9
-    if not constant.any():
-        return
-    value, groups = found["value"], _main_genres(rows["genre"], rows["group"]).value_counts()
+    strata = _count_groups(rows, genres)
     # Where all n groups agree, a share of up to this much may be different (Clopper and Pearson).
-    others = 1 - 0.025 ** (1 / groups.reindex(list(genres), fill_value=1).to_numpy())
-    exact = constant[constant].index
-    found.loc[exact, "low"] = (value[names] - others * (value[names] - lowest))[exact]
-    found.loc[exact, "high"] = (value[names] + others * (1 - value[names]))[exact]
+    others = 1 - 0.025 ** (1 / strata["groups"].to_numpy())
+    found = []
+    for value, draws in zip(values, drawn, strict=True):
+        recalls = value[strata.index].to_numpy()
+        exact = np.stack([others * recalls, others * (1 - recalls)], axis=1)
+        found.append(_make_intervals(value, draws, strata, exact))
+    if minus is None:
+        return found[0]
+    distances = [
+        np.stack([part["value"] - part["low"], part["high"] - part["value"]], axis=1)
+        for part in (interval.loc[strata.index] for interval in found)
+    ]
+    exact = np.hypot(distances[0], distances[1][:, ::-1])
+    return _make_intervals(values[0] - values[1], drawn[0] - drawn[1], strata, exact, lowest=-1)
+
+
+def _count_groups(rows: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:
+    """Return the number of groups behind each recall, and the share of its genre in the rows."""
+    groups = _main_genres(rows["genre"], rows["group"]).value_counts()
+    shares = rows["genre"].value_counts(normalize=True)
+    table = pd.DataFrame({"groups": groups, "share": shares}).reindex(list(genres))
+    return table.fillna({"groups": 1, "share": 0}).set_axis([f"recall {g}" for g in genres])
+
+
+def _make_intervals(
+    value: pd.Series, drawn: pd.DataFrame, strata: pd.DataFrame, exact: np.ndarray, lowest: int = 0
+) -> pd.DataFrame:
+    """Make the intervals of scores from their resamples.
+
+    ``exact`` has the distances of each recall from its limits, for recalls that do not vary.
+    ``lowest`` is the lowest possible share: 0, or -1 for a difference.
+    """
+    names, recalls = value.index, value.index.get_indexer(strata.index)
+    low, high = drawn.quantile(0.025), drawn.quantile(0.975)
+    distances = np.stack([value - low, high - value], axis=1).clip(min=0)
+    width = distances.sum(axis=1)
+    constant = width < 1e-9
+    stretch = t.ppf(0.975, (strata["groups"] - 1).clip(lower=1)) / norm.ppf(0.975)
+    variances = np.nan_to_num(width[recalls]) ** 2 + 1e-18  # equal if no recall varies
+    factors = np.full(len(names), np.average(stretch**2, weights=variances) ** 0.5)
+    factors[recalls] = stretch
+    distances *= factors[:, None]
+    distances[recalls] = np.where(constant[recalls, None], exact, distances[recalls])
+    room = np.stack([value - lowest, 1 - value], axis=1)
+    room[names.isin(LOSSES)] = np.inf
+    distances = np.minimum(distances, room)
+    share = strata["share"].to_numpy()
     # Recalls are independent, so that the squares of their distances add up (Zou and Donner).
-    shares = rows["genre"].value_counts(normalize=True).reindex(list(genres), fill_value=0)
-    recalls = found.loc[names]
-    below, above = recalls["value"] - recalls["low"], recalls["high"] - recalls["value"]
-    weights: dict[str, Any] = dict.fromkeys(found.index.intersection(_MEANS), 1 / len(names))
-    weights["accuracy"] = shares.to_numpy()
-    for score, weight in weights.items():
-        low = value[score] - np.linalg.norm(weight * below)
-        high = value[score] + np.linalg.norm(weight * above)
-        found.loc[score, "low"] = max(lowest, min(found.loc[score, "low"], low))
-        found.loc[score, "high"] = min(1, max(found.loc[score, "high"], high))
+    for score in names.intersection(_MEANS):
+        i = names.get_loc(score)
+        weights = share if score == "accuracy" else np.full_like(share, 1 / len(share))
+        combined = np.linalg.norm(distances[recalls] * weights[:, None], axis=0)
+        if score == "balanced accuracy":
+            distances[i] = combined
+        elif constant[[i, *recalls]].any():
+            distances[i] = np.minimum(np.maximum(distances[i], combined), room[i])
+    found = pd.DataFrame({"value": value, "low": value - distances[:, 0]}).rename_axis("score")
+    if not lowest:
+        found["low"] = found["low"].clip(lower=0)
+    return found.assign(high=value + distances[:, 1])
 
 
 def _resample_scores(
