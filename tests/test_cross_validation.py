@@ -14,6 +14,7 @@ import soundfile
 from conftest import RATE, write_corpus
 
 from genrecls import Corpus, FrontEnd, Recipe, audit, cross_validate, prepare
+from genrecls._utils import cache
 from genrecls.corpus.splits import assign_folds
 from genrecls.errors import CorpusError, ModelError
 from genrecls.evaluation.calibration import fit_temperature, probability_columns
@@ -296,6 +297,35 @@ def test_read_predictions_returns_one_table(corpus, home):
     for run in runs:
         of_run = table[table["run"] == run["run"].iloc[0]].reset_index(drop=True)
         pd.testing.assert_frame_equal(of_run[run.columns], run)
+
+
+def test_results_of_another_version_are_left_out_until_they_are_made_again(
+    corpus, caplog, monkeypatch
+):
+    validated(corpus, model_of(Guess(), "old"))
+    monkeypatch.setitem(cache.VERSIONS, "cross_validation", 99)
+    with pytest.raises(ModelError, match="run 'genrecls crossval'"):
+        read_predictions("small")
+    validated(corpus, model_of(Guess(), "new"))
+    assert set(read_predictions("small")[1]) == {"new"}
+    assert "old is left out: it was made by another version" in caplog.text
+    validated(corpus, model_of(Guess(), "old"))
+    assert set(read_predictions("small")[1]) == {"new", "old"}
+
+
+def test_a_card_is_written_again_without_predicting_again(corpus, home):
+    """As one without a version, or after a change of tracks that cannot be used."""
+    first = validated(corpus, model_of(Guess()))
+    file = home / "models/small/cross_validation/guess/card.json"
+    card = json.loads(file.read_text())
+    with cache.new(file.parent, replace=True) as (folder, meta):
+        meta["uid"] = card["uid"]
+        (folder / file.name).write_text(json.dumps(card | {"version": None, "corpus_hash": ""}))
+        first.to_parquet(folder / "predictions.parquet")
+    again = validated(corpus, model_of(Guess(fail_at=0)))
+    pd.testing.assert_frame_equal(first, again)
+    assert json.loads(file.read_text()) == card
+    assert len(read_predictions("small")[0]) == len(first)
 
 
 def test_read_predictions_refuses_a_corpus_without_cross_validation(home):

@@ -356,20 +356,28 @@ def read_predictions(corpus_name: str) -> tuple[pd.DataFrame, dict[str, dict[str
     -------
     predictions : pd.DataFrame
         One row per segment, repeat and model (``run``), with temperatures fitted on the other
-        folds. Models from before the corpus changed are left out with a warning.
+        folds. Models from before the corpus changed, or of another version of genrecls, are left
+        out with a warning.
     cards : dict of str to dict
         Card of every ``run``: settings, folds, repeats, ``split_by``.
     """
     folder = models_dir() / corpus_name / FOLDER
     intact = [card for card in folder.glob(f"[!.]*/{CARD}") if cache.load(card.parent) is not None]
-    if not (files := sorted(intact, key=lambda card: card.stat().st_mtime)):
+    cards: dict[str, dict[str, Any]] = {}
+    for file in sorted(intact, key=lambda card: card.stat().st_mtime):
+        card = json.loads(file.read_text(encoding="utf-8"))
+        if card.get("version") == cache.VERSIONS["cross_validation"]:
+            cards[file.parent.name] = card
+        else:
+            reason = "it was made by another version of genrecls; run 'genrecls crossval' again"
+            log.warning("%s is left out: %s", file.parent, reason)
+    if not cards:
         advice = "run 'genrecls crossval'"
         raise ModelError(f"no model of {corpus_name!r} has been cross-validated; {advice}")
-    cards = {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
-    corpus_hash = cards[files[-1].parent.name]["corpus_hash"]
+    *_, newest = cards.values()
     tables = {}
     for name, card in sorted(cards.items()):
-        if card["corpus_hash"] == corpus_hash:
+        if card["corpus_hash"] == newest["corpus_hash"]:
             tables[name] = pd.read_parquet(folder / name / PREDICTIONS)
         else:
             log.warning("%s is left out: the corpus has changed since", folder / name)
