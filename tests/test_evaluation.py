@@ -224,13 +224,17 @@ def test_find_best_run_ignores_damaged_runs_of_other_corpora(models, caplog):
     assert "is not a card of genrecls" in caplog.text
 
 
-def test_find_best_run_ignores_damaged_runs_of_the_same_corpus(models, caplog):
-    """As an earlier version has left them beside those that were trained again."""
+def test_runs_of_an_earlier_version_are_left_out(models, caplog):
+    """As they are left beside those that were trained again."""
     old = write_run(models / "music" / "old")
     (old.folder / CARD).write_text(json.dumps(old.card | {"format": FORMAT - 1}))
+    with pytest.raises(ModelError, match="that can be used.*genrecls train"):
+        read_runs("music")
     write_run(models / "music" / "new")
+    caplog.clear()
     assert find_best_run().name == "new"
-    assert "made by an earlier version" in caplog.text
+    assert [run.name for run in read_runs("music")] == ["new"]
+    assert caplog.text.count("made by an earlier version") == 2
 
 
 def test_read_runs_leaves_out_copies_of_a_run(models, caplog):
@@ -248,7 +252,7 @@ def test_runs_of_an_empty_project_are_an_error_that_says_what_to_do(home):
     # Benchmarks keep their models in folders that begin with a dot.
     (home / "models" / "music" / ".ablation").mkdir(parents=True)
     (home / "models" / "music" / ".ablation" / CARD).write_text("{}")
-    with pytest.raises(ModelError, match=r"there are: none.*genrecls train"):
+    with pytest.raises(ModelError, match=r"other corpora: none.*genrecls train"):
         read_runs("music")
 
 

@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -266,26 +266,39 @@ def read_runs(corpus_name: str) -> list[Run]:
     Parameters
     ----------
     corpus_name : str
-        Name of the corpus; without a run, or with an invalid card, a ModelError is raised.
+        Name of the corpus; without a run that can be read, a ModelError is raised.
 
     Returns
     -------
     list of Run
         Small models first, preset ``original`` first. Runs from before the corpus changed, whose
-        test tracks are others, and second runs of a name are left out with a warning.
+        test tracks are others, those of other versions, damaged ones and second runs of a name are
+        left out with a warning.
     """
     folder = models_dir() / corpus_name
-    runs = [Run.read(card.parent) for card in sorted(folder.glob(f"[!.]*/{CARD}"))]
+    runs = _read_valid(folder.glob(f"[!.]*/{CARD}"))
     if not runs:
-        trained = sorted({card.parts[-3] for card in folder.parent.glob(f"*/[!.]*/{CARD}")})
+        cards = folder.parent.glob(f"*/[!.]*/{CARD}")
+        others = sorted({card.parts[-3] for card in cards} - {corpus_name})
         raise ModelError(
-            f"no trained models of a corpus {corpus_name!r} (there are: {trained or 'none'}); "
-            f"check the name, or run 'genrecls train' first"
+            f"no trained models of a corpus {corpus_name!r} that can be used (other corpora: "
+            f"{others or 'none'}); check the name, or run 'genrecls train' first"
         )
     current = _find_current(runs)
     return sorted(
         current, key=lambda r: (r.card["parameters"] > 5e6, r.recipe.split_by != "segment")
     )
+
+
+def _read_valid(cards: Iterable[Path]) -> list[Run]:
+    """Read the runs with these cards; leave out those that are invalid with a warning."""
+    runs = []
+    for card in sorted(cards):
+        try:
+            runs.append(Run.read(card.parent))
+        except ModelError as error:
+            log.warning("run left out: %s", error)
+    return runs
 
 
 def _find_current(runs: Sequence[Run]) -> list[Run]:
@@ -310,12 +323,7 @@ def _newest(runs: Sequence[Run]) -> Run:
 
 def find_best_run() -> Run:
     """Find the best run of the corpus with the newest run; without any, raise a ModelError."""
-    runs = []
-    for card in sorted(models_dir().glob(f"[!.]*/[!.]*/{CARD}")):
-        try:
-            runs.append(Run.read(card.parent))
-        except ModelError as error:
-            log.warning("run left out: %s", error)
+    runs = _read_valid(models_dir().glob(f"[!.]*/[!.]*/{CARD}"))
     if not runs:
         raise ModelError(f"no trained model in {str(models_dir())!r}; run 'genrecls train' first")
     corpus_folder = _newest(runs).folder.parent
