@@ -572,6 +572,18 @@ def test_tables_take_more_than_two_genres(tmp_path, home):
     )
 
 
+def test_paired_table_compares_common_tracks_only(corpus):
+    """As if each of two front ends left out a silent track that the other one uses."""
+    first = validated(corpus, model_of(Guess()))
+    a, b, *_ = first["track_id"].unique()
+    tables = {"x": first[first["track_id"] != a], "y": first[first["track_id"] != b]}
+    predictions = pd.concat([table.assign(run=run) for run, table in tables.items()])
+    [row] = paired_table(predictions, corpus.genres, against="x").to_dict("records")
+    assert row["tracks"] == first["track_id"].nunique() - 2
+    assert row["macro F1, segments"].startswith("+0.000")
+    assert row["McNemar p"] == "1"
+
+
 def test_leak_table_shows_the_optimism_of_a_leaky_validation(corpus):
     """A model that recognizes the tracks of its training and guesses all others."""
 

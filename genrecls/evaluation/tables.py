@@ -225,15 +225,18 @@ def summary_table(scores: pd.DataFrame, level: str) -> pd.DataFrame:
 
 
 def paired_table(predictions: pd.DataFrame, genres: Sequence[str], against: str) -> pd.DataFrame:
-    """Compare one cross-validated run with each of the others on the same tracks.
+    """Compare one cross-validated run with each of the others on the tracks that both have.
 
     There is one row per other run: its scores subtracted from those of ``against``, with 95 %
     intervals of the paired bootstrap, and the tracks that only one of the two predicts correctly.
     """
     runs = _test_segments(predictions)
-    ours = _levels(runs.pop(against), genres)
+    first = runs.pop(against)
     rows = []
     for run, segments in _with_bar(runs.items()):
+        # A front end may leave out a silent track that another one uses.
+        segments = segments[segments["track_id"].isin(first["track_id"])]
+        ours = _levels(first[first["track_id"].isin(segments["track_id"])], genres)
         theirs = _levels(segments, genres)
         row: dict[str, Any] = {f"{against} minus": run}
         for level, table in theirs.items():
