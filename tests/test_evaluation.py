@@ -18,6 +18,7 @@ from genrecls.evaluation.runs import (
     Run,
     best_run,
     describe_groups,
+    describe_tests,
     find_best_run,
     is_synthetic,
     read_runs,
@@ -334,6 +335,17 @@ def test_comparison_table_compares_runs_with_the_majority(models):
     # Wilson's interval of 2 in 4, as published tables have it.
     assert row["share interval"] == "0.15–0.85"
     assert comparison_table([]).empty
+
+
+def test_comparison_table_warns_of_different_test_tracks(models, caplog):
+    runs = [write_run(models / "music" / name) for name in "abc"]
+    comparison_table(runs)
+    assert not caplog.records
+    table = runs[1].predictions
+    table[table["track_id"] != "rap-test-1"].to_parquet(runs[1].folder / "predictions.parquet")
+    comparison_table(runs)
+    assert caplog.messages == [describe_tests(runs)]
+    assert describe_tests(runs).endswith("with the same ones: a, c; b.")
 
 
 def test_score_table_has_a_row_per_split(models):

@@ -143,6 +143,16 @@ def test_report_has_the_sections_that_there_are_results_for(project):
     assert re.search(r"\| genre \|.*\n.*\n\| classique \|", text)
 
 
+def test_report_names_runs_with_different_test_tracks(home, tmp_path):
+    runs = [save_run(home, name) for name in ("one", "other")]
+    table = runs[1].predictions
+    table[table["track_id"] != "rap3"].to_parquet(runs[1].folder / "predictions.parquet")
+    report = Report("x", tmp_path / "x")
+    sections.add_overview(report, runs)
+    text = report.save().with_suffix(".md").read_text(encoding="utf-8")
+    assert "Compare only runs with the same ones: one; other." in text
+
+
 def test_report_begins_with_a_warning_if_the_corpus_has_changed(home, monkeypatch, caplog):
     save_run(home, "compact_cnn-default")
     monkeypatch.setattr("genrecls.report.write.SECTIONS", ())

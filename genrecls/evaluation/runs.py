@@ -260,6 +260,21 @@ def name_groups(segments: pd.DataFrame) -> str:
     return "group" if describe_groups(segments) else "artist"
 
 
+def describe_tests(runs: Sequence[Run]) -> str:
+    """Write which runs have different test tracks, as a sentence, or return ``''``."""
+    names: dict[frozenset[str], list[str]] = {}
+    for run in runs:
+        tracks = frozenset(run.predictions.query("split == 'test'")["track_id"])
+        names.setdefault(tracks, []).append(run.name)
+    if len(names) < 2:
+        return ""
+    sets = "; ".join(", ".join(same) for same in names.values())
+    return (
+        f"The test tracks are not the same in all runs, so that test scores may differ because of "
+        f"the tracks. Compare only runs with the same ones: {sets}."
+    )
+
+
 def read_runs(corpus_name: str) -> list[Run]:
     """Read the runs of a corpus from ``models/<corpus>/``.
 

@@ -1,5 +1,6 @@
 """Tables of scores and of example tracks, from saved predictions."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,8 +11,10 @@ from tqdm.auto import tqdm
 from genrecls.config import BACKBONES, SPLIT_BY
 from genrecls.evaluation.intervals import format_interval, format_p, mcnemar, score_intervals
 from genrecls.evaluation.novelty import NONE_OF_THESE, NOT_SURE
-from genrecls.evaluation.runs import Run, name_groups
+from genrecls.evaluation.runs import Run, describe_tests, name_groups
 from genrecls.evaluation.scores import LOSSES, accuracy, aggregate_tracks, f1_scores, scores
+
+log = logging.getLogger(__name__)
 
 
 def split_table(segments: pd.DataFrame) -> pd.DataFrame:
@@ -55,7 +58,7 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
         ``test tracks right`` is Wilson's. ``beats chance`` is ``no`` if the balanced accuracy over
         validation tracks is not above that of guessing. ``validation split`` is leaky if tracks or
         artists are in training and validation. The inference is timed on the machine of the
-        training.
+        training. A warning is logged if the runs have different test tracks.
 
     Examples
     --------
@@ -64,6 +67,8 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
     >>> genrecls.comparison_table([run])["architecture"].tolist()
     ['always classique', 'compact_cnn']
     """
+    if different := describe_tests(runs):
+        log.warning("%s", different)
     rows = [_majority_row(run) for run in runs[-1:]]
     for run in runs:
         test = run.predictions.query("split == 'test'")

@@ -15,7 +15,14 @@ from genrecls.evaluation import tables
 from genrecls.evaluation.calibration import calibrated, reliability
 from genrecls.evaluation.intervals import RANDOM_SEED, RESAMPLES, format_interval, score_intervals
 from genrecls.evaluation.robustness import ALL_GENRES, flip_rates, flip_table, tested_runs
-from genrecls.evaluation.runs import Run, best_run, describe_groups, name_groups, read_predictions
+from genrecls.evaluation.runs import (
+    Run,
+    best_run,
+    describe_groups,
+    describe_tests,
+    name_groups,
+    read_predictions,
+)
 from genrecls.evaluation.scores import aggregate_tracks, confusion_matrix
 from genrecls.features.image import to_image
 from genrecls.features.stored import stored_log_mels
@@ -109,6 +116,8 @@ def add_overview(report: Report, runs: Sequence[Run]) -> None:
     report.section("Comparison")
     report.table("comparison", tables.comparison_table(runs))
     report.text(render("comparison.md"))
+    if different := describe_tests(runs):
+        report.text(escape(different))
     report.section("Splits")
     if unknown := describe_groups(segments):
         report.text(unknown)
