@@ -1,5 +1,6 @@
 """Sections of the report: each function adds one, or nothing if it has nothing to show."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -95,7 +96,8 @@ def _find_caveats(report: Report, run: Run, test: pd.DataFrame) -> list[str]:
         caveats.append("the music is synthetic")
     if unknown := describe_groups(run.segments):
         caveats.append(unknown[0].lower() + unknown[1:-1])
-    if (file := report.folder / "audit_confounds.csv").is_file():
+    file = report.folder / "audit_confounds.csv"
+    if file.is_file() and _is_audited(report, run):
         name, auc = read_table(file)[["confound", "auc alone"]].iloc[0]
         if auc >= HIGH_AUC:
             caveats.append(f"{name} alone predicts the genre with an AUC of {auc:.2f}")
@@ -106,6 +108,15 @@ def _find_caveats(report: Report, run: Run, test: pd.DataFrame) -> list[str]:
         if worst["flips"]:
             caveats.append(f"{changed} change with the transformation {worst['transformation']}")
     return caveats
+
+
+def _is_audited(report: Report, run: Run) -> bool:
+    """Check whether the audit in the report's folder is of the tracks that a run was trained on."""
+    try:
+        saved = json.loads((report.folder / "audit.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # it is missing or damaged
+        return False
+    return saved.get("corpus_hash") == run.card["corpus_hash"]
 
 
 def add_overview(report: Report, runs: Sequence[Run]) -> None:
@@ -257,6 +268,12 @@ def add_audit(report: Report, runs: Sequence[Run]) -> None:
     files = [file for file in files if file.is_file()]
     if files:
         report.section("Audit")
+    if files and not _is_audited(report, runs[0]):
+        report.text(
+            "The audit is of other tracks than those of the runs, or from an earlier version. Run "
+            "`genrecls audit` again."
+        )
+        return
     for file in files:
         report.section(file.stem.removeprefix("audit_").capitalize(), level=3)
         report.table(file.stem, read_table(file))
