@@ -373,15 +373,15 @@ def test_groups_are_not_called_artists_if_artists_are_unknown(models):
     assert describe_groups(run.segments.assign(grouped_by="artist")) == ""
 
 
-def test_runs_that_do_not_beat_chance_are_marked(models):
+def test_runs_that_are_not_above_chance_are_marked(models):
     runs = [write_run(models / "music" / str(n), right=n, split_by="artist") for n in (1, 2)]
     table = comparison_table(runs)
-    assert table["beats chance"].tolist() == ["no", "no", "yes"]
+    assert table["above chance"].tolist() == ["no", "no", "yes"]
     assert [run.validation_score for run in runs] == [0.5, 1]
     assert [run.n_validation_tracks for run in runs] == [4, 4]
 
 
-def test_load_warns_of_a_run_that_does_not_beat_chance(models, monkeypatch, caplog):
+def test_load_warns_of_a_run_that_is_not_above_chance(models, monkeypatch, caplog):
     monkeypatch.setattr("genrecls.classifier.check_model_file", lambda file: None)
     GenreClassifier.load(write_run(models / "music" / "good").folder)
     assert not caplog.records

@@ -307,7 +307,7 @@ def test_summary_is_five_sentences_from_the_numbers(project):
     assert f"It predicts {right} of 6 test tracks correctly" in summary
     assert "the test has 2 artists in the genre classique" in summary
     chance = "the model is no better than chance on its 3 validation tracks"
-    assert (chance in summary) != run.beats_chance
+    assert (chance in summary) != run.above_chance
 
 
 def test_summary_counts_the_only_test_track_of_a_genre(home, tmp_path):

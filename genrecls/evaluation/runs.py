@@ -187,7 +187,7 @@ class Run:
         return float(scores(tracks, self.genres, auc=False)["balanced accuracy"][0])
 
     @property
-    def beats_chance(self) -> bool:
+    def above_chance(self) -> bool:
         """Whether the validation score is above that of guessing."""
         return self.validation_score > 1 / len(self.genres)
 

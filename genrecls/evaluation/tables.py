@@ -55,10 +55,11 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
     pd.DataFrame
         The first row always predicts the commonest genre of the training segments. ``test F1`` is
         the macro F1 over segments, with a 95 % bootstrap interval over groups; the interval of
-        ``test tracks right`` is Wilson's. ``beats chance`` is ``no`` if the balanced accuracy over
-        validation tracks is not above that of guessing. ``validation split`` is leaky if tracks or
-        artists are in training and validation. The inference is timed on the machine of the
-        training. A warning is logged if the runs have different test tracks.
+        ``test tracks right`` is Wilson's. ``above chance`` is ``yes`` if the balanced accuracy over
+        validation tracks is higher than that of guessing, which may be luck if there are few.
+        ``validation split`` is leaky if tracks or artists are in training and validation. The
+        inference is timed on the machine of the training. A warning is logged if the runs have
+        different test tracks.
 
     Examples
     --------
@@ -75,7 +76,7 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
         names = {"weights": run.card["weights"], "backbone": _backbone(run)}
         leaky = "" if run.recipe.split_by == "artist" else " (leaky)"
         names["validation split"] = f"by {run.held_out_by}{leaky}"
-        names["beats chance"] = "yes" if run.beats_chance else "no"
+        names["above chance"] = "yes" if run.above_chance else "no"
         rows.append(_comparison_row(run.name, test, run.genres, run.card | names))
     return pd.DataFrame(rows)
 
@@ -90,7 +91,7 @@ def _majority_row(run: Run) -> dict[str, Any]:
     card |= dict.fromkeys(("parameters", "training_time_s", "inference_ms_per_segment"), 0)
     card |= dict.fromkeys(("weights", "backbone", "validation split"), "–")
     test = segments.query("split == 'test'")
-    return _comparison_row(card["architecture"], test, run.genres, card | {"beats chance": "no"})
+    return _comparison_row(card["architecture"], test, run.genres, card | {"above chance": "no"})
 
 
 def _comparison_row(
@@ -108,7 +109,7 @@ def _comparison_row(
         "share interval": f"{share.low:.2f}–{share.high:.2f}",
         "test accuracy": round(accuracy(test), 3),
         "validation accuracy": round(card["validation_accuracy"], 3),
-        **{name: card[name] for name in ("beats chance", "validation split")},
+        **{name: card[name] for name in ("above chance", "validation split")},
         "test groups": test["group"].nunique(),
         "test segments": len(test),
         **{name: card[name] for name in ("architecture", "weights", "backbone", "parameters")},

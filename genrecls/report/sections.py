@@ -89,7 +89,7 @@ def _find_caveats(report: Report, run: Run, test: pd.DataFrame) -> list[str]:
     plural = "s" if groups.min() > 1 else ""
     unit = f"{name_groups(test)}{plural}"
     caveats = [f"the test has {groups.min()} {unit} in the genre {groups.idxmin()}"]
-    if not run.beats_chance:
+    if not run.above_chance:
         n = run.n_validation_tracks
         caveats.append(f"the model is no better than chance on its {n} validation tracks")
     if run.synthetic:
