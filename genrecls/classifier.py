@@ -126,7 +126,7 @@ class GenreClassifier(Run):
         """
         run = cls.read(folder)
         check_model_file(run.folder / MODEL)
-        if not run.beats_chance:
+        if not run.above_chance:
             log.warning(
                 "%s is no better than chance: its balanced accuracy over %d validation tracks is "
                 "%.2f; do not use it",

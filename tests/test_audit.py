@@ -24,6 +24,7 @@ from genrecls.corpus.confounds import (
     one_number_classifier,
     visible_confounds,
 )
+from genrecls.corpus.splits import split_hash
 from genrecls.corpus.tracks import Corpus
 from genrecls.errors import CorpusError
 from genrecls.report.write import write_audit
@@ -307,13 +308,14 @@ def test_write_audit_keeps_unusual_names_and_strict_json(tmp_path, home, rng):
     assert "<script" not in text
     assert "<b>" not in text
     assert "comma.wav" in text
-    for name in set(Audit.__dataclass_fields__) - {"corpus", "warnings"}:
+    for name in set(Audit.__dataclass_fields__) - {"corpus", "corpus_hash", "warnings"}:
         assert (tmp_path / "out" / f"audit_{name}.md").stat().st_size
         pd.read_csv(tmp_path / "out" / f"audit_{name}.csv", encoding="utf-8")
     loaded = json.loads(
         (tmp_path / "out" / "audit.json").read_text("utf-8"), parse_constant=pytest.fail
     )
     assert STRANGE in [track["path"] for track in loaded["tracks"]]
+    assert loaded["corpus_hash"] == split_hash(Corpus.read(tmp_path / "strange").tracks)
     assert loaded["duplicates"][0]["b"] == STRANGE
     assert loaded["duplicates"][0]["bit_error_rate"] is None
     assert STRANGE in pd.read_csv(tmp_path / "out" / "audit_tracks.csv")["path"].tolist()

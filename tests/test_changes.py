@@ -51,6 +51,13 @@ def test_changes_of_a_corpus_are_counted(corpus, run, changes):
     )
 
 
+def test_a_track_that_is_still_unreadable_is_not_removed(corpus, run):
+    (corpus / "rap" / "broken.wav").symlink_to("nowhere.wav")
+    run.card["left_out"].append({"path": "rap/broken.wav", "reason": "cannot be read"})
+    (corpus / "rap/rap 0 - Same Title.wav").unlink()
+    assert "(tracks: 1 removed)" in describe_changes(run)
+
+
 def test_tracks_of_another_genre_are_counted(corpus, home, run):
     table = Corpus.read(corpus).tracks[["path", "genre", "artist", "title", "split"]]
     table.loc[table["artist"] == "rap 2", "genre"] = "classique"

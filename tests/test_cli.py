@@ -330,7 +330,7 @@ def test_train_again_trains_nothing(project, short_corpus, monkeypatch):
 def test_evaluate_shows_a_run_in_each_line(project, short_corpus, monkeypatch):
     monkeypatch.setenv("GENRECLS_HOME", str(project))
     head, majority, *lines = invoke("evaluate", short_corpus).stdout.splitlines()
-    names = "run validation accuracy beats chance test F1 F1 interval"
+    names = "run validation accuracy above chance test F1 F1 interval"
     assert head.split() == names.split()
     assert majority.split()[0] == "always"
     assert {line.split()[0] for line in lines} == set(RUNS)

@@ -120,6 +120,14 @@ def test_run_name_names_what_differs_from_the_usual_recipe():
     assert run_name("default", musicnn, FrontEnd.preset("musicnn")) == "musicnn-default"
 
 
+def test_run_name_stays_short_enough_for_names_of_files():
+    musicnn = FrontEnd.preset("musicnn")
+    names = {run_name("default", Recipe("cnn", epochs=n), musicnn) for n in (2, 3)}
+    assert len(names) == 2
+    assert {len(name) for name in names} == {100}
+    assert all(name.startswith("cnn-default-epochs-") for name in names)
+
+
 def test_package_import_loads_no_heavy_module():
     code = (
         "import sys, genrecls; "

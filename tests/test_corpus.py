@@ -159,7 +159,7 @@ def test_corpus_of_a_whole_disk_has_a_name(home):
     assert Corpus.corpus_name(home.anchor) == "music"
 
 
-@pytest.mark.parametrize("name", ["genre", "macro", "not sure"])
+@pytest.mark.parametrize("name", ["genre", "macro", "not sure", "run", "transformation"])
 def test_read_refuses_genres_with_another_meaning_in_tables(tmp_path, name):
     for genre in ("rap", name):
         (tmp_path / genre).mkdir()

@@ -14,6 +14,7 @@ import soundfile
 from conftest import RATE, write_corpus
 
 from genrecls import Corpus, FrontEnd, Recipe, audit, cross_validate, prepare
+from genrecls._utils import cache
 from genrecls.corpus.splits import assign_folds
 from genrecls.errors import CorpusError, ModelError
 from genrecls.evaluation.calibration import fit_temperature, probability_columns
@@ -298,6 +299,35 @@ def test_read_predictions_returns_one_table(corpus, home):
         pd.testing.assert_frame_equal(of_run[run.columns], run)
 
 
+def test_results_of_another_version_are_left_out_until_they_are_made_again(
+    corpus, caplog, monkeypatch
+):
+    validated(corpus, model_of(Guess(), "old"))
+    monkeypatch.setitem(cache.VERSIONS, "cross_validation", 99)
+    with pytest.raises(ModelError, match="run 'genrecls crossval'"):
+        read_predictions("small")
+    validated(corpus, model_of(Guess(), "new"))
+    assert set(read_predictions("small")[1]) == {"new"}
+    assert "old is left out: it was made by another version" in caplog.text
+    validated(corpus, model_of(Guess(), "old"))
+    assert set(read_predictions("small")[1]) == {"new", "old"}
+
+
+def test_a_card_is_written_again_without_predicting_again(corpus, home):
+    """As one without a version, or after a change of tracks that cannot be used."""
+    first = validated(corpus, model_of(Guess()))
+    file = home / "models/small/cross_validation/guess/card.json"
+    card = json.loads(file.read_text())
+    with cache.new(file.parent, replace=True) as (folder, meta):
+        meta["uid"] = card["uid"]
+        (folder / file.name).write_text(json.dumps(card | {"version": None, "corpus_hash": ""}))
+        first.to_parquet(folder / "predictions.parquet")
+    again = validated(corpus, model_of(Guess(fail_at=0)))
+    pd.testing.assert_frame_equal(first, again)
+    assert json.loads(file.read_text()) == card
+    assert len(read_predictions("small")[0]) == len(first)
+
+
 def test_read_predictions_refuses_a_corpus_without_cross_validation(home):
     with pytest.raises(ModelError, match="no model of 'small' has been cross-validated"):
         read_predictions("small")
@@ -540,6 +570,18 @@ def test_tables_take_more_than_two_genres(tmp_path, home):
     assert (
         headline["optimism"].str.fullmatch(r"[+-]\d\.\d{3} \([+-]\d\.\d\d to [+-]\d\.\d\d\)").all()
     )
+
+
+def test_paired_table_compares_common_tracks_only(corpus):
+    """As if each of two front ends left out a silent track that the other one uses."""
+    first = validated(corpus, model_of(Guess()))
+    a, b, *_ = first["track_id"].unique()
+    tables = {"x": first[first["track_id"] != a], "y": first[first["track_id"] != b]}
+    predictions = pd.concat([table.assign(run=run) for run, table in tables.items()])
+    [row] = paired_table(predictions, corpus.genres, against="x").to_dict("records")
+    assert row["tracks"] == first["track_id"].nunique() - 2
+    assert row["macro F1, segments"].startswith("+0.000")
+    assert row["McNemar p"] == "1"
 
 
 def test_leak_table_shows_the_optimism_of_a_leaky_validation(corpus):

@@ -18,6 +18,7 @@ from genrecls.evaluation.runs import (
     Run,
     best_run,
     describe_groups,
+    describe_tests,
     find_best_run,
     is_synthetic,
     read_runs,
@@ -224,13 +225,17 @@ def test_find_best_run_ignores_damaged_runs_of_other_corpora(models, caplog):
     assert "is not a card of genrecls" in caplog.text
 
 
-def test_find_best_run_ignores_damaged_runs_of_the_same_corpus(models, caplog):
-    """As an earlier version has left them beside those that were trained again."""
+def test_runs_of_an_earlier_version_are_left_out(models, caplog):
+    """As they are left beside those that were trained again."""
     old = write_run(models / "music" / "old")
     (old.folder / CARD).write_text(json.dumps(old.card | {"format": FORMAT - 1}))
+    with pytest.raises(ModelError, match="that can be used.*genrecls train"):
+        read_runs("music")
     write_run(models / "music" / "new")
+    caplog.clear()
     assert find_best_run().name == "new"
-    assert "made by an earlier version" in caplog.text
+    assert [run.name for run in read_runs("music")] == ["new"]
+    assert caplog.text.count("made by an earlier version") == 2
 
 
 def test_read_runs_leaves_out_copies_of_a_run(models, caplog):
@@ -248,7 +253,7 @@ def test_runs_of_an_empty_project_are_an_error_that_says_what_to_do(home):
     # Benchmarks keep their models in folders that begin with a dot.
     (home / "models" / "music" / ".ablation").mkdir(parents=True)
     (home / "models" / "music" / ".ablation" / CARD).write_text("{}")
-    with pytest.raises(ModelError, match=r"there are: none.*genrecls train"):
+    with pytest.raises(ModelError, match=r"other corpora: none.*genrecls train"):
         read_runs("music")
 
 
@@ -332,6 +337,17 @@ def test_comparison_table_compares_runs_with_the_majority(models):
     assert comparison_table([]).empty
 
 
+def test_comparison_table_warns_of_different_test_tracks(models, caplog):
+    runs = [write_run(models / "music" / name) for name in "abc"]
+    comparison_table(runs)
+    assert not caplog.records
+    table = runs[1].predictions
+    table[table["track_id"] != "rap-test-1"].to_parquet(runs[1].folder / "predictions.parquet")
+    comparison_table(runs)
+    assert caplog.messages == [describe_tests(runs)]
+    assert describe_tests(runs).endswith("with the same ones: a, c; b.")
+
+
 def test_score_table_has_a_row_per_split(models):
     table = score_table([write_run(models / "music" / "run", right=2)])
     assert table["split"].tolist() == ["validation", "test"]
@@ -357,15 +373,15 @@ def test_groups_are_not_called_artists_if_artists_are_unknown(models):
     assert describe_groups(run.segments.assign(grouped_by="artist")) == ""
 
 
-def test_runs_that_do_not_beat_chance_are_marked(models):
+def test_runs_that_are_not_above_chance_are_marked(models):
     runs = [write_run(models / "music" / str(n), right=n, split_by="artist") for n in (1, 2)]
     table = comparison_table(runs)
-    assert table["beats chance"].tolist() == ["no", "no", "yes"]
+    assert table["above chance"].tolist() == ["no", "no", "yes"]
     assert [run.validation_score for run in runs] == [0.5, 1]
     assert [run.n_validation_tracks for run in runs] == [4, 4]
 
 
-def test_load_warns_of_a_run_that_does_not_beat_chance(models, monkeypatch, caplog):
+def test_load_warns_of_a_run_that_is_not_above_chance(models, monkeypatch, caplog):
     monkeypatch.setattr("genrecls.classifier.check_model_file", lambda file: None)
     GenreClassifier.load(write_run(models / "music" / "good").folder)
     assert not caplog.records

@@ -18,7 +18,7 @@ import pytest
 from conftest import copy_weights
 from PIL import Image
 
-from tools.run_notebooks import compress_png
+from tools.run_notebooks import compress_png, run_notebooks
 
 PROJECT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
@@ -112,6 +112,24 @@ def test_figures_are_compressed_without_losing_colours():
     small = np.asarray(Image.open(io.BytesIO(b64decode(png))).convert("RGB")).astype(int)
     assert len(png) < 0.5 * len(b64encode(file.getvalue()))
     assert np.abs(small - noise).max() < 16
+
+
+def test_run_notebooks_runs_a_copy_again_with_other_parameters(home, monkeypatch):
+    folder = home / "notebooks"
+    folder.mkdir()
+    shutil.copy(NOTEBOOKS[0], folder)
+    runs = []
+
+    def execute(source, copy, parameters, **_):
+        runs.append(dict(parameters))
+        shutil.copyfile(source, copy)
+
+    monkeypatch.setattr("papermill.execute_notebook", execute)
+    two = {"CHANGES": {"epochs": 2}}
+    for parameters in (two, two, {}, {}):
+        [copy] = run_notebooks(home / "data" / "demo", **parameters)
+    assert runs == [two, {}]
+    assert "parameters" not in json.loads(copy.read_text(encoding="utf-8"))["metadata"]
 
 
 @pytest.mark.slow

@@ -93,6 +93,10 @@ def make_log_mels(front_end, sha256):
     return np.random.default_rng(len(sha256)).uniform(-80, 0, (3, *front_end.shape))
 
 
+def write_audit_hash(folder, corpus_hash):
+    (folder / "audit.json").write_text(json.dumps({"corpus_hash": corpus_hash}))
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     """Make a project folder with the report of two runs and an audit."""
@@ -106,6 +110,7 @@ def project(tmp_path_factory):
         for name, values in {"genres": GENRES, "problems": []}.items():
             table = pd.DataFrame({"genre": values, **{"x" * 40 + str(i): "" for i in range(4)}})
             table.to_csv(home / "reports" / "hand" / f"audit_{name}.csv", index=False)
+        write_audit_hash(home / "reports" / "hand", "same")
         write_report("hand")
         yield home
 
@@ -141,6 +146,16 @@ def test_report_has_the_sections_that_there_are_results_for(project):
     ]
     assert "### Problems\n\nNone.\n" in text
     assert re.search(r"\| genre \|.*\n.*\n\| classique \|", text)
+
+
+def test_report_names_runs_with_different_test_tracks(home, tmp_path):
+    runs = [save_run(home, name) for name in ("one", "other")]
+    table = runs[1].predictions
+    table[table["track_id"] != "rap3"].to_parquet(runs[1].folder / "predictions.parquet")
+    report = Report("x", tmp_path / "x")
+    sections.add_overview(report, runs)
+    text = report.save().with_suffix(".md").read_text(encoding="utf-8")
+    assert "Compare only runs with the same ones: one; other." in text
 
 
 def test_report_begins_with_a_warning_if_the_corpus_has_changed(home, monkeypatch, caplog):
@@ -292,7 +307,7 @@ def test_summary_is_five_sentences_from_the_numbers(project):
     assert f"It predicts {right} of 6 test tracks correctly" in summary
     assert "the test has 2 artists in the genre classique" in summary
     chance = "the model is no better than chance on its 3 validation tracks"
-    assert (chance in summary) != run.beats_chance
+    assert (chance in summary) != run.above_chance
 
 
 def test_summary_counts_the_only_test_track_of_a_genre(home, tmp_path):
@@ -351,8 +366,23 @@ def test_summary_warns_of_strong_confounds_only(home):
     for auc, is_named in ((0.74, False), (0.76, True)):
         table = pd.DataFrame({"confound": ["codec"], "auc alone": [auc]})
         table.to_csv(report.folder / "audit_confounds.csv", index=False)
+        write_audit_hash(report.folder, "same")
         caveats = sections._find_caveats(report, run, test)
         assert any(caveat.startswith("codec alone") for caveat in caveats) == is_named
+    write_audit_hash(report.folder, "other")
+    assert not any("codec" in caveat for caveat in sections._find_caveats(report, run, test))
+
+
+@pytest.mark.parametrize("saved", ['{"corpus_hash": "other"}', '{"corpus": "hand"}', "{", None])
+def test_report_leaves_out_the_audit_of_other_tracks(home, tmp_path, saved):
+    report = Report("x", tmp_path / "x")
+    pd.DataFrame({"genre": GENRES}).to_csv(report.folder / "audit_genres.csv", index=False)
+    if saved:
+        (report.folder / "audit.json").write_text(saved)
+    sections.add_audit(report, [save_run(home, "compact_cnn-default")])
+    text = report.save().with_suffix(".md").read_text(encoding="utf-8")
+    assert "Run `genrecls audit` again." in text and "classique" not in text
+    assert not (report.folder / "audit_genres.md").exists()  # with the date of today
 
 
 def test_summary_does_not_warn_of_predictions_that_never_change(home, monkeypatch):

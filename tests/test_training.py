@@ -252,6 +252,16 @@ def test_train_notices_a_renamed_track(run, small_corpus, tmp_path, home):
     assert "rap_test/rap 90 - New.wav" in set(again.predictions["path"])
 
 
+def test_train_notices_a_track_that_cannot_be_used(run, small_corpus, tmp_path, home, monkeypatch):
+    """Otherwise the run would be left out beside later ones, also after training it again."""
+    corpus = shutil.copytree(small_corpus, tmp_path / "small")
+    folder = shutil.copytree(run.folder, home / "run")
+    (corpus / "rap" / "rap 91 - Broken.wav").write_bytes(b"RIFF")
+    monkeypatch.setattr("genrecls.training.run.fit", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        trained(corpus, folder)
+
+
 @both_backends
 def test_train_repeats_split_and_history_by_the_seed(run, small_corpus, home):
     again = trained(small_corpus, home / "again")

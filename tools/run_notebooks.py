@@ -1,7 +1,7 @@
 """Run the numbered notebooks on a corpus: ``python tools/run_notebooks.py CORPUS``.
 
-The executed copies go to ``reports/<corpus>/notebooks/``. A copy that is newer than its notebook
-and than the trained models is up to date and is not run again.
+The executed copies go to ``reports/<corpus>/notebooks/``. A copy that was run with the same
+parameters, and is newer than its notebook and than the trained models, is not run again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def run_notebooks(corpus: str | Path, *, only: str = "", **parameters) -> list[P
     only : str
         Run only the notebooks whose name begins like this, such as ``"03"``.
     **parameters
-        Other parameters of the notebooks. With any of them all notebooks run.
+        Other parameters of the notebooks.
 
     Returns
     -------
@@ -56,7 +56,6 @@ def run_notebooks(corpus: str | Path, *, only: str = "", **parameters) -> list[P
     # Jupyter warns unless this states whether to use the platform's folders.
     os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
     name = genrecls.Corpus.corpus_name(corpus)
-    always = bool(parameters)
     if Path(corpus).resolve() != (data_dir() / "demo").resolve():
         parameters["CORPUS"] = os.path.relpath(corpus, sources)
     folder = reports_dir() / name / "notebooks"
@@ -64,7 +63,7 @@ def run_notebooks(corpus: str | Path, *, only: str = "", **parameters) -> list[P
     executed = []
     for source in notebooks:
         copy = folder / source.name
-        if always or not _up_to_date(copy, source, name):
+        if not _up_to_date(copy, source, name, parameters):
             partial = copy.with_name(f".{copy.name}")
             papermill.execute_notebook(
                 str(source),
@@ -74,24 +73,29 @@ def run_notebooks(corpus: str | Path, *, only: str = "", **parameters) -> list[P
                 kernel_name="python3",
                 config=Config(KernelManager={"transport": "ipc" if files else "tcp"}),
             )
-            _clean(partial)
+            _clean(partial, parameters)
             os.replace(partial, copy)
         executed.append(copy)
     return executed
 
 
-def _up_to_date(copy: Path, source: Path, corpus_name: str) -> bool:
+def _up_to_date(copy: Path, source: Path, corpus_name: str, parameters: dict) -> bool:
     inputs = [source, *(models_dir() / corpus_name).glob("[!.]*/card.json")]
-    return copy.exists() and copy.stat().st_mtime > max(file.stat().st_mtime for file in inputs)
+    if not copy.exists() or copy.stat().st_mtime <= max(file.stat().st_mtime for file in inputs):
+        return False
+    metadata = json.loads(copy.read_text(encoding="utf-8"))["metadata"]
+    return metadata.get("parameters", {}) == parameters
 
 
-def _clean(copy: Path) -> None:
-    """Remove papermill's record of paths and times from a notebook, and compress its figures."""
+def _clean(copy: Path, parameters: dict) -> None:
+    """Keep only the parameters of papermill's record of a notebook, and compress its figures."""
     notebook = json.loads(copy.read_text(encoding="utf-8"))
     notebook["metadata"] = {
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
         "language_info": {"name": "python"},
     }
+    if parameters:
+        notebook["metadata"]["parameters"] = parameters
     for cell in notebook["cells"]:
         tags = cell["metadata"].get("tags")
         cell["metadata"] = {"tags": tags} if tags else {}

@@ -45,7 +45,7 @@ _LEFT_OUT = {
 }
 # Columns of wide tables that a terminal has room for; the report has the others.
 _MAIN_SCORES = ["balanced accuracy", "macro F1"]
-_MAIN_RESULTS = ["validation accuracy", "beats chance", "test F1", "F1 interval"]
+_MAIN_RESULTS = ["validation accuracy", "above chance", "test F1", "F1 interval"]
 _AT_ONCE = "no effect on musicnn and efficientnet_lite0_frozen."
 _EPOCHS = f"Largest number of epochs, of the first stage if there are two; {_AT_ONCE}"
 _FULL = f"Train all layers together (hours on a CPU); {_AT_ONCE}"

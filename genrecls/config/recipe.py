@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from genrecls.config.base import Config, look_up
+from genrecls.config.base import Config, hash_json, look_up
 from genrecls.config.front_end import FrontEnd
 
 #: Names of the presets.
@@ -23,6 +23,7 @@ BACKBONES = {
 MODELS = ("cnn", "compact_cnn", *BACKBONES)
 #: Ways to hold out validation tracks, the most leaky first.
 SPLIT_BY = ("segment", "track", "artist")
+_MAX_NAME = 100  # characters of the name of a run
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def run_name(preset: str, recipe: Recipe, front_end: FrontEnd | None = None) -> 
 
     The usual recipe is that of the preset with a frozen backbone, since two CPU cores take hours
     to train a whole InceptionResNetV2. A run of another recipe, or with another front end, never
-    replaces the usual run.
+    replaces the usual run. A long name is cut and ends with its hash.
     """
     known = recipe.model if recipe.model in look_up(_RECIPES, preset, "preset") else "cnn"
     frozen = {"backbone": "frozen"} if known in BACKBONES else {}
@@ -210,7 +211,11 @@ def run_name(preset: str, recipe: Recipe, front_end: FrontEnd | None = None) -> 
         usual = _usual_front_end(preset, recipe).to_dict()
         changed |= {k: v for k, v in front_end.to_dict().items() if v != usual[k]}
     parts = [f"{recipe.model}-{preset}", *(f"{k}-{v}" for k, v in sorted(changed.items()))]
-    return "-".join(parts)
+    name = "-".join(parts)
+    if len(name) <= _MAX_NAME:
+        return name
+    # The names of files and folders, which may have 255 bytes, contain that of the run.
+    return f"{name[: _MAX_NAME - 9]}-{hash_json(name)[:8]}"
 
 
 _ORIGINAL_RECIPE = dict(

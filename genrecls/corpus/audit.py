@@ -19,6 +19,7 @@ from genrecls.corpus.confounds import HIGH_AUC, confound_table
 from genrecls.corpus.folders import NOT_SOUND, count_endings, list_some
 from genrecls.corpus.groups import find_recordings, merge_groups
 from genrecls.corpus.names import artist_key, find_similar, genre_key
+from genrecls.corpus.splits import split_hash
 from genrecls.corpus.tracks import Corpus
 from genrecls.errors import AudioError
 
@@ -46,6 +47,8 @@ class Audit:
     ----------
     corpus : str
         Name of the corpus.
+    corpus_hash : str
+        Hash of its tracks, as in the cards of the runs that were trained on them.
     warnings : tuple of str
         The main results in sentences, the most serious first.
     confounds : pd.DataFrame
@@ -62,6 +65,7 @@ class Audit:
     """
 
     corpus: str
+    corpus_hash: str
     warnings: tuple[str, ...]
     confounds: pd.DataFrame
     genres: pd.DataFrame
@@ -72,11 +76,12 @@ class Audit:
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
         """All tables by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)[2:]}
+        return {field.name: getattr(self, field.name) for field in fields(self)[3:]}
 
     def to_json(self) -> str:
         """Return strict JSON: each table as a list of rows, unknown values as null."""
-        values = {"corpus": self.corpus, "warnings": self.warnings}
+        names = ("corpus", "corpus_hash", "warnings")
+        values = {name: getattr(self, name) for name in names}
         for name, table in self.tables.items():
             values[name] = table.astype(object).where(table.notna(), None).to_dict("records")
         return json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1)
@@ -135,7 +140,8 @@ def audit(
     for problem, rows in problems.groupby("problem", sort=False):
         names = rows["detail"] if problem in (_SIMILAR, NOT_SOUND) else rows["path"].map(repr)
         warnings.append(f"{problem}: {list_some(names.drop_duplicates())}")
-    return Audit(corpus.name, tuple(warnings), confounds, genres, duplicates, problems, tracks)
+    results = tuple(warnings), confounds, genres, duplicates, problems, tracks
+    return Audit(corpus.name, split_hash(corpus.tracks), *results)
 
 
 def _measure_files(corpus: Corpus, jobs: int | None, progress: bool) -> dict[str, dict]:

@@ -1,6 +1,7 @@
 """Changes of a corpus since models were trained on it."""
 
 from genrecls._utils.names import find_root
+from genrecls.corpus.folders import UNREADABLE
 from genrecls.corpus.splits import split_hash
 from genrecls.corpus.tracks import Corpus
 from genrecls.errors import CorpusError
@@ -13,20 +14,23 @@ def describe_changes(run: Run) -> str:
     if (root := find_root(name)) is None:
         return ""
     try:
-        tracks = Corpus.read(root).tracks
+        corpus = Corpus.read(root)
     except (CorpusError, OSError) as error:
         return f"The corpus {name!r} cannot be read any more: {error}"
-    if split_hash(tracks) == run.card["corpus_hash"]:
+    if split_hash(corpus.tracks) == run.card["corpus_hash"]:
         return ""
     columns = ["genre", "sha256"]
     before = run.segments.drop_duplicates("path").set_index("path")[columns]
-    after = tracks.set_index("path")[columns]
-    known = before.index.union([row["path"] for row in run.card["left_out"]])
+    after = corpus.tracks.set_index("path")[columns]
+    left_out = [row["path"] for row in run.card["left_out"]]
+    known = before.index.union(left_out)
+    unreadable = set(corpus.left_out.loc[corpus.left_out["problem"] == UNREADABLE, "path"])
+    still_unreadable = [path for path in left_out if path in unreadable]
     both = before.index.intersection(after.index)
     differs = before.loc[both] != after.loc[both]
     counts = {
         "added": len(after.index.difference(known)),
-        "removed": len(known.difference(after.index)),
+        "removed": len(known.difference(after.index).difference(still_unreadable)),
         "of another genre": int(differs["genre"].sum()),
         "with another content": int(differs["sha256"].sum()),
     }

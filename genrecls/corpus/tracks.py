@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 _TABLE = "tracks.csv"
 _BACKGROUND = "other"  # folder or genre of sound that is none of the genres
 # Result tables use these names for columns, rows or labels.
-_NOT_GENRES = {"genre", "macro", "all genres", "not sure", "none of these"}
+_NOT_GENRES = {"genre", "run", "transformation", "macro", "all genres", "not sure", "none of these"}
 _OPTIONAL = ["artist", "album", "title", "split"]
 _COLUMNS = "track_id path genre artist album title group grouped_by split sha256".split()
 

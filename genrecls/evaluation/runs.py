@@ -5,7 +5,7 @@ import logging
 import math
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -187,7 +187,7 @@ class Run:
         return float(scores(tracks, self.genres, auc=False)["balanced accuracy"][0])
 
     @property
-    def beats_chance(self) -> bool:
+    def above_chance(self) -> bool:
         """Whether the validation score is above that of guessing."""
         return self.validation_score > 1 / len(self.genres)
 
@@ -260,32 +260,60 @@ def name_groups(segments: pd.DataFrame) -> str:
     return "group" if describe_groups(segments) else "artist"
 
 
+def describe_tests(runs: Sequence[Run]) -> str:
+    """Write which runs have different test tracks, as a sentence, or return ``''``."""
+    names: dict[frozenset[str], list[str]] = {}
+    for run in runs:
+        tracks = frozenset(run.predictions.query("split == 'test'")["track_id"])
+        names.setdefault(tracks, []).append(run.name)
+    if len(names) < 2:
+        return ""
+    sets = "; ".join(", ".join(same) for same in names.values())
+    return (
+        f"The test tracks are not the same in all runs, so that test scores may differ because of "
+        f"the tracks. Compare only runs with the same ones: {sets}."
+    )
+
+
 def read_runs(corpus_name: str) -> list[Run]:
     """Read the runs of a corpus from ``models/<corpus>/``.
 
     Parameters
     ----------
     corpus_name : str
-        Name of the corpus; without a run, or with an invalid card, a ModelError is raised.
+        Name of the corpus; without a run that can be read, a ModelError is raised.
 
     Returns
     -------
     list of Run
         Small models first, preset ``original`` first. Runs from before the corpus changed, whose
-        test tracks are others, and second runs of a name are left out with a warning.
+        test tracks are others, those of other versions, damaged ones and second runs of a name are
+        left out with a warning.
     """
     folder = models_dir() / corpus_name
-    runs = [Run.read(card.parent) for card in sorted(folder.glob(f"[!.]*/{CARD}"))]
+    runs = _read_valid(folder.glob(f"[!.]*/{CARD}"))
     if not runs:
-        trained = sorted({card.parts[-3] for card in folder.parent.glob(f"*/[!.]*/{CARD}")})
+        cards = folder.parent.glob(f"*/[!.]*/{CARD}")
+        others = sorted({card.parts[-3] for card in cards} - {corpus_name})
         raise ModelError(
-            f"no trained models of a corpus {corpus_name!r} (there are: {trained or 'none'}); "
-            f"check the name, or run 'genrecls train' first"
+            f"no trained models of a corpus {corpus_name!r} that can be used (other corpora: "
+            f"{others or 'none'}); check the name, or run 'genrecls train' first"
         )
     current = _find_current(runs)
     return sorted(
         current, key=lambda r: (r.card["parameters"] > 5e6, r.recipe.split_by != "segment")
     )
+
+
+def _read_valid(cards: Iterable[Path]) -> list[Run]:
+    """Read the runs with these cards; leave out those that are invalid with a warning."""
+    runs = []
+    for card in sorted(cards):
+        try:
+            runs.append(Run.read(card.parent))
+        except ModelError as error:
+            log.warning("run left out: %s", error)
+    return runs
 
 
 def _find_current(runs: Sequence[Run]) -> list[Run]:
@@ -310,12 +338,7 @@ def _newest(runs: Sequence[Run]) -> Run:
 
 def find_best_run() -> Run:
     """Find the best run of the corpus with the newest run; without any, raise a ModelError."""
-    runs = []
-    for card in sorted(models_dir().glob(f"[!.]*/[!.]*/{CARD}")):
-        try:
-            runs.append(Run.read(card.parent))
-        except ModelError as error:
-            log.warning("run left out: %s", error)
+    runs = _read_valid(models_dir().glob(f"[!.]*/[!.]*/{CARD}"))
     if not runs:
         raise ModelError(f"no trained model in {str(models_dir())!r}; run 'genrecls train' first")
     corpus_folder = _newest(runs).folder.parent
@@ -356,20 +379,28 @@ def read_predictions(corpus_name: str) -> tuple[pd.DataFrame, dict[str, dict[str
     -------
     predictions : pd.DataFrame
         One row per segment, repeat and model (``run``), with temperatures fitted on the other
-        folds. Models from before the corpus changed are left out with a warning.
+        folds. Models from before the corpus changed, or of another version of genrecls, are left
+        out with a warning.
     cards : dict of str to dict
         Card of every ``run``: settings, folds, repeats, ``split_by``.
     """
     folder = models_dir() / corpus_name / FOLDER
     intact = [card for card in folder.glob(f"[!.]*/{CARD}") if cache.load(card.parent) is not None]
-    if not (files := sorted(intact, key=lambda card: card.stat().st_mtime)):
+    cards: dict[str, dict[str, Any]] = {}
+    for file in sorted(intact, key=lambda card: card.stat().st_mtime):
+        card = json.loads(file.read_text(encoding="utf-8"))
+        if card.get("version") == cache.VERSIONS["cross_validation"]:
+            cards[file.parent.name] = card
+        else:
+            reason = "it was made by another version of genrecls; run 'genrecls crossval' again"
+            log.warning("%s is left out: %s", file.parent, reason)
+    if not cards:
         advice = "run 'genrecls crossval'"
         raise ModelError(f"no model of {corpus_name!r} has been cross-validated; {advice}")
-    cards = {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
-    corpus_hash = cards[files[-1].parent.name]["corpus_hash"]
+    *_, newest = cards.values()
     tables = {}
     for name, card in sorted(cards.items()):
-        if card["corpus_hash"] == corpus_hash:
+        if card["corpus_hash"] == newest["corpus_hash"]:
             tables[name] = pd.read_parquet(folder / name / PREDICTIONS)
         else:
             log.warning("%s is left out: the corpus has changed since", folder / name)

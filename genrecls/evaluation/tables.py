@@ -1,5 +1,6 @@
 """Tables of scores and of example tracks, from saved predictions."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,8 +11,10 @@ from tqdm.auto import tqdm
 from genrecls.config import BACKBONES, SPLIT_BY
 from genrecls.evaluation.intervals import format_interval, format_p, mcnemar, score_intervals
 from genrecls.evaluation.novelty import NONE_OF_THESE, NOT_SURE
-from genrecls.evaluation.runs import Run, name_groups
+from genrecls.evaluation.runs import Run, describe_tests, name_groups
 from genrecls.evaluation.scores import LOSSES, accuracy, aggregate_tracks, f1_scores, scores
+
+log = logging.getLogger(__name__)
 
 
 def split_table(segments: pd.DataFrame) -> pd.DataFrame:
@@ -52,10 +55,11 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
     pd.DataFrame
         The first row always predicts the commonest genre of the training segments. ``test F1`` is
         the macro F1 over segments, with a 95 % bootstrap interval over groups; the interval of
-        ``test tracks right`` is Wilson's. ``beats chance`` is ``no`` if the balanced accuracy over
-        validation tracks is not above that of guessing. ``validation split`` is leaky if tracks or
-        artists are in training and validation. The inference is timed on the machine of the
-        training.
+        ``test tracks right`` is Wilson's. ``above chance`` is ``yes`` if the balanced accuracy over
+        validation tracks is higher than that of guessing, which may be luck if there are few.
+        ``validation split`` is leaky if tracks or artists are in training and validation. The
+        inference is timed on the machine of the training. A warning is logged if the runs have
+        different test tracks.
 
     Examples
     --------
@@ -64,13 +68,15 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
     >>> genrecls.comparison_table([run])["architecture"].tolist()
     ['always classique', 'compact_cnn']
     """
+    if different := describe_tests(runs):
+        log.warning("%s", different)
     rows = [_majority_row(run) for run in runs[-1:]]
     for run in runs:
         test = run.predictions.query("split == 'test'")
         names = {"weights": run.card["weights"], "backbone": _backbone(run)}
         leaky = "" if run.recipe.split_by == "artist" else " (leaky)"
         names["validation split"] = f"by {run.held_out_by}{leaky}"
-        names["beats chance"] = "yes" if run.beats_chance else "no"
+        names["above chance"] = "yes" if run.above_chance else "no"
         rows.append(_comparison_row(run.name, test, run.genres, run.card | names))
     return pd.DataFrame(rows)
 
@@ -85,7 +91,7 @@ def _majority_row(run: Run) -> dict[str, Any]:
     card |= dict.fromkeys(("parameters", "training_time_s", "inference_ms_per_segment"), 0)
     card |= dict.fromkeys(("weights", "backbone", "validation split"), "–")
     test = segments.query("split == 'test'")
-    return _comparison_row(card["architecture"], test, run.genres, card | {"beats chance": "no"})
+    return _comparison_row(card["architecture"], test, run.genres, card | {"above chance": "no"})
 
 
 def _comparison_row(
@@ -103,7 +109,7 @@ def _comparison_row(
         "share interval": f"{share.low:.2f}–{share.high:.2f}",
         "test accuracy": round(accuracy(test), 3),
         "validation accuracy": round(card["validation_accuracy"], 3),
-        **{name: card[name] for name in ("beats chance", "validation split")},
+        **{name: card[name] for name in ("above chance", "validation split")},
         "test groups": test["group"].nunique(),
         "test segments": len(test),
         **{name: card[name] for name in ("architecture", "weights", "backbone", "parameters")},
@@ -225,15 +231,18 @@ def summary_table(scores: pd.DataFrame, level: str) -> pd.DataFrame:
 
 
 def paired_table(predictions: pd.DataFrame, genres: Sequence[str], against: str) -> pd.DataFrame:
-    """Compare one cross-validated run with each of the others on the same tracks.
+    """Compare one cross-validated run with each of the others on the tracks that both have.
 
     There is one row per other run: its scores subtracted from those of ``against``, with 95 %
     intervals of the paired bootstrap, and the tracks that only one of the two predicts correctly.
     """
     runs = _test_segments(predictions)
-    ours = _levels(runs.pop(against), genres)
+    first = runs.pop(against)
     rows = []
     for run, segments in _with_bar(runs.items()):
+        # A front end may leave out a silent track that another one uses.
+        segments = segments[segments["track_id"].isin(first["track_id"])]
+        ours = _levels(first[first["track_id"].isin(segments["track_id"])], genres)
         theirs = _levels(segments, genres)
         row: dict[str, Any] = {f"{against} minus": run}
         for level, table in theirs.items():

@@ -1,5 +1,6 @@
 """Sections of the report: each function adds one, or nothing if it has nothing to show."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,14 @@ from genrecls.evaluation import tables
 from genrecls.evaluation.calibration import calibrated, reliability
 from genrecls.evaluation.intervals import RANDOM_SEED, RESAMPLES, format_interval, score_intervals
 from genrecls.evaluation.robustness import ALL_GENRES, flip_rates, flip_table, tested_runs
-from genrecls.evaluation.runs import Run, best_run, describe_groups, name_groups, read_predictions
+from genrecls.evaluation.runs import (
+    Run,
+    best_run,
+    describe_groups,
+    describe_tests,
+    name_groups,
+    read_predictions,
+)
 from genrecls.evaluation.scores import aggregate_tracks, confusion_matrix
 from genrecls.features.image import to_image
 from genrecls.features.stored import stored_log_mels
@@ -81,14 +89,15 @@ def _find_caveats(report: Report, run: Run, test: pd.DataFrame) -> list[str]:
     plural = "s" if groups.min() > 1 else ""
     unit = f"{name_groups(test)}{plural}"
     caveats = [f"the test has {groups.min()} {unit} in the genre {groups.idxmin()}"]
-    if not run.beats_chance:
+    if not run.above_chance:
         n = run.n_validation_tracks
         caveats.append(f"the model is no better than chance on its {n} validation tracks")
     if run.synthetic:
         caveats.append("the music is synthetic")
     if unknown := describe_groups(run.segments):
         caveats.append(unknown[0].lower() + unknown[1:-1])
-    if (file := report.folder / "audit_confounds.csv").is_file():
+    file = report.folder / "audit_confounds.csv"
+    if file.is_file() and _is_audited(report, run):
         name, auc = read_table(file)[["confound", "auc alone"]].iloc[0]
         if auc >= HIGH_AUC:
             caveats.append(f"{name} alone predicts the genre with an AUC of {auc:.2f}")
@@ -101,6 +110,15 @@ def _find_caveats(report: Report, run: Run, test: pd.DataFrame) -> list[str]:
     return caveats
 
 
+def _is_audited(report: Report, run: Run) -> bool:
+    """Check whether the audit in the report's folder is of the tracks that a run was trained on."""
+    try:
+        saved = json.loads((report.folder / "audit.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # it is missing or damaged
+        return False
+    return saved.get("corpus_hash") == run.card["corpus_hash"]
+
+
 def add_overview(report: Report, runs: Sequence[Run]) -> None:
     """Add the comparison of all runs, their splits, sources and scores."""
     segments = runs[0].segments
@@ -109,6 +127,8 @@ def add_overview(report: Report, runs: Sequence[Run]) -> None:
     report.section("Comparison")
     report.table("comparison", tables.comparison_table(runs))
     report.text(render("comparison.md"))
+    if different := describe_tests(runs):
+        report.text(escape(different))
     report.section("Splits")
     if unknown := describe_groups(segments):
         report.text(unknown)
@@ -248,6 +268,12 @@ def add_audit(report: Report, runs: Sequence[Run]) -> None:
     files = [file for file in files if file.is_file()]
     if files:
         report.section("Audit")
+    if files and not _is_audited(report, runs[0]):
+        report.text(
+            "The audit is of other tracks than those of the runs, or from an earlier version. Run "
+            "`genrecls audit` again."
+        )
+        return
     for file in files:
         report.section(file.stem.removeprefix("audit_").capitalize(), level=3)
         report.table(file.stem, read_table(file))

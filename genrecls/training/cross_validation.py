@@ -144,23 +144,30 @@ def _validate(
     by = settings["split_by"]
     run = f"{candidate.name}-by-{by}" if by else candidate.name
     folder = models_dir() / corpus.name / FOLDER / run
-    if (cache.load(folder) or {}).get("uid") != uid:
+    parts = {}
+    if (cache.load(folder) or {}).get("uid") == uid:
+        predictions = pd.read_parquet(folder / PREDICTIONS)
+        saved = (folder / CARD).read_text(encoding="utf-8")
+    else:
         parts = _predict_folds(candidate, features, settings, uid, desc=run, progress=progress)
         tables = pd.concat(parts.values(), ignore_index=True)
-        predictions = fit_temperatures(tables, corpus.genres)
+        predictions, saved = fit_temperatures(tables, corpus.genres), ""
         predictions.insert(0, "run", run)
-        card = {
-            "uid": uid,
-            "corpus": corpus.name,
-            "corpus_hash": split_hash(corpus.tracks),
-            "genres": corpus.genres,
-            **decisive,
-            "folds_used": int(predictions["fold"].max()) + 1,
-        }
+    card = {
+        "version": version,
+        "uid": uid,
+        "corpus": corpus.name,
+        "corpus_hash": split_hash(corpus.tracks),
+        "genres": corpus.genres,
+        **decisive,
+        "folds_used": int(predictions["fold"].max()) + 1,
+    }
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    # Tracks that cannot be used change the hash of the corpus, but not the predictions.
+    if text != saved:
         with cache.new(folder, replace=True) as (new, meta):
             meta["uid"] = uid
             predictions.to_parquet(new / PREDICTIONS)
-            text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
             (new / CARD).write_text(text, encoding="utf-8")
         for path in parts:
             shutil.rmtree(path, ignore_errors=True)

@@ -50,7 +50,7 @@ def train(
     """Train a model on a corpus and save it, or load it if it is up to date.
 
     A run is up to date if nothing has changed that decides its outcome: recipe, front end, audio,
-    genres, split, and the user's own builder.
+    genres, split, and the user's own builder. Tracks that cannot be used count, too.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def train(
     )
     split = split_hash(segments)
     uid = _hash_run(name, recipe, front_end, segments, split, corpus.background, builder)
-    if run := _find_run(folder, uid):
+    if run := _find_run(folder, uid, split_hash(corpus.tracks)):
         return run
     fitted = fit(
         features, segments, recipe, builder=builder, progress=progress, callbacks=callbacks
@@ -155,7 +155,7 @@ def _hash_run(
     return hash_json([_VERSION, name, *settings])[:16]
 
 
-def _find_run(folder: Path, uid: str) -> GenreClassifier | None:
+def _find_run(folder: Path, uid: str, corpus_hash: str) -> GenreClassifier | None:
     """Load the run in a folder if it is up to date."""
     if cache.load(folder) is None:  # there is no run, or a part of it is damaged
         return None
@@ -163,7 +163,8 @@ def _find_run(folder: Path, uid: str) -> GenreClassifier | None:
         run = GenreClassifier.load(folder)
     except ModelError:
         return None
-    if run.card["uid"] != uid:
+    # Tracks that cannot be used change the hash of the corpus, by which runs are compared.
+    if run.card["uid"] != uid or run.card["corpus_hash"] != corpus_hash:
         return None
     if not (folder / MODEL_CARD_FILE).exists():
         write_model_card(run)
