@@ -15,7 +15,7 @@ from conftest import RATE, write_corpus
 
 from genrecls import Corpus, FrontEnd, Recipe, audit, cross_validate, prepare
 from genrecls.corpus.splits import assign_folds
-from genrecls.errors import CorpusError, ModelError
+from genrecls.errors import CorpusError, GenreclsError, ModelError
 from genrecls.evaluation.calibration import fit_temperature, probability_columns
 from genrecls.evaluation.runs import read_predictions
 from genrecls.evaluation.scores import LOSSES, aggregate_tracks
@@ -212,6 +212,14 @@ def test_a_faster_process_may_finish_and_delete_the_folds(corpus):
     slow = Slow()
     pd.testing.assert_frame_equal(validated(corpus, model_of(slow)), slow.faster)
     assert len(slow.given) == 8
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_training(corpus, home):
+    (home / "models" / "small").touch()
+    guess = Guess()
+    with pytest.raises(GenreclsError, match="cannot be written .*get the right to write there"):
+        validated(corpus, model_of(guess))
+    assert not guess.given
 
 
 def test_a_finished_cross_validation_is_read(corpus):

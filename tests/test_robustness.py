@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from scipy import signal
 
 from genrecls import Corpus, FrontEnd, plots
-from genrecls.errors import ModelError
+from genrecls.errors import GenreclsError, ModelError
 from genrecls.evaluation import robustness as robustness_tables
 from genrecls.evaluation.robustness import (
     ALL_GENRES,
@@ -384,6 +384,14 @@ def test_noise_does_not_depend_on_processes(quick_transformations, corpus, class
         measure([run], corpus, jobs=jobs)
         tables.append(read_robustness(run)["prob_after"])
     assert (tables[0] == tables[1]).all()
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_measurement(corpus, classifier):
+    run = classifier("p", DEFAULT, None)
+    run.folder.rmdir()
+    run.folder.touch()
+    with pytest.raises(GenreclsError, match="cannot be written .*get the right to write there"):
+        measure([run], corpus)
 
 
 def test_missing_damaged_and_foreign_results_raise_model_errors(corpus, classifier):

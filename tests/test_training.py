@@ -24,7 +24,7 @@ from genrecls import (
     train,
 )
 from genrecls.corpus.splits import assign_folds, assign_splits, check_no_leak
-from genrecls.errors import LeakError, ModelError
+from genrecls.errors import GenreclsError, LeakError, ModelError
 from genrecls.evaluation.calibration import calibrated, fit_temperature
 from genrecls.evaluation.scores import aggregate_tracks
 from genrecls.models import Image
@@ -564,6 +564,15 @@ def test_train_does_not_replace_anything_but_a_run(small_corpus, home):
     with pytest.raises(ModelError, match="contains other files; name a new or an empty folder"):
         train(small_corpus, "cnn", folder=home / "mine", progress=False)
     assert [path.name for path in (home / "mine").iterdir()] == ["index.json"]
+
+
+def test_train_refuses_a_folder_that_cannot_be_written_before_the_training(
+    small_corpus, home, monkeypatch
+):
+    (home / "file").touch()
+    monkeypatch.setattr("genrecls.training.run.fit", None)  # calling it would fail
+    with pytest.raises(GenreclsError, match="cannot be written .*get the right to write there"):
+        trained(small_corpus, home / "file" / "run")
 
 
 def test_train_writes_a_missing_model_card_again(run, small_corpus):

@@ -100,10 +100,8 @@ def new(path: Path, *, replace: bool = False) -> Iterator[tuple[Path, dict[str, 
 
     An intact entry of another process stays, unless it is to be replaced.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     meta: dict[str, Any] = {}
-    try:
-        temporary.mkdir(parents=True)
+    with _make_temporary(path) as temporary:
         yield temporary, meta
         files = {}
         for file in sorted(temporary.iterdir()):
@@ -114,6 +112,21 @@ def new(path: Path, *, replace: bool = False) -> Iterator[tuple[Path, dict[str, 
         text = json.dumps(index, ensure_ascii=False)
         (temporary / INDEX).write_text(text, encoding="utf-8")
         _put_in_place(temporary, path, replace=replace)
+
+
+def check_writable(path: Path) -> None:
+    """Raise an error if nothing can be written beside a path, before long work for it begins."""
+    with _make_temporary(path):
+        pass
+
+
+@contextlib.contextmanager
+def _make_temporary(path: Path) -> Iterator[Path]:
+    """Make a temporary folder beside a path; an error of the block gets advice."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
     except OSError as error:
         raise GenreclsError(
             f"{str(path)!r} cannot be written ({error.strerror or error}); make room, get the "

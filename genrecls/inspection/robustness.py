@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from genrecls._utils import cache
 from genrecls._utils.io import write_atomically
 from genrecls._utils.parallel import map_parallel
 from genrecls.audio.decode import load_audio
@@ -76,6 +77,8 @@ def measure_robustness(
     settings["transformations"] = list(TRANSFORMATIONS)
     by_folder = {classifier.folder: classifier for classifier in classifiers}
     todo = [c for c in by_folder.values() if not _is_measured(c, settings)]
+    for classifier in todo:
+        cache.check_writable(classifier.folder / ROBUSTNESS_FILE)
     paths = dict(zip(corpus.tracks["sha256"], corpus.tracks["path"], strict=True))
     users: dict[str, list[tuple[GenreClassifier, dict[Any, Any]]]] = {}
     for classifier in todo:

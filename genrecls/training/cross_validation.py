@@ -145,6 +145,7 @@ def _validate(
     run = f"{candidate.name}-by-{by}" if by else candidate.name
     folder = models_dir() / corpus.name / FOLDER / run
     if (cache.load(folder) or {}).get("uid") != uid:
+        cache.check_writable(folder)
         parts = _predict_folds(candidate, features, settings, uid, desc=run, progress=progress)
         tables = pd.concat(parts.values(), ignore_index=True)
         predictions = fit_temperatures(tables, corpus.genres)

@@ -112,6 +112,7 @@ def train(
     uid = _hash_run(name, recipe, front_end, segments, split, corpus.background, builder)
     if run := _find_run(folder, uid):
         return run
+    cache.check_writable(folder)
     fitted = fit(
         features, segments, recipe, builder=builder, progress=progress, callbacks=callbacks
     )
