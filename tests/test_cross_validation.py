@@ -386,6 +386,19 @@ def test_baselines_weight_segments_by_their_sound(rng):
     np.testing.assert_allclose(shares, [[5.2 / 9.4, 4.2 / 9.4]] * 2)
 
 
+def test_mfcc_svm_loads_a_batch_of_log_mels_at_once(rng, monkeypatch):
+    monkeypatch.setattr(baselines, "_BATCH", 7)
+    table = pd.DataFrame({"genre": ["a", "b"] * 20, "sounding": 1.0})
+    table["split"] = np.repeat(["train", "test"], 20)
+    log_mels = rng.normal(-40, 10, (40, 40, 31, 1)).astype(np.float32)
+    features = Mock(log_mels=Mock(side_effect=lambda batch: log_mels[batch.index]))
+    by_batches = baselines.mfcc_svm(SMALL).fit_predict(features, table, 0)
+    assert [len(call.args[0]) for call in features.log_mels.call_args_list] == [7] * 5 + [5]
+    monkeypatch.setattr(baselines, "_BATCH", 40)
+    at_once = baselines.mfcc_svm(SMALL).fit_predict(features, table, 0)
+    np.testing.assert_array_equal(by_batches, at_once)
+
+
 @pytest.mark.parametrize("kind", ["telling", "constant", "names"])
 def test_one_number_separates_tracks_by_their_number_alone(corpus, kind):
     tracks = corpus.tracks.set_index("track_id")
