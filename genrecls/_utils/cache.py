@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from tqdm.auto import tqdm
+
 from genrecls._utils.io import write_atomically
 from genrecls._utils.paths import data_dir
 from genrecls.errors import GenreclsError
@@ -185,15 +187,20 @@ def memoize(kind: str, compute: Callable[[Path], Any], files: Sequence[Path]) ->
     states = {name: _state(name) for name in names}
     todo = [name for name in states if known.get(name, [None])[0] != states[name]]
     settled = time.time_ns() - _SETTLED_NS
-    with ThreadPoolExecutor() as threads:
-        values = dict(zip(todo, threads.map(lambda name: compute(Path(name)), todo), strict=True))
-    kept = [n for n in todo if values[n] is not None and states[n]]
-    fresh = {n: [states[n], values[n]] for n in kept if max(states[n][1:3]) < settled}
-    if fresh:
-        text = json.dumps({memo.parent.name: known | fresh})
-        with contextlib.suppress(OSError):  # the memo only saves time
-            memo.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(memo, lambda file: file.write(text.encode()))
+    values: dict[str, Any] = {}
+    bar = tqdm(todo, desc=kind.replace("_", " "), unit="file", delay=2, leave=False)
+    try:
+        with ThreadPoolExecutor() as threads:
+            results = threads.map(lambda name: compute(Path(name)), todo)
+            values.update(zip(bar, results, strict=True))
+    finally:  # after an error or an interruption, too
+        kept = [n for n in values if values[n] is not None and states[n]]
+        fresh = {n: [states[n], values[n]] for n in kept if max(states[n][1:3]) < settled}
+        if fresh:
+            text = json.dumps({memo.parent.name: known | fresh})
+            with contextlib.suppress(OSError):  # the memo only saves time
+                memo.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(memo, lambda file: file.write(text.encode()))
     return [values[name] if name in values else known[name][1] for name in names]
 
 
