@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from unittest.mock import Mock
 
@@ -23,6 +24,7 @@ from genrecls import (
     prepare,
     train,
 )
+from genrecls._utils import backend
 from genrecls.corpus.splits import assign_folds, assign_splits, check_no_leak
 from genrecls.errors import GenreclsError, LeakError, ModelError
 from genrecls.evaluation.calibration import calibrated, fit_temperature
@@ -303,6 +305,20 @@ def softmax_of_flat(shape, n_classes):
 
 
 @both_backends
+@pytest.mark.parametrize("given", [None, ":16:8"])
+def test_torch_may_compute_matrix_products_deterministically_on_a_gpu(given, monkeypatch):
+    name = "CUBLAS_WORKSPACE_CONFIG"
+    torch, seen = Mock(), []
+    torch.use_deterministic_algorithms = lambda _: seen.append(os.environ[name])
+    monkeypatch.setattr(backend, "_NAME", "torch")
+    monkeypatch.setattr(backend, "_framework", torch)
+    monkeypatch.setenv(name, given or "")
+    if given is None:
+        monkeypatch.delenv(name)
+    backend.make_deterministic()
+    assert seen == [given or ":4096:8"]
+
+
 @pytest.mark.parametrize("held", [True, False])
 def test_fit_model_weights_segments_by_their_sound(held, monkeypatch):
     """The same sound has two genres; a nearly silent segment hardly counts, a full one does."""
