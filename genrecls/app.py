@@ -37,6 +37,7 @@ except ImportError as error:
     ) from error
 
 _CHECK_EVERY_S, _MAX_AGE_S = 60, 540  # together ten minutes
+_STEP_S = 3.0
 _N_EXAMPLES = 4
 _N_SIMILAR = 3
 _SLOW_MS = 30  # per segment
@@ -180,9 +181,12 @@ def _predict(
     classifier: GenreClassifier, path: str, max_minutes: float
 ) -> tuple[Prediction, list[str]]:
     """Return the prediction and the texts to show below the label."""
+    front_end = classifier.front_end
+    is_divided = front_end.segment_samples % round(_STEP_S * front_end.sample_rate) == 0
+    step_s = _STEP_S if is_divided else None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AudioWarning)
-        prediction = classifier.predict(path, step_s=3.0, max_duration_s=60 * max_minutes)
+        prediction = classifier.predict(path, step_s=step_s, max_duration_s=60 * max_minutes)
     texts = [str(w.message) for w in caught if issubclass(w.category, AudioWarning)]
     notes = [text.replace(repr(path), repr(Path(path).name)) for text in texts]
     shares = plots.format_probabilities(prediction.probabilities)

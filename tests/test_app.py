@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import keras
@@ -19,8 +20,9 @@ from conftest import GENRES, RATE
 from gradio.route_utils import delete_files_created_by_app
 from playwright.sync_api import sync_playwright
 
-from genrecls import AudioError, GenreClassifier, app, load_audio, plots
+from genrecls import AudioError, FrontEnd, GenreClassifier, app, load_audio, plots
 from genrecls.audio import decode
+from genrecls.features.segments import step_samples
 from genrecls.models import split_at
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -189,6 +191,15 @@ def test_page_has_an_answer_to_every_damaged_file(bundle, hostile):
             assert all(note.startswith(repr(file.name)) for note in notes)
             noted |= {file.name for _ in notes}
     assert "truncated.mp3" in noted
+
+
+@pytest.mark.parametrize(("segment_s", "step_s"), [(15, 3), (3, 3), (10, None), (2, None)])
+def test_page_predicts_every_3_s_if_they_divide_the_segment(segment_s, step_s):
+    classifier = Mock(front_end=FrontEnd(segment_s=segment_s))
+    classifier.predict.return_value = Mock(probabilities={"rap": 1.0}, novelty=None)
+    app._predict(classifier, "song.mp3", 1)
+    assert classifier.predict.call_args.kwargs["step_s"] == step_s
+    step_samples(classifier.front_end, step_s)  # would refuse another step
 
 
 def test_page_refuses_long_sound_before_decoding_all_of_it(bundle, tmp_path, monkeypatch):

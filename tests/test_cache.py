@@ -241,6 +241,17 @@ def test_memoize_forgets_the_values_of_another_version(files, monkeypatch):
     assert memoize(files)[1] == ["a.txt", "b.txt"]
 
 
+def test_memoize_keeps_the_finished_values_of_an_interrupted_call(files):
+    def compute(file):
+        if file == files[1]:
+            raise KeyboardInterrupt
+        return "a"
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.memoize("tags", compute, files)
+    assert memoize(files) == (["a", "b"], ["b.txt"])
+
+
 @pytest.mark.parametrize("content", ["longer", "c"])
 @pytest.mark.parametrize("keep_time", [True, False])
 def test_memoize_notices_another_content_of_any_size_and_time(files, content, keep_time):

@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 import genrecls
 from genrecls import AudioError, AudioWarning, GenreClassifier, load_audio
 from genrecls._utils.backend import check_backend
-from genrecls.cli import app, data, experiments, main
+from genrecls.cli import app, data, experiments, main, use
 from genrecls.config import recipe, run_name
 from genrecls.errors import ModelError, WeightsError
 from genrecls.inspection.robustness import TRANSFORMATIONS
@@ -548,6 +548,12 @@ def test_predict_prints_valid_json_and_csv_whatever_the_names(run, file, tmp_pat
     text = invoke(*command, "--csv").stdout
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [row["path"] for row in rows] == [path.replace("\r", "\\r") for path in paths]
+
+
+def test_a_path_in_a_table_is_never_a_formula_of_a_spreadsheet():
+    paths = ["=1+1.wav", "+1.wav", "-1.wav", "@1.wav", "1=1.wav", "/=1.wav", "./=1.wav"]
+    cells = [use._path_cell(Mock(path=path)) for path in paths]
+    assert cells == ["./=1+1.wav", "./+1.wav", "./-1.wav", "./@1.wav", *paths[4:]]
 
 
 def test_paths_may_begin_with_the_home_folder(run, file, tmp_path, monkeypatch):

@@ -55,3 +55,12 @@ def test_croissant_files_beside_the_music_do_not_change_the_corpus(corpus):
 def test_croissant_states_no_licence_that_the_corpus_lacks(corpus, tmp_path):
     corpus.tracks["licence"] = ""
     assert not mlcroissant.Dataset(write_croissant(corpus, tmp_path)).metadata.license
+
+
+def test_croissant_keeps_a_carriage_return_in_a_path(tmp_path, home, rng):
+    for genre in "ab":
+        (tmp_path / "music" / genre).mkdir(parents=True)
+        soundfile.write(tmp_path / "music" / genre / "x\ry.wav", rng.normal(0, 0.1, 8000), 8000)
+    page = write_croissant(Corpus.read(tmp_path / "music"), tmp_path)
+    records = mlcroissant.Dataset(page).records("tracks")
+    assert [record["tracks/path"] for record in records] == [b"a/x\ry.wav", b"b/x\ry.wav"]

@@ -16,7 +16,7 @@ from conftest import RATE, write_corpus
 from genrecls import Corpus, FrontEnd, Recipe, audit, cross_validate, prepare
 from genrecls._utils import cache
 from genrecls.corpus.splits import assign_folds
-from genrecls.errors import CorpusError, ModelError
+from genrecls.errors import CorpusError, GenreclsError, ModelError
 from genrecls.evaluation.calibration import fit_temperature, probability_columns
 from genrecls.evaluation.runs import read_predictions
 from genrecls.evaluation.scores import LOSSES, aggregate_tracks
@@ -215,6 +215,14 @@ def test_a_faster_process_may_finish_and_delete_the_folds(corpus):
     assert len(slow.given) == 8
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_the_training(corpus, home):
+    (home / "models" / "small").touch()
+    guess = Guess()
+    with pytest.raises(GenreclsError, match="cannot be written .*get the right to write there"):
+        validated(corpus, model_of(guess))
+    assert not guess.given
+
+
 def test_a_finished_cross_validation_is_read(corpus):
     first = validated(corpus, model_of(Guess()))
     again = validated(corpus, model_of(Guess(fail_at=0)))
@@ -406,6 +414,19 @@ def test_baselines_weight_segments_by_their_sound(rng):
         assert by_count.tolist() == [1, 0]
     shares = baselines.majority(SMALL).fit_predict(features, table, 0)
     np.testing.assert_allclose(shares, [[5.2 / 9.4, 4.2 / 9.4]] * 2)
+
+
+def test_mfcc_svm_loads_a_batch_of_log_mels_at_once(rng, monkeypatch):
+    monkeypatch.setattr(baselines, "_BATCH", 7)
+    table = pd.DataFrame({"genre": ["a", "b"] * 20, "sounding": 1.0})
+    table["split"] = np.repeat(["train", "test"], 20)
+    log_mels = rng.normal(-40, 10, (40, 40, 31, 1)).astype(np.float32)
+    features = Mock(log_mels=Mock(side_effect=lambda batch: log_mels[batch.index]))
+    by_batches = baselines.mfcc_svm(SMALL).fit_predict(features, table, 0)
+    assert [len(call.args[0]) for call in features.log_mels.call_args_list] == [7] * 5 + [5]
+    monkeypatch.setattr(baselines, "_BATCH", 40)
+    at_once = baselines.mfcc_svm(SMALL).fit_predict(features, table, 0)
+    np.testing.assert_array_equal(by_batches, at_once)
 
 
 @pytest.mark.parametrize("kind", ["telling", "constant", "names"])

@@ -424,6 +424,18 @@ def test_a_file_that_changes_while_it_is_read_is_not_stored(new_corpus):
     assert len(prepared(new_corpus).failures) == 0
 
 
+def test_a_file_that_is_deleted_while_it_is_read_is_left_out(new_corpus, monkeypatch):
+    def check_unchanged(path, sha256):
+        if path == new_corpus / FIRST:
+            path.unlink()
+        return check(path, sha256)
+
+    check = prepare_module.check_unchanged
+    monkeypatch.setattr(prepare_module, "check_unchanged", check_unchanged)
+    [reason] = prepared(new_corpus).failures["reason"]
+    assert "rap 0 - Same Title.wav' cannot be used (file: cannot be read any more)" in reason
+
+
 def test_the_largest_file_comes_first(new_corpus, monkeypatch):
     sizes = []
 

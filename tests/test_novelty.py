@@ -15,8 +15,9 @@ from sklearn.preprocessing import normalize
 
 from genrecls import Corpus, FrontEnd, GenreClassifier, Recipe, train
 from genrecls.classifier import Prediction
-from genrecls.errors import CorpusError, ModelError
+from genrecls.errors import AudioError, CorpusError, ModelError
 from genrecls.evaluation.novelty import Novelty
+from genrecls.training.embedding import embed_files
 from genrecls.training.novelty import choose_threshold, make_sounds
 
 SMALL = FrontEnd(n_mels=64, hop_length=4096)
@@ -140,6 +141,12 @@ def test_background_that_cannot_be_read_is_left_out(small_corpus, tmp_path, home
     corpus = Corpus.read(root)
     assert [file.name for file in corpus.background] == ["Someone - Song.wav"]
     assert corpus.left_out["path"].tolist() == ["other/gone.mp3"]
+
+
+def test_background_that_is_deleted_later_is_an_audio_error(home):
+    gone = home / "gone.mp3"
+    [error] = embed_files(None, "uid", [gone], FrontEnd.preset("default"))
+    assert isinstance(error, AudioError) and error.path == gone
 
 
 def test_genre_other_in_a_table_is_background(small_corpus, tmp_path, home):

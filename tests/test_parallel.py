@@ -1,4 +1,5 @@
 import itertools
+import os
 import threading
 import time
 
@@ -6,6 +7,7 @@ import joblib
 import pytest
 
 from genrecls._utils.parallel import map_parallel, prefetch
+from genrecls.errors import GenreclsError
 
 
 def double(x):
@@ -45,6 +47,11 @@ def test_map_parallel_without_calls_does_nothing():
 def test_map_parallel_raises_the_errors_of_the_function():
     with pytest.raises(LookupError):
         list(map_parallel(fail, [(1,), (2,)], desc="", progress=False))
+
+
+def test_map_parallel_says_what_to_do_if_a_process_is_ended():
+    with pytest.raises(GenreclsError, match="was ended, perhaps for lack of memory; .*--jobs 1"):
+        list(map_parallel(os._exit, [(1,), (2,)], jobs=2, desc="", progress=False))
 
 
 def test_map_parallel_uses_the_configured_backend():

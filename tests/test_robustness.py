@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +16,7 @@ from matplotlib import pyplot as plt
 from scipy import signal
 
 from genrecls import Corpus, FrontEnd, plots
-from genrecls.errors import ModelError
+from genrecls.errors import GenreclsError, ModelError
 from genrecls.evaluation import robustness as robustness_tables
 from genrecls.evaluation.robustness import (
     ALL_GENRES,
@@ -377,6 +379,52 @@ def test_measurement_is_repeated_only_for_another_model_or_setting(
     assert [f.name for f in run.folder.iterdir()] == [ROBUSTNESS_FILE]
 
 
+def test_an_interrupted_test_continues_to_the_same_result(
+    quick_transformations, corpus, classifier, monkeypatch
+):
+    def interrupt(*arguments):
+        if len(predicted) == 3:
+            raise KeyboardInterrupt
+        predicted.append(arguments)
+        return predict(*arguments)
+
+    predicted, predict = [], robustness._predict_track
+    run = classifier("p", DEFAULT, loudness, "abc")
+    with monkeypatch.context() as patch:
+        patch.setattr(robustness, "_predict_track", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            measure([run], corpus)
+    with pytest.raises(ModelError, match="no complete robustness.parquet"):
+        flip_table([run])
+    whole = classifier("q", DEFAULT, loudness, "abc")
+    seen = []
+    log_mels = robustness._compute_log_mels
+    monkeypatch.setattr(
+        robustness, "_compute_log_mels", lambda *call: seen.append(call[0]) or log_mels(*call)
+    )
+    measure([run], corpus)
+    assert len(seen) == 6 - 3
+    measure([whole], corpus)
+    pd.testing.assert_frame_equal(read_robustness(run), read_robustness(whole))
+
+
+def test_a_file_that_cannot_be_decoded_is_named_and_the_others_are_kept(
+    quick_transformations, corpus, classifier, tmp_path
+):
+    music = Corpus.read(shutil.copytree(corpus.root, tmp_path / "noise"))
+    partial, whole = classifier("p", DEFAULT, loudness), classifier("q", DEFAULT, loudness, "bc")
+    file = music.file(partial.segments.query("split == 'test'")["path"].iloc[0])
+    file.rename(file.with_suffix(".gone"))
+    message = f"1 of 6 tracks cannot be tested; the others are kept:\n'{file}' cannot be used"
+    with pytest.raises(GenreclsError, match=re.escape(message)):
+        measure([partial, whole], music)
+    assert robustness_tables.tested_runs([partial, whole]) == [whole]
+    file.with_suffix(".gone").rename(file)
+    whole.probability = None  # a prediction would now raise a TypeError
+    measure([partial, whole], music)
+    assert read_robustness(partial)["path"].nunique() == 2
+
+
 def test_noise_does_not_depend_on_processes(quick_transformations, corpus, classifier):
     tables = []
     for name, jobs in (("p", 1), ("q", 2)):
@@ -384,6 +432,14 @@ def test_noise_does_not_depend_on_processes(quick_transformations, corpus, class
         measure([run], corpus, jobs=jobs)
         tables.append(read_robustness(run)["prob_after"])
     assert (tables[0] == tables[1]).all()
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_measurement(corpus, classifier):
+    run = classifier("p", DEFAULT, None)
+    run.folder.rmdir()
+    run.folder.touch()
+    with pytest.raises(GenreclsError, match="cannot be written .*get the right to write there"):
+        measure([run], corpus)
 
 
 def test_missing_damaged_and_foreign_results_raise_model_errors(corpus, classifier):

@@ -161,6 +161,24 @@ def test_outputs_of_a_pretrained_backbone_are_computed_once(tiny, features, home
         fitted(features, RANDOM)
 
 
+def test_outputs_are_computed_in_batches_that_hold_no_whole_tracks(home, rng):
+    lengths = {"a": 3, "b": 8, "c": 21}
+    tracks = {name: rng.normal(size=(n, 4, 5, 1)) for name, n in lengths.items()}
+    complete = []
+
+    def load(name):
+        complete.append((name, len(list(home.glob(OUTPUTS)))))
+        return tracks[name]
+
+    model = Mock(predict_on_batch=Mock(side_effect=lambda x: x.mean(axis=(1, 2))))
+    outputs = backbone_outputs.cache_outputs(model, load, "uid", [*lengths], progress=False)
+    assert ("c", 1) in complete  # the first track is complete before the third one is read
+    batches = [call.args[0] for call in model.predict_on_batch.call_args_list]
+    assert [batch.shape for batch in batches] == [(8, 4, 5, 1)] * 4
+    for name, track in tracks.items():
+        np.testing.assert_allclose(outputs(name), track.mean(axis=(1, 2)), rtol=1e-5)
+
+
 @both_backends
 def test_random_backbone_gets_batch_norm_statistics_of_its_data(reference):
     norm = reference[RANDOM].model.get_layer("stem_norm")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from unittest.mock import Mock
 
@@ -23,8 +24,9 @@ from genrecls import (
     prepare,
     train,
 )
+from genrecls._utils import backend
 from genrecls.corpus.splits import assign_folds, assign_splits, check_no_leak
-from genrecls.errors import LeakError, ModelError
+from genrecls.errors import GenreclsError, LeakError, ModelError
 from genrecls.evaluation.calibration import calibrated, fit_temperature
 from genrecls.evaluation.scores import aggregate_tracks
 from genrecls.models import Image
@@ -313,6 +315,20 @@ def softmax_of_flat(shape, n_classes):
 
 
 @both_backends
+@pytest.mark.parametrize("given", [None, ":16:8"])
+def test_torch_may_compute_matrix_products_deterministically_on_a_gpu(given, monkeypatch):
+    name = "CUBLAS_WORKSPACE_CONFIG"
+    torch, seen = Mock(), []
+    torch.use_deterministic_algorithms = lambda _: seen.append(os.environ[name])
+    monkeypatch.setattr(backend, "_NAME", "torch")
+    monkeypatch.setattr(backend, "_framework", torch)
+    monkeypatch.setenv(name, given or "")
+    if given is None:
+        monkeypatch.delenv(name)
+    backend.make_deterministic()
+    assert seen == [given or ":4096:8"]
+
+
 @pytest.mark.parametrize("held", [True, False])
 def test_fit_model_weights_segments_by_their_sound(held, monkeypatch):
     """The same sound has two genres; a nearly silent segment hardly counts, a full one does."""
@@ -574,6 +590,15 @@ def test_train_does_not_replace_anything_but_a_run(small_corpus, home):
     with pytest.raises(ModelError, match="contains other files; name a new or an empty folder"):
         train(small_corpus, "cnn", folder=home / "mine", progress=False)
     assert [path.name for path in (home / "mine").iterdir()] == ["index.json"]
+
+
+def test_train_refuses_a_folder_that_cannot_be_written_before_the_training(
+    small_corpus, home, monkeypatch
+):
+    (home / "file").touch()
+    monkeypatch.setattr("genrecls.training.run.fit", None)  # calling it would fail
+    with pytest.raises(GenreclsError, match="cannot be written .*get the right to write there"):
+        trained(small_corpus, home / "file" / "run")
 
 
 def test_train_writes_a_missing_model_card_again(run, small_corpus):

@@ -68,6 +68,8 @@ def make_deterministic() -> None:
     if _NAME == "tensorflow":
         _framework.config.experimental.enable_op_determinism()
     elif _NAME == "torch":
+        # Several versions of torch refuse matrix products on a GPU without this setting.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         _framework.use_deterministic_algorithms(True)
 
 

@@ -18,6 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from tqdm.auto import tqdm
+
 from genrecls._utils.io import write_atomically
 from genrecls._utils.paths import data_dir
 from genrecls.errors import GenreclsError
@@ -100,10 +102,8 @@ def new(path: Path, *, replace: bool = False) -> Iterator[tuple[Path, dict[str, 
 
     An intact entry of another process stays, unless it is to be replaced.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     meta: dict[str, Any] = {}
-    try:
-        temporary.mkdir(parents=True)
+    with _make_temporary(path) as temporary:
         yield temporary, meta
         files = {}
         for file in sorted(temporary.iterdir()):
@@ -114,6 +114,21 @@ def new(path: Path, *, replace: bool = False) -> Iterator[tuple[Path, dict[str, 
         text = json.dumps(index, ensure_ascii=False)
         (temporary / INDEX).write_text(text, encoding="utf-8")
         _put_in_place(temporary, path, replace=replace)
+
+
+def check_writable(path: Path) -> None:
+    """Raise an error if nothing can be written beside a path, before long work for it begins."""
+    with _make_temporary(path):
+        pass
+
+
+@contextlib.contextmanager
+def _make_temporary(path: Path) -> Iterator[Path]:
+    """Make a temporary folder beside a path; an error of the block gets advice."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
     except OSError as error:
         raise GenreclsError(
             f"{str(path)!r} cannot be written ({error.strerror or error}); make room, get the "
@@ -172,15 +187,22 @@ def memoize(kind: str, compute: Callable[[Path], Any], files: Sequence[Path]) ->
     states = {name: _state(name) for name in names}
     todo = [name for name in states if known.get(name, [None])[0] != states[name]]
     settled = time.time_ns() - _SETTLED_NS
-    with ThreadPoolExecutor() as threads:
-        values = dict(zip(todo, threads.map(lambda name: compute(Path(name)), todo), strict=True))
-    kept = [n for n in todo if values[n] is not None and states[n]]
-    fresh = {n: [states[n], values[n]] for n in kept if max(states[n][1:3]) < settled}
-    if fresh:
-        text = json.dumps({memo.parent.name: known | fresh})
-        with contextlib.suppress(OSError):  # the memo only saves time
-            memo.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(memo, lambda file: file.write(text.encode()))
+    values: dict[str, Any] = {}
+    bar = tqdm(todo, desc=kind.replace("_", " "), unit="file", delay=2, leave=False)
+    try:
+        with ThreadPoolExecutor() as threads:
+            # Closing the results cancels the files that are waiting.
+            results = threads.map(lambda name: compute(Path(name)), todo)
+            with contextlib.closing(results):
+                values.update(zip(bar, results, strict=True))
+    finally:  # after an error or an interruption, too
+        kept = [n for n in values if values[n] is not None and states[n]]
+        fresh = {n: [states[n], values[n]] for n in kept if max(states[n][1:3]) < settled}
+        if fresh:
+            text = json.dumps({memo.parent.name: known | fresh})
+            with contextlib.suppress(OSError):  # the memo only saves time
+                memo.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(memo, lambda file: file.write(text.encode()))
     return [values[name] if name in values else known[name][1] for name in names]
 
 

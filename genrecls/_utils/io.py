@@ -48,7 +48,17 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_unchanged(path: Path, sha256: str) -> None:
-    """Raise an AudioError unless a file that has been read still has its hash."""
-    if hash_file(path) != sha256:
-        raise AudioError(path, {"file": "was changed while it was read"}, "Read the corpus again.")
+def hash_if_readable(path: Path) -> str | None:
+    """Return the hash of a file, or None if it cannot be read."""
+    try:
+        return hash_file(path)
+    except OSError:
+        return None
+
+
+def check_unchanged(path: Path, sha256: str | None) -> None:
+    """Raise an AudioError unless a file that has been read is there and still has its hash."""
+    now = hash_if_readable(path)
+    if now is None or now != sha256:
+        reason = "was changed while it was read" if now else "cannot be read any more"
+        raise AudioError(path, {"file": reason}, "Read the corpus again.")

@@ -4,11 +4,14 @@ import signal
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from joblib import Parallel, cpu_count, delayed
 from joblib.parallel import LokyBackend, get_active_backend
 from tqdm.auto import tqdm
+
+from genrecls.errors import GenreclsError
 
 _PREFETCHED = 8  # items: enough to keep the thread busy while one item takes longer than usual
 
@@ -36,11 +39,17 @@ def map_parallel(
     options: dict[str, Any] = {"initializer": _ignore_interruption} if local else {}
     options |= {"n_jobs": jobs or configured or default, "return_as": "generator"}
     bar = tqdm(total=len(calls), desc=desc, unit="track", disable=not progress)
-    with bar, Parallel(**options) as run:
-        for first in range(0, len(calls), size):
-            for result in run(delayed(function)(*call) for call in calls[first : first + size]):
-                bar.update()
-                yield result
+    try:
+        with bar, Parallel(**options) as run:
+            for first in range(0, len(calls), size):
+                for result in run(delayed(function)(*call) for call in calls[first : first + size]):
+                    bar.update()
+                    yield result
+    except BrokenProcessPool as error:
+        raise GenreclsError(
+            "a worker process was ended, perhaps for lack of memory; try again with one process "
+            "(--jobs 1, or jobs=1 in Python), or with fewer than now"
+        ) from error
 
 
 def _ignore_interruption() -> None:

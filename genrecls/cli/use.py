@@ -192,7 +192,9 @@ def _save_segments(predictions: Iterable[Prediction], file: Path) -> Iterator[Pr
 
 def _path_cell(prediction: Prediction) -> str:
     # Before Python 3.13, a carriage return would not be quoted.
-    return printable(prediction.path).replace("\r", "\\r")
+    path = printable(prediction.path).replace("\r", "\\r")
+    # A spreadsheet would calculate such a cell as a formula.
+    return f"./{path}" if path.startswith(("=", "+", "-", "@")) else path
 
 
 def _likeliest(prediction: Prediction) -> list[tuple[str, float]]:

@@ -4,6 +4,7 @@ See Akhtar et al., "Croissant: a metadata format for ML-ready datasets", 2024,
 DOI 10.48550/arXiv.2403.19546.
 """
 
+import csv
 import json
 import mimetypes
 import os
@@ -53,7 +54,9 @@ def write_croissant(corpus: Corpus, folder: str | os.PathLike) -> Path:
     """
     page, table = Path(folder) / "croissant.json", Path(folder) / _TABLE
     tracks = corpus.tracks.drop(columns=["track_id", "group", "grouped_by"])
-    write_atomically(table, lambda file: tracks.to_csv(file, index=False))
+    # Before Python 3.13, a carriage return would not be quoted otherwise.
+    options: dict[str, Any] = {"index": False, "quoting": csv.QUOTE_NONNUMERIC}
+    write_atomically(table, lambda file: tracks.to_csv(file, **options))
     kinds = {mimetypes.guess_type(path)[0] or "application/octet-stream" for path in tracks["path"]}
     source = {"encodingFormat": "text/csv", "contentUrl": _TABLE, "sha256": hash_file(table)}
     endings = {Path(path).suffix for path in tracks["path"]}

@@ -189,8 +189,8 @@ def make_demo(
     """
     missing = [name for name in _EXTRA_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        advice = 'pip install ".[demo]" in the folder of genrecls'
-        raise ImportError(f"the demo needs {', '.join(missing)}: {advice}")
+        advice = 'the demo is an extra of genrecls: pip install ".[demo]" in its folder'
+        raise ImportError(f"{' and '.join(missing)} cannot be imported; {advice}")
     out = expand_user(out).absolute()  # worker processes may have another current folder
     table = out / "tracks.csv"
     if table.exists() and not table.read_bytes().startswith(",".join(_COLUMNS).encode()):

@@ -22,15 +22,23 @@ def read_robustness(run: Run) -> pd.DataFrame:
     calibrated), ``image_change_db`` (mean absolute change of the levels that the model receives;
     NaN if time is shifted). The ``attrs`` of the table hold the settings.
     """
+    table = read_finished(run)
+    if table.empty or table.attrs.get("missing"):
+        raise ModelError(
+            f"no complete {ROBUSTNESS_FILE} of this model in {str(run.folder)!r}; "
+            "run 'genrecls robustness'"
+        )
+    return table
+
+
+def read_finished(run: Run) -> pd.DataFrame:
+    """Read the saved rows of a robustness test, which may lack tracks; by default none."""
     try:
         table = pd.read_parquet(run.folder / ROBUSTNESS_FILE)
     except (OSError, ValueError):  # it is missing or damaged
         table = pd.DataFrame()
-    if table.attrs.get("uid") != run.card["uid"]:
-        raise ModelError(
-            f"no {ROBUSTNESS_FILE} of this model in {str(run.folder)!r}; run 'genrecls robustness'"
-        )
-    return table
+    is_current = table.attrs.get("uid") == run.card["uid"]
+    return table if is_current else pd.DataFrame(columns=["track_id"])
 
 
 def tested_runs(runs: Sequence[Run]) -> list[Run]:

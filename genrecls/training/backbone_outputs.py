@@ -1,7 +1,9 @@
 """Outputs of a frozen backbone: computed once for every track and kept on disk."""
 
 import hashlib
+import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -17,9 +19,6 @@ from genrecls.models.backbone import calibrate_batch_norm
 KIND = "backbone_outputs"
 
 _FILE = "outputs.npy"
-
-# Several tracks fill the batches better than one.
-_TRACKS = 8
 
 # All batches have this size, since TensorFlow would trace the model again for another one. musicnn
 # needs 0.15 GB for each segment of a batch.
@@ -69,19 +68,25 @@ def cache_outputs(
     entries = {sha256: cache.entry(KIND, f"{uid}-{sha256}") for sha256 in hashes}
     todo = [sha256 for sha256 in hashes if cache.load(entries[sha256]) is None]
     with tqdm(total=len(todo), desc="backbone", unit="track", disable=not progress) as bar:
-        for first in range(0, len(todo), _TRACKS):
-            tracks = {s: np.asarray(load(s), np.float32) for s in todo[first : first + _TRACKS]}
-            outputs = _predict(model, np.concatenate(list(tracks.values())))
-            ends = np.cumsum([len(x) for x in tracks.values()])
-            for sha256, rows in zip(tracks, np.split(outputs, ends[:-1]), strict=True):
-                with cache.new(entries[sha256]) as (folder, _):
-                    np.save(folder / _FILE, rows)
-                bar.update()
+        # The batches go on from track to track, since one track alone would fill them badly.
+        segments = (segment for sha256 in todo for segment in load(sha256))
+        outputs = _predict_batches(model, segments)
+        for sha256 in todo:
+            rows = list(itertools.islice(outputs, len(load(sha256))))
+            with cache.new(entries[sha256]) as (folder, _):
+                np.save(folder / _FILE, rows)
+            bar.update()
     return lambda sha256: np.load(entries[sha256] / _FILE, mmap_mode="r", allow_pickle=False)
 
 
+def _predict_batches(model: keras.Model, segments: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the output of a model for each segment; only one batch is in memory."""
+    while batch := list(itertools.islice(segments, _BATCH)):
+        yield from _predict(model, np.array(batch, np.float32))
+
+
 def _predict(model: keras.Model, x: np.ndarray) -> np.ndarray:
-    """Compute the outputs of a model in batches of one size."""
-    padded = np.concatenate([x, np.zeros((-len(x) % _BATCH, *x.shape[1:]), x.dtype)])
-    batches = padded.reshape(-1, _BATCH, *x.shape[1:])
-    return np.concatenate([model.predict_on_batch(batch) for batch in batches])[: len(x)]
+    """Compute the outputs of a model for one batch, which is filled up if it is too small."""
+    batch = np.zeros((_BATCH, *x.shape[1:]), x.dtype)
+    batch[: len(x)] = x
+    return model.predict_on_batch(batch)[: len(x)]

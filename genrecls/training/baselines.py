@@ -23,6 +23,7 @@ from genrecls.training.data import balanced_weights
 from genrecls.training.stages import fit
 
 _N_MFCC = 20
+_BATCH = 256  # segments whose log-mels are in memory, 42 MB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,9 +112,8 @@ def mfcc_svm(front_end: FrontEnd) -> Candidate:
     """
 
     def fit_predict(features: Features, segments: pd.DataFrame, _: int) -> np.ndarray:
-        mfcc = librosa.feature.mfcc(S=features.log_mels(segments)[..., 0], n_mfcc=_N_MFCC)
-        delta = librosa.feature.delta(mfcc)
-        x = np.concatenate([mfcc.mean(-1), mfcc.std(-1), delta.std(-1)], axis=-1)
+        batches = (segments.iloc[i : i + _BATCH] for i in range(0, len(segments), _BATCH))
+        x = np.concatenate([_mfcc_statistics(features.log_mels(batch)) for batch in batches])
         train = (segments["split"] == "train").to_numpy()
         model = make_pipeline(StandardScaler(), SVC(C=10.0, decision_function_shape="ovr"))
         weights = {
@@ -128,6 +128,13 @@ def mfcc_svm(front_end: FrontEnd) -> Candidate:
         return softmax(margins, axis=1)
 
     return Candidate("mfcc_svm", front_end, fit_predict, {"model": "mfcc_svm", "n_mfcc": _N_MFCC})
+
+
+def _mfcc_statistics(log_mels: np.ndarray) -> np.ndarray:
+    """Compute means and standard deviations of each segment [shape=(segments, 3 * _N_MFCC)]."""
+    mfcc = librosa.feature.mfcc(S=log_mels[..., 0], n_mfcc=_N_MFCC)
+    delta = librosa.feature.delta(mfcc)
+    return np.concatenate([mfcc.mean(-1), mfcc.std(-1), delta.std(-1)], axis=-1)
 
 
 def named_candidates(front_end: FrontEnd) -> dict[str, Candidate]:

@@ -149,6 +149,7 @@ def _validate(
         predictions = pd.read_parquet(folder / PREDICTIONS)
         saved = (folder / CARD).read_text(encoding="utf-8")
     else:
+        cache.check_writable(folder)
         parts = _predict_folds(candidate, features, settings, uid, desc=run, progress=progress)
         tables = pd.concat(parts.values(), ignore_index=True)
         predictions, saved = fit_temperatures(tables, corpus.genres), ""

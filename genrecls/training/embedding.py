@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from genrecls._utils import cache
 from genrecls._utils.backend import keras
-from genrecls._utils.io import check_unchanged, hash_file
+from genrecls._utils.io import check_unchanged, hash_if_readable
 from genrecls._utils.paths import expand_user
 from genrecls.audio.decode import warn_problems
 from genrecls.config import FrontEnd, choose
@@ -94,14 +94,17 @@ def embed_files(
     model: keras.Model, uid: str, files: Sequence[Path], front_end: FrontEnd
 ) -> Iterator[np.ndarray | AudioError]:
     """Yield the mean embedding of each file, or the error of one that cannot be used."""
-    for file, sha256 in zip(files, cache.memoize("file_hashes", hash_file, files), strict=True):
+    hashes = cache.memoize("file_hashes", hash_if_readable, files)
+    for file, sha256 in zip(files, hashes, strict=True):
         try:
             yield cached(f"{uid}-{sha256}", partial(_embed_track, model, file, sha256, front_end))
         except AudioError as error:
             yield error
 
 
-def _embed_track(model: keras.Model, file: Path, sha256: str, front_end: FrontEnd) -> np.ndarray:
+def _embed_track(
+    model: keras.Model, file: Path, sha256: str | None, front_end: FrontEnd
+) -> np.ndarray:
     log_mels, segments, problems = extract_log_mels(file, front_end)
     check_unchanged(file, sha256)
     warn_problems(file, problems)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from genrecls._utils import cache
-from genrecls._utils.io import hash_file
+from genrecls._utils.io import hash_if_readable
 from genrecls._utils.paths import models_dir
 from genrecls.classifier import GenreClassifier, save_run
 from genrecls.config import FrontEnd, Recipe, choose, hash_json, run_name
@@ -112,6 +112,7 @@ def train(
     uid = _hash_run(name, recipe, front_end, segments, split, corpus.background, builder)
     if run := _find_run(folder, uid, split_hash(corpus.tracks)):
         return run
+    cache.check_writable(folder)
     fitted = fit(
         features, segments, recipe, builder=builder, progress=progress, callbacks=callbacks
     )
@@ -149,7 +150,7 @@ def _hash_run(
     stated = segments.filter(["path", "source", "licence"]).drop_duplicates()
     settings.append(stated.to_csv(index=False))  # the model card states them
     if background and recipe.head == "logistic":
-        settings.append(cache.memoize("file_hashes", hash_file, background))
+        settings.append(cache.memoize("file_hashes", hash_if_readable, background))
     if builder:
         settings.append(builder_uid(builder, front_end, segments["genre"].nunique()))
     return hash_json([_VERSION, name, *settings])[:16]
