@@ -6,8 +6,8 @@ Every number on the pages comes from a command. The text between ``<!-- include:
 ``<!-- end -->`` is replaced by the content of FILE, a path relative to the root of the repository.
 ``<!-- include: FILE columns: A; B -->`` includes only these columns of a table. With ``rows: X; Y``
 after the columns, it includes only the rows whose first cell is X or Y, in this order. A name
-may be a pattern, such as ``*-alone``. The stamp at the end of a table becomes a line with the version
-and the date.
+may be a pattern, such as ``*-alone``. The stamp at the end of a table becomes a line with the
+version and the date.
 
 Files in ``reports/shown/`` are copies of files in ``reports/``, so that later runs do not change
 the files under version control. A file that a page names is copied again if ``reports/`` has it.

@@ -191,10 +191,11 @@ def memoize(kind: str, compute: Callable[[Path], Any], files: Sequence[Path]) ->
     bar = tqdm(todo, desc=kind.replace("_", " "), unit="file", delay=2, leave=False)
     try:
         with ThreadPoolExecutor() as threads:
-            # Closing the results cancels the files that are waiting.
             results = threads.map(lambda name: compute(Path(name)), todo)
-            with contextlib.closing(results):
+            try:
                 values.update(zip(bar, results, strict=True))
+            finally:  # an interruption does not wait for files that have not begun
+                threads.shutdown(cancel_futures=True)
     finally:  # after an error or an interruption, too
         kept = [n for n in values if values[n] is not None and states[n]]
         fresh = {n: [states[n], values[n]] for n in kept if max(states[n][1:3]) < settled}
