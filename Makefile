@@ -69,10 +69,10 @@ publish: install  ## put the results of a demo run into notebooks/, README.md an
 	cp reports/demo/notebooks/*.ipynb notebooks/
 	$(BIN)/python tools/refresh_readme.py README.md docs/*.md
 
-real: install  ## measure the results on real music of the pages (REAL=path OTHER=path; hours)
+real: install  ## measure the results on real music that the documentation shows (REAL=path OTHER=path; hours)
 	$(BIN)/python tools/measure_real.py -- "$(REAL)" "$(OTHER)"
 
-results: publish real bench  ## make all results of the pages again (REAL=path OTHER=path; a day)
+results: publish real bench  ## renew all results in the documentation (REAL=path OTHER=path; a day)
 	$(BIN)/python tools/refresh_readme.py README.md docs/*.md
 
 lock: install  ## pin requirements.txt from pyproject.toml again

@@ -53,7 +53,9 @@ def test_changes_of_a_corpus_are_counted(corpus, run, changes):
 
 def test_a_track_that_is_still_unreadable_is_not_removed(corpus, run):
     (corpus / "rap" / "broken.wav").symlink_to("nowhere.wav")
-    run.card["left_out"].append({"path": "rap/broken.wav", "reason": "cannot be read"})
+    run.card["left_out"].append(
+        {"path": "rap/broken.wav", "reason": "'rap/broken.wav' cannot be read: gone"}
+    )
     (corpus / "rap/rap 0 - Same Title.wav").unlink()
     assert "(tracks: 1 removed)" in describe_changes(run)
 

@@ -18,7 +18,7 @@ from genrecls.evaluation.runs import (
     Run,
     best_run,
     describe_groups,
-    describe_tests,
+    describe_test_tracks,
     find_best_run,
     is_synthetic,
     read_runs,
@@ -344,8 +344,8 @@ def test_comparison_table_warns_of_different_test_tracks(models, caplog):
     table = runs[1].predictions
     table[table["track_id"] != "rap-test-1"].to_parquet(runs[1].folder / "predictions.parquet")
     comparison_table(runs)
-    assert caplog.messages == [describe_tests(runs)]
-    assert describe_tests(runs).endswith("with the same ones: a, c; b.")
+    assert caplog.messages == [describe_test_tracks(runs)]
+    assert describe_test_tracks(runs).endswith("with each other: a, c; b.")
 
 
 def test_score_table_has_a_row_per_split(models):

@@ -348,7 +348,7 @@ def test_score_intervals_over_groups_cover_the_true_scores(population, groups):
     print(f"coverage of the 95 % intervals: {rates.round(3).to_dict()}")
     # With 120 corpora, ± 4 % are chance. If they are not stretched, intervals of the NLL cover 87 %
     # with three or four groups per genre.
-    assert rates.between(0.9, 1).all(), rates.to_dict()
+    assert rates.between(0.9, 1).all() and rates.mean() < 0.995, rates.to_dict()
 
 
 def test_score_intervals_over_segments_would_be_too_narrow(population):

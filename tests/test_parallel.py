@@ -50,7 +50,9 @@ def test_map_parallel_raises_the_errors_of_the_function():
 
 
 def test_map_parallel_says_what_to_do_if_a_process_is_ended():
-    with pytest.raises(GenreclsError, match="was ended, perhaps for lack of memory; .*--jobs 1"):
+    with pytest.raises(
+        GenreclsError, match="was killed, perhaps because memory ran out; .*--jobs 1"
+    ):
         list(map_parallel(os._exit, [(1,), (2,)], jobs=2, desc="", progress=False))
 
 

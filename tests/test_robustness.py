@@ -415,7 +415,10 @@ def test_a_file_that_cannot_be_decoded_is_named_and_the_others_are_kept(
     partial, whole = classifier("p", DEFAULT, loudness), classifier("q", DEFAULT, loudness, "bc")
     file = music.file(partial.segments.query("split == 'test'")["path"].iloc[0])
     file.rename(file.with_suffix(".gone"))
-    message = f"1 of 6 tracks cannot be tested; the others are kept:\n'{file}' cannot be used"
+    message = (
+        "tracks that cannot be tested: 1; the results of the others are kept:\n"
+        f"'{file}' cannot be used"
+    )
     with pytest.raises(GenreclsError, match=re.escape(message)):
         measure([partial, whole], music)
     assert robustness_tables.tested_runs([partial, whole]) == [whole]

@@ -5,7 +5,7 @@
 Every number on the pages comes from a command. The text between ``<!-- include: FILE -->`` and
 ``<!-- end -->`` is replaced by the content of FILE, a path relative to the root of the repository.
 ``<!-- include: FILE columns: A; B -->`` includes only these columns of a table. With ``rows: X; Y``
-after the columns, it includes only the rows whose first cell is X or Y, in this order. A name
+after the columns, it includes only the rows whose first cell is X or Y, in this order. X
 may be a pattern, such as ``*-alone``. The stamp at the end of a table becomes a line with the
 version and the date.
 
@@ -16,6 +16,7 @@ the files under version control. A file that a page names is copied again if ``r
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import re
 import shutil
 import sys
@@ -69,20 +70,21 @@ def select(table: str, columns: list[str], rows: list[str] | None = None) -> str
     head, rule, *body = [
         [cell.strip() for cell in _CELL_BORDER.split(line)[1:-1]] for line in table.splitlines()
     ]
-    columns = _find(columns, head, "column")
+    _check_names(columns, head, "column")
     if rows:
         by_name = {line[0]: line for line in body}
-        body = [by_name[name] for name in _find(rows, list(by_name), "row")]
+        found = [fnmatch.filter(by_name, row) or [row] for row in rows]
+        rows = list(itertools.chain.from_iterable(found))
+        _check_names(rows, list(by_name), "row")
+        body = [by_name[name] for name in rows]
     numbers = [head.index(name) for name in columns]
     lines = [" | ".join(line[i] for i in numbers) for line in (head, rule, *body)]
     return "".join(f"| {line} |\n" for line in lines)
 
 
-def _find(patterns: list[str], known: list[str], kind: str) -> list[str]:
-    found = {pattern: fnmatch.filter(known, pattern) for pattern in patterns}
-    if missing := [pattern for pattern, names in found.items() if not names]:
+def _check_names(names: list[str], known: list[str], kind: str) -> None:
+    if missing := [name for name in names if name not in known]:
         raise ValueError(f"no {kind} {missing[0]!r} in the table; it has {', '.join(known)}")
-    return [name for names in found.values() for name in names]
 
 
 if __name__ == "__main__":

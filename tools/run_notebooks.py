@@ -88,7 +88,7 @@ def _up_to_date(copy: Path, source: Path, corpus_name: str, parameters: dict) ->
 
 
 def _clean(copy: Path, parameters: dict) -> None:
-    """Keep only the parameters of papermill's record of a notebook, and compress its figures."""
+    """Replace papermill's metadata by the parameters, and compress the figures."""
     notebook = json.loads(copy.read_text(encoding="utf-8"))
     notebook["metadata"] = {
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},

@@ -117,7 +117,7 @@ def new(path: Path, *, replace: bool = False) -> Iterator[tuple[Path, dict[str, 
 
 
 def check_writable(path: Path) -> None:
-    """Raise an error if nothing can be written beside a path, before long work for it begins."""
+    """Raise an error if a result cannot be written at a path."""
     with _make_temporary(path):
         pass
 
@@ -188,9 +188,10 @@ def memoize(kind: str, compute: Callable[[Path], Any], files: Sequence[Path]) ->
     todo = [name for name in states if known.get(name, [None])[0] != states[name]]
     settled = time.time_ns() - _SETTLED_NS
     values: dict[str, Any] = {}
-    bar = tqdm(todo, desc=kind.replace("_", " "), unit="file", delay=2, leave=False)
+    options: dict[str, Any] = {"delay": 2, "leave": False, "disable": None}  # only in a terminal
+    bar = tqdm(todo, desc=kind.replace("_", " "), unit="file", **options)
     try:
-        with ThreadPoolExecutor() as threads:
+        with bar, ThreadPoolExecutor() as threads:
             results = threads.map(lambda name: compute(Path(name)), todo)
             try:
                 values.update(zip(bar, results, strict=True))

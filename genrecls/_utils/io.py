@@ -52,7 +52,7 @@ def hash_if_readable(path: Path) -> str | None:
     """Return the hash of a file, or None if it cannot be read."""
     try:
         return hash_file(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
 
 

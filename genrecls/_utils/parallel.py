@@ -47,8 +47,8 @@ def map_parallel(
                     yield result
     except BrokenProcessPool as error:
         raise GenreclsError(
-            "a worker process was ended, perhaps for lack of memory; try again with one process "
-            "(--jobs 1, or jobs=1 in Python), or with fewer than now"
+            "a worker process was killed, perhaps because memory ran out; use fewer processes, "
+            "such as --jobs 1 (in Python: jobs=1)"
         ) from error
 
 

@@ -46,11 +46,13 @@ _LEFT_OUT = {
 # Columns of wide tables that a terminal has room for; the report has the others.
 _MAIN_SCORES = ["balanced accuracy", "macro F1"]
 _MAIN_RESULTS = ["validation accuracy", "above chance", "test F1", "F1 interval"]
-_AT_ONCE = "no effect on musicnn and efficientnet_lite0_frozen."
-_EPOCHS = f"Largest number of epochs, of the first stage if there are two; {_AT_ONCE}"
-_FULL = f"Train all layers together (hours on a CPU); {_AT_ONCE}"
-_CANDIDATE = "Model or baseline, such as cnn-default or mfcc_svm; can be repeated; by default all."
-_TRAINED_RUN = "Trained run, such as cnn-default; can be repeated; by default all."
+_NO_EFFECT = "no effect on musicnn and efficientnet_lite0_frozen."
+_EPOCHS_HELP = f"Largest number of epochs, of the first stage if there are two; {_NO_EFFECT}"
+_FULL_HELP = f"Train all layers together (hours on a CPU); {_NO_EFFECT}"
+_CANDIDATE_HELP = (
+    "Model or baseline, such as cnn-default or mfcc_svm; can be repeated; by default all."
+)
+_RUN_HELP = "Trained run, such as cnn-default; can be repeated; by default all."
 _SPLIT_BY = f"Also hold out a validation by {', '.join(SPLIT_BY)}, or all of these."
 
 
@@ -82,8 +84,8 @@ def train(
     weights: Annotated[
         str | None, typer.Option(help="imagenet, msd, mtt, random, or a weights file.")
     ] = None,
-    full: Annotated[bool, typer.Option(help=_FULL)] = False,
-    epochs: Annotated[int | None, typer.Option(min=1, help=_EPOCHS)] = None,
+    full: Annotated[bool, typer.Option(help=_FULL_HELP)] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help=_EPOCHS_HELP)] = None,
     jobs: Jobs = None,
 ) -> None:
     """Train and save the models that are not up to date."""
@@ -123,7 +125,7 @@ def train(
 
 def crossval(
     corpus: CorpusPath = None,
-    model: Annotated[list[str] | None, typer.Option(help=_CANDIDATE)] = None,
+    model: Annotated[list[str] | None, typer.Option(help=_CANDIDATE_HELP)] = None,
     folds: Annotated[int, typer.Option(min=2, help="Number of parts, each held out once.")] = 5,
     repeats: Annotated[int, typer.Option(min=1, help="Repetitions with other folds.")] = 3,
     split_by: Annotated[str | None, typer.Option(help=_SPLIT_BY)] = None,
@@ -155,7 +157,7 @@ def crossval(
 
 def robustness(
     corpus: CorpusPath = None,
-    model: Annotated[list[str] | None, typer.Option(help=_TRAINED_RUN)] = None,
+    model: Annotated[list[str] | None, typer.Option(help=_RUN_HELP)] = None,
     jobs: Jobs = None,
 ) -> None:
     """Count predictions that flip when the sound is changed."""

@@ -21,9 +21,7 @@ from genrecls.errors import AudioError, CorpusError
 if TYPE_CHECKING:
     from genrecls.classifier import GenreClassifier, Prediction
 
-_RUN = (
-    "Folder of a saved run; by default the best one, by validation, of the corpus trained on last."
-)
+_RUN = "Folder of a run; by default the best one, in validation, of the corpus trained on last."
 RunFolder = Annotated[Path | None, typer.Option(help=_RUN, callback=expand)]
 
 

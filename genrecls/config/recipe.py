@@ -23,7 +23,7 @@ BACKBONES = {
 MODELS = ("cnn", "compact_cnn", *BACKBONES)
 #: Ways to hold out validation tracks, the most leaky first.
 SPLIT_BY = ("segment", "track", "artist")
-_MAX_NAME = 100  # characters of the name of a run
+_MAX_NAME = 100  # bytes of the name of a run
 
 
 @dataclass(frozen=True)
@@ -212,10 +212,11 @@ def run_name(preset: str, recipe: Recipe, front_end: FrontEnd | None = None) -> 
         changed |= {k: v for k, v in front_end.to_dict().items() if v != usual[k]}
     parts = [f"{recipe.model}-{preset}", *(f"{k}-{v}" for k, v in sorted(changed.items()))]
     name = "-".join(parts)
-    if len(name) <= _MAX_NAME:
+    if len(name.encode()) <= _MAX_NAME:
         return name
     # The names of files and folders, which may have 255 bytes, contain that of the run.
-    return f"{name[: _MAX_NAME - 9]}-{hash_json(name)[:8]}"
+    start = name.encode()[: _MAX_NAME - 9].decode(errors="ignore")
+    return f"{start}-{hash_json(name)[:8]}"
 
 
 _ORIGINAL_RECIPE = dict(

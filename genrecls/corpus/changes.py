@@ -1,7 +1,6 @@
 """Changes of a corpus since models were trained on it."""
 
 from genrecls._utils.names import find_root
-from genrecls.corpus.folders import UNREADABLE
 from genrecls.corpus.splits import split_hash
 from genrecls.corpus.tracks import Corpus
 from genrecls.errors import CorpusError
@@ -22,15 +21,15 @@ def describe_changes(run: Run) -> str:
     columns = ["genre", "sha256"]
     before = run.segments.drop_duplicates("path").set_index("path")[columns]
     after = corpus.tracks.set_index("path")[columns]
-    left_out = [row["path"] for row in run.card["left_out"]]
-    known = before.index.union(left_out)
-    unreadable = set(corpus.left_out.loc[corpus.left_out["problem"] == UNREADABLE, "path"])
-    still_unreadable = [path for path in left_out if path in unreadable]
+    # Unreadable files are not among the tracks of a corpus.
+    left_out = {row["path"]: row["reason"] for row in run.card["left_out"]}
+    listed = [path for path, reason in left_out.items() if " cannot be read: " not in reason]
+    known = before.index.union(listed)
     both = before.index.intersection(after.index)
     differs = before.loc[both] != after.loc[both]
     counts = {
         "added": len(after.index.difference(known)),
-        "removed": len(known.difference(after.index).difference(still_unreadable)),
+        "removed": len(known.difference(after.index)),
         "of another genre": int(differs["genre"].sum()),
         "with another content": int(differs["sha256"].sum()),
     }

@@ -112,8 +112,9 @@ def confound_table(tracks: pd.DataFrame, *, progress: bool = False) -> tuple[pd.
         row = {"confound": confound, "auc alone": auc(tuple(tracks[confound]))}
         for name, table in tables.items():
             constant = table[confound].nunique(dropna=False) <= 1
-            # The bandwidth, through which a codec is visible, may say more than the codec itself.
-            row[f"auc left by {name}"] = min(row["auc alone"], auc(tuple(table[confound])))
+            left = auc(tuple(table[confound]))
+            # A codec is visible only as its bandwidth, which may predict the genre better.
+            row[f"auc left by {name}"] = left if constant else min(row["auc alone"], left)
             row[f"under {name}"] = "hidden" if constant else "visible"
         # The prefix keeps the name of a genre apart from the columns above.
         for genre, values in tracks.groupby("genre")[confound]:

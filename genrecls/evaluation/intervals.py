@@ -76,14 +76,14 @@ def score_intervals(
     scores that need it.
 
     A few groups tell little about how much groups differ. As in Student's t-interval, the distances
-    of a recall from its limits are therefore stretched: by 1.6 if its genre has four groups, by 1.1
-    if it has ten. Those of other scores are stretched by the mean of these factors, weighted by the
-    variances. A recall that does not vary (all right, all wrong, or a single group) gets the
-    interval of Clopper and Pearson with groups as units, or one of the same relative width; its
-    difference, if that does not vary, gets one from those of the two models (Zou and Donner). The
-    interval of ``balanced accuracy`` combines those of the recalls in the same way. Where a recall
-    or the score itself does not vary, ``accuracy``, ``macro F1`` and ``AUC`` are at least as
-    uncertain as such a mean of recalls.
+    of a recall from its limits are therefore stretched: by 1.6 if its genre has four groups, by
+    1.15 if it has ten. Those of other scores are stretched by the root mean square of these
+    factors, weighted by the variances. A recall that does not vary (all right, all wrong, or a
+    single group) gets the interval of Clopper and Pearson with groups as units, or one of the same
+    relative width; its difference, if that does not vary, gets one from those of the two models
+    (Zou and Donner). The interval of ``balanced accuracy`` combines those of the recalls in the
+    same way. Where a recall or the score itself does not vary, ``accuracy``, ``macro F1`` and
+    ``AUC`` are at least as uncertain as such a mean of recalls.
 
     All this is the uncertainty of the test. It does not include that of the training: models with
     another random seed or other training tracks would have other scores.
@@ -146,7 +146,7 @@ def _make_intervals(
     for score in names.intersection(_MEANS):
         i = names.get_loc(score)
         weights = share if score == "accuracy" else np.full_like(share, 1 / len(share))
-        combined = np.linalg.norm(distances[recalls] * weights[:, None], axis=0)
+        combined = np.linalg.norm(np.nan_to_num(distances[recalls]) * weights[:, None], axis=0)
         if score == "balanced accuracy":
             distances[i] = combined
         elif constant[[i, *recalls]].any():

@@ -32,7 +32,7 @@ def read_robustness(run: Run) -> pd.DataFrame:
 
 
 def read_finished(run: Run) -> pd.DataFrame:
-    """Read the saved rows of a robustness test, which may lack tracks; by default none."""
+    """Read the tracks tested so far; the table is empty if there are none."""
     try:
         table = pd.read_parquet(run.folder / ROBUSTNESS_FILE)
     except (OSError, ValueError):  # it is missing or damaged

@@ -260,8 +260,8 @@ def name_groups(segments: pd.DataFrame) -> str:
     return "group" if describe_groups(segments) else "artist"
 
 
-def describe_tests(runs: Sequence[Run]) -> str:
-    """Write which runs have different test tracks, as a sentence, or return ``''``."""
+def describe_test_tracks(runs: Sequence[Run]) -> str:
+    """Name the runs whose test tracks differ, or return ``''``."""
     names: dict[frozenset[str], list[str]] = {}
     for run in runs:
         tracks = frozenset(run.predictions.query("split == 'test'")["track_id"])
@@ -270,8 +270,8 @@ def describe_tests(runs: Sequence[Run]) -> str:
         return ""
     sets = "; ".join(", ".join(same) for same in names.values())
     return (
-        f"The test tracks are not the same in all runs, so that test scores may differ because of "
-        f"the tracks. Compare only runs with the same ones: {sets}."
+        f"Some runs have other test tracks, so that their test scores may differ for this reason. "
+        f"These runs can be compared with each other: {sets}."
     )
 
 
@@ -286,9 +286,8 @@ def read_runs(corpus_name: str) -> list[Run]:
     Returns
     -------
     list of Run
-        Small models first, preset ``original`` first. Runs from before the corpus changed, whose
-        test tracks are others, those of other versions, damaged ones and second runs of a name are
-        left out with a warning.
+        Small models first, preset ``original`` first. Left out with a warning: runs from before the
+        corpus changed, of another version, with a damaged card, and second runs of a name.
     """
     folder = models_dir() / corpus_name
     runs = _read_valid(folder.glob(f"[!.]*/{CARD}"))

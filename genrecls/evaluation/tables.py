@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from genrecls.config import BACKBONES, SPLIT_BY
 from genrecls.evaluation.intervals import format_interval, format_p, mcnemar, score_intervals
 from genrecls.evaluation.novelty import NONE_OF_THESE, NOT_SURE
-from genrecls.evaluation.runs import Run, describe_tests, name_groups
+from genrecls.evaluation.runs import Run, describe_test_tracks, name_groups
 from genrecls.evaluation.scores import LOSSES, accuracy, aggregate_tracks, f1_scores, scores
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def comparison_table(runs: Sequence[Run]) -> pd.DataFrame:
     >>> genrecls.comparison_table([run])["architecture"].tolist()
     ['always classique', 'compact_cnn']
     """
-    if different := describe_tests(runs):
+    if different := describe_test_tracks(runs):
         log.warning("%s", different)
     rows = [_majority_row(run) for run in runs[-1:]]
     for run in runs:
@@ -237,12 +237,12 @@ def paired_table(predictions: pd.DataFrame, genres: Sequence[str], against: str)
     intervals of the paired bootstrap, and the tracks that only one of the two predicts correctly.
     """
     runs = _test_segments(predictions)
-    first = runs.pop(against)
+    reference = runs.pop(against)
     rows = []
     for run, segments in _with_bar(runs.items()):
         # A front end may leave out a silent track that another one uses.
-        segments = segments[segments["track_id"].isin(first["track_id"])]
-        ours = _levels(first[first["track_id"].isin(segments["track_id"])], genres)
+        segments = segments[segments["track_id"].isin(reference["track_id"])]
+        ours = _levels(reference[reference["track_id"].isin(segments["track_id"])], genres)
         theirs = _levels(segments, genres)
         row: dict[str, Any] = {f"{against} minus": run}
         for level, table in theirs.items():

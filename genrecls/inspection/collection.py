@@ -24,9 +24,10 @@ _one_thread = threadpool_limits.wrap(limits=1)
 _TRACK = ["track_id", "path", "genre"]
 _REPEATS = 3
 
-# The C of training is chosen on tracks that the curve tests, and for more groups.
+# The C of training is not used because it is chosen on tracks that the curve tests. This value is
+# that of a training which cannot choose.
 _CURVE_C = 10.0
-_C = 1.0  # with less regularization, a head also learns the wrong labels
+_LABEL_C = 1.0  # with less regularization, a head also learns the wrong labels
 
 
 def learning_curve(run: Run) -> pd.DataFrame:
@@ -69,7 +70,7 @@ def find_suspicious_labels(run: Run) -> pd.DataFrame:
         calibrated) from heads that were fitted without its group, the most probable genre as
         ``predicted``, and ``start_s`` of the segment that fits the label worst.
     """
-    segments = _predict_held_out(run, _C)
+    segments = _predict_held_out(run, _LABEL_C)
     worst = _label_probability(segments, run).groupby(segments["track_id"]).idxmin()
     tracks = aggregate_tracks(segments, run.genres)
     tracks["probability"] = _label_probability(tracks, run)

@@ -57,12 +57,18 @@ def measure_robustness(
     classifiers : sequence of GenreClassifier
         Models of the corpus. Log-mels that several of them need are computed once.
     corpus : Corpus or path-like
-        Corpus with the test tracks, or its path. A ModelError is raised if one is missing, and a
-        GenreclsError, after all others have been tested, if one cannot be decoded.
+        Corpus with the test tracks, or its path.
     jobs : int > 0, optional
         Number of processes, of up to 1 GB each; by default one per core, at most 8.
     progress : bool
         Show a progress bar.
+
+    Raises
+    ------
+    ModelError
+        If a test track is not in the corpus.
+    GenreclsError
+        If results cannot be written, or a file cannot be decoded; then after all others are tested.
 
     Examples
     --------
@@ -117,7 +123,9 @@ def measure_robustness(
             if parts:
                 _save(by_folder[folder], pd.concat(parts), settings)
     if errors:
-        summary = f"{len(errors)} of {len(calls)} tracks cannot be tested; the others are kept:"
+        summary = (
+            f"tracks that cannot be tested: {len(errors)}; the results of the others are kept:"
+        )
         raise GenreclsError("\n".join([summary, *map(str, errors)]))
 
 

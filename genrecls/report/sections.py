@@ -20,7 +20,7 @@ from genrecls.evaluation.runs import (
     Run,
     best_run,
     describe_groups,
-    describe_tests,
+    describe_test_tracks,
     name_groups,
     read_predictions,
 )
@@ -111,7 +111,7 @@ def _find_caveats(report: Report, run: Run, test: pd.DataFrame) -> list[str]:
 
 
 def _is_audited(report: Report, run: Run) -> bool:
-    """Check whether the audit in the report's folder is of the tracks that a run was trained on."""
+    """Check whether the saved audit is of the corpus of a run."""
     try:
         saved = json.loads((report.folder / "audit.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # it is missing or damaged
@@ -127,7 +127,7 @@ def add_overview(report: Report, runs: Sequence[Run]) -> None:
     report.section("Comparison")
     report.table("comparison", tables.comparison_table(runs))
     report.text(render("comparison.md"))
-    if different := describe_tests(runs):
+    if different := describe_test_tracks(runs):
         report.text(escape(different))
     report.section("Splits")
     if unknown := describe_groups(segments):
@@ -270,8 +270,8 @@ def add_audit(report: Report, runs: Sequence[Run]) -> None:
         report.section("Audit")
     if files and not _is_audited(report, runs[0]):
         report.text(
-            "The audit is of other tracks than those of the runs, or from an earlier version. Run "
-            "`genrecls audit` again."
+            "The saved audit does not match the corpus that the models were trained on, or an "
+            "earlier version has written it. Run `genrecls audit` again."
         )
         return
     for file in files:

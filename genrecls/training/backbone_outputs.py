@@ -86,7 +86,7 @@ def _predict_batches(model: keras.Model, segments: Iterator[np.ndarray]) -> Iter
 
 
 def _predict(model: keras.Model, x: np.ndarray) -> np.ndarray:
-    """Compute the outputs of a model for one batch, which is filled up if it is too small."""
+    """Predict one batch, padded to the fixed batch size."""
     batch = np.zeros((_BATCH, *x.shape[1:]), x.dtype)
     batch[: len(x)] = x
     return model.predict_on_batch(batch)[: len(x)]

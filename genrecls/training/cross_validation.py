@@ -4,6 +4,7 @@ A corpus of a hundred tracks is too small to hold out a fifth of it for a test. 
 cross-validation, every track is tested once in each repeat.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -144,15 +145,15 @@ def _validate(
     by = settings["split_by"]
     run = f"{candidate.name}-by-{by}" if by else candidate.name
     folder = models_dir() / corpus.name / FOLDER / run
-    parts = {}
+    entries = {}
     if (cache.load(folder) or {}).get("uid") == uid:
         predictions = pd.read_parquet(folder / PREDICTIONS)
         saved = (folder / CARD).read_text(encoding="utf-8")
     else:
         cache.check_writable(folder)
-        parts = _predict_folds(candidate, features, settings, uid, desc=run, progress=progress)
-        tables = pd.concat(parts.values(), ignore_index=True)
-        predictions, saved = fit_temperatures(tables, corpus.genres), ""
+        entries = _predict_folds(candidate, features, settings, uid, desc=run, progress=progress)
+        table = pd.concat(entries.values(), ignore_index=True)
+        predictions, saved = fit_temperatures(table, corpus.genres), ""
         predictions.insert(0, "run", run)
     card = {
         "version": version,
@@ -170,7 +171,7 @@ def _validate(
             meta["uid"] = uid
             predictions.to_parquet(new / PREDICTIONS)
             (new / CARD).write_text(text, encoding="utf-8")
-        for path in parts:
+        for path in entries:
             shutil.rmtree(path, ignore_errors=True)
     return pd.read_parquet(folder / PREDICTIONS)
 
@@ -178,12 +179,12 @@ def _validate(
 def _predict_folds(
     candidate: Candidate, features: Features, settings: dict, uid: str, *, desc: str, progress: bool
 ) -> dict[Path, pd.DataFrame]:
-    """Predict the folds that are not in the cache; return the predictions by entry of the cache.
+    """Predict all folds, or read them from the cache.
 
-    They are held in memory because another process that is faster deletes the entries.
+    The predictions stay in memory, since a faster process may delete the entries of the cache.
     """
     cache.remove_leftovers(_KIND)
-    segments, parts = features.segments, {}
+    segments, predictions = features.segments, {}
     sides = [
         (repeat, fold, segments.assign(split=np.where(held_out == fold, "test", "train")))
         for repeat in range(settings["repeats"])
@@ -192,18 +193,19 @@ def _predict_folds(
     ]
     for repeat, fold, split in tqdm(sides, desc=desc, unit="fold", disable=not progress):
         path = cache.entry(_KIND, f"{uid}-{repeat}-{fold}")
-        if cache.load(path) is not None:
-            parts[path] = pd.read_parquet(path / PREDICTIONS)
-            continue
+        with contextlib.suppress(FileNotFoundError):  # another process may just have deleted it
+            if cache.load(path) is not None:
+                predictions[path] = pd.read_parquet(path / PREDICTIONS)
+                continue
         if by := settings["split_by"]:
             split = assign_splits(split, split_by=by, random_seed=repeat)
         else:
             check_no_leak(split)
         probabilities = candidate.fit_predict(features, split, repeat)
-        parts[path] = add_predictions(split, probabilities).assign(repeat=repeat, fold=fold)
+        predictions[path] = add_predictions(split, probabilities).assign(repeat=repeat, fold=fold)
         with cache.new(path) as (folder, _):
-            parts[path].to_parquet(folder / PREDICTIONS)
-    return parts
+            predictions[path].to_parquet(folder / PREDICTIONS)
+    return predictions
 
 
 def fit_temperatures(predictions: pd.DataFrame, genres: Sequence[str]) -> pd.DataFrame:

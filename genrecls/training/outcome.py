@@ -84,12 +84,9 @@ def make_card(
         "genres": corpus.genres,
         "front_end": features.front_end.to_dict(),
         "recipe": recipe.to_dict(),
-        "corpus_hash": split_hash(corpus.tracks),
+        **describe_corpus(corpus, features),
         "synthetic": is_synthetic(segments),
-        "left_out": features.failures.to_dict("records"),
-        "notes": features.notes.to_dict("records"),
         "versions": _find_versions(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "architecture": model.name,
         "parameters": int(model.count_params()),
         "weights": str(recipe.weights or "random"),
@@ -98,6 +95,16 @@ def make_card(
         "validation_accuracy": float(history["val_accuracy"].iloc[fitted.best_epoch]),
         "inference_ms_per_segment": _measure_inference_ms(model, test),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {keras.backend.backend()}",
+    }
+
+
+def describe_corpus(corpus: Corpus, features: Features) -> dict[str, Any]:
+    """Return the card's entries that depend on tracks which cannot be used, too."""
+    return {
+        "corpus_hash": split_hash(corpus.tracks),
+        "left_out": features.failures.to_dict("records"),
+        "notes": features.notes.to_dict("records"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 

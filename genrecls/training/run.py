@@ -1,5 +1,6 @@
 """Training of a model on a corpus, from files to a saved run."""
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,14 +17,16 @@ from genrecls.config.recipe import Model
 from genrecls.corpus.splits import assign_splits, split_hash
 from genrecls.corpus.tracks import Corpus
 from genrecls.errors import ModelError
-from genrecls.evaluation.runs import FORMAT, check_folder
+from genrecls.evaluation.runs import CARD, FORMAT, check_folder
 from genrecls.features.prepare import prepare
+from genrecls.features.stored import Features
 from genrecls.models.building import builder_uid
 from genrecls.models.weights import recipe_settings
 from genrecls.report.model_card import MODEL_CARD_FILE, write_model_card
 from genrecls.training.novelty import fit_novelty
 from genrecls.training.outcome import (
     compute_first_layer,
+    describe_corpus,
     fit_calibration,
     make_card,
     make_predictions,
@@ -50,7 +53,7 @@ def train(
     """Train a model on a corpus and save it, or load it if it is up to date.
 
     A run is up to date if nothing has changed that decides its outcome: recipe, front end, audio,
-    genres, split, and the user's own builder. Tracks that cannot be used count, too.
+    genres, split, and the user's own builder.
 
     Parameters
     ----------
@@ -110,8 +113,8 @@ def train(
     )
     split = split_hash(segments)
     uid = _hash_run(name, recipe, front_end, segments, split, corpus.background, builder)
-    if run := _find_run(folder, uid, split_hash(corpus.tracks)):
-        return run
+    if run := _find_run(folder, uid):
+        return _update_card(run, corpus, features)
     cache.check_writable(folder)
     fitted = fit(
         features, segments, recipe, builder=builder, progress=progress, callbacks=callbacks
@@ -156,7 +159,7 @@ def _hash_run(
     return hash_json([_VERSION, name, *settings])[:16]
 
 
-def _find_run(folder: Path, uid: str, corpus_hash: str) -> GenreClassifier | None:
+def _find_run(folder: Path, uid: str) -> GenreClassifier | None:
     """Load the run in a folder if it is up to date."""
     if cache.load(folder) is None:  # there is no run, or a part of it is damaged
         return None
@@ -164,9 +167,23 @@ def _find_run(folder: Path, uid: str, corpus_hash: str) -> GenreClassifier | Non
         run = GenreClassifier.load(folder)
     except ModelError:
         return None
-    # Tracks that cannot be used change the hash of the corpus, by which runs are compared.
-    if run.card["uid"] != uid or run.card["corpus_hash"] != corpus_hash:
+    if run.card["uid"] != uid:
         return None
     if not (folder / MODEL_CARD_FILE).exists():
         write_model_card(run)
+    return run
+
+
+def _update_card(run: GenreClassifier, corpus: Corpus, features: Features) -> GenreClassifier:
+    """Write the card again if the tracks that cannot be used have changed."""
+    known = describe_corpus(corpus, features)
+    # Runs are compared by the hash of all tracks.
+    if run.card["corpus_hash"] == known["corpus_hash"]:
+        return run
+    with cache.new(run.folder, replace=True) as (new, _):
+        cache.copy(run.folder, new)
+        text = json.dumps(run.card | known, indent=2, ensure_ascii=False) + "\n"
+        (new / CARD).write_text(text, encoding="utf-8")
+    run = GenreClassifier.load(run.folder)
+    write_model_card(run)
     return run
