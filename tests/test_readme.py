@@ -254,12 +254,10 @@ def find_fault(file):
     return None if made.split(".")[:2] == genrecls.__version__.split(".")[:2] else f"made by {made}"
 
 
-# Measuring the training in stages takes hours; its page states the version.
-OLD = "fine_tuning"
-FRESH = [file for file in sorted(SHOWN.rglob("*.*")) if not file.name.startswith(OLD)]
+RESULTS = sorted(SHOWN.rglob("*.*"))
 
 
-@pytest.mark.parametrize("file", FRESH, ids=lambda file: f"{file.parent.name}/{file.name}")
+@pytest.mark.parametrize("file", RESULTS, ids=lambda file: f"{file.parent.name}/{file.name}")
 def test_shown_results_are_of_this_version(file):
     assert find_fault(file) is None
 
