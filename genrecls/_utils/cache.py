@@ -105,8 +105,12 @@ def new(path: Path, *, replace: bool = False) -> Iterator[tuple[Path, dict[str, 
     meta: dict[str, Any] = {}
     with _make_temporary(path) as temporary:
         yield temporary, meta
+        copied = temporary / INDEX
+        names = json.loads(copied.read_text("utf-8"))["files"] if copied.exists() else None
         files = {}
         for file in sorted(temporary.iterdir()):
+            if names is not None and file.name not in names:
+                continue
             stat = file.stat()
             files[file.name] = (stat.st_size, stat.st_mtime_ns, _crc32(file))
         # A run may be copied and renamed; its card has its identifier.
@@ -156,9 +160,12 @@ def _put_in_place(temporary: Path, path: Path, *, replace: bool) -> None:
 
 
 def copy(path: Path, new: Path) -> None:
-    """Copy the files of an entry into the folder of a new one, which gets its own index."""
+    """Copy the files of an entry into the folder of a new one.
+
+    Files that were added to the entry later, and may change, have no checksum there either.
+    """
     for file in path.iterdir():
-        if file.is_file() and file.name != INDEX:
+        if file.is_file():
             shutil.copy2(file, new)
 
 

@@ -182,7 +182,6 @@ def _update_card(run: GenreClassifier, corpus: Corpus, features: Features) -> Ge
         return run
     with cache.new(run.folder, replace=True) as (new, _):
         cache.copy(run.folder, new)
-        (new / MODEL_CARD_FILE).unlink()  # users may edit it, so that it has no checksum
         text = json.dumps(run.card | known, indent=2, ensure_ascii=False) + "\n"
         (new / CARD).write_text(text, encoding="utf-8")
     run = GenreClassifier.load(run.folder)
