@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import zlib
 from unittest.mock import Mock
@@ -571,8 +572,9 @@ def test_tables_take_more_than_two_genres(tmp_path, home):
     paired = paired_table(predictions, genres, against="guess").set_index("guess minus")
     assert set(paired.index) == runs - {"guess"}
     same = paired.loc["guess-by-artist"]
-    ends = (1 - 0.025 ** (1 / 4)) / k**0.5  # models that agree may differ on other groups
-    assert same["balanced accuracy, tracks"] == f"+0.000 (-{ends:.2f} to +{ends:.2f})"
+    # Models that agree on these groups may differ on others.
+    ends = re.fullmatch(r"\+0\.000 \(-(.+) to \+(.+)\)", same["balanced accuracy, tracks"])
+    assert float(ends[1]) == float(ends[2]) > 0.1
     assert same["McNemar p"] == "1"
     assert same["only guess right"] == 0
     assert paired.loc["majority", "balanced accuracy, tracks"].startswith("+")

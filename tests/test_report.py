@@ -155,7 +155,7 @@ def test_report_names_runs_with_different_test_tracks(home, tmp_path):
     report = Report("x", tmp_path / "x")
     sections.add_overview(report, runs)
     text = report.save().with_suffix(".md").read_text(encoding="utf-8")
-    assert "Compare only runs with the same ones: one; other." in text
+    assert "can be compared with each other: one; other." in text
 
 
 def test_report_begins_with_a_warning_if_the_corpus_has_changed(home, monkeypatch, caplog):
