@@ -23,7 +23,7 @@ from genrecls.audio.decode import load_audio
 from genrecls.classifier import GenreClassifier, Prediction
 from genrecls.errors import AudioError, AudioWarning
 from genrecls.features.image import to_image
-from genrecls.features.segments import non_overlapping
+from genrecls.features.segments import non_overlapping, step_samples
 from genrecls.inspection.collection import nearest_segments
 from genrecls.inspection.saliency import grad_cam, occlusion
 from genrecls.models.backbone import predict_log_mels
@@ -181,9 +181,11 @@ def _predict(
     classifier: GenreClassifier, path: str, max_minutes: float
 ) -> tuple[Prediction, list[str]]:
     """Return the prediction and the texts to show below the label."""
-    front_end = classifier.front_end
-    is_divided = front_end.segment_samples % round(_STEP_S * front_end.sample_rate) == 0
-    step_s = _STEP_S if is_divided else None
+    step_s: float | None = _STEP_S
+    try:
+        step_samples(classifier.front_end, step_s)
+    except ValueError:  # it does not divide the segments of this model
+        step_s = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", AudioWarning)
         prediction = classifier.predict(path, step_s=step_s, max_duration_s=60 * max_minutes)

@@ -208,10 +208,7 @@ def memoize(kind: str, compute: Callable[[Path], Any], files: Sequence[Path]) ->
         kept = [n for n in values if values[n] is not None and states[n]]
         fresh = {n: [states[n], values[n]] for n in kept if max(states[n][1:3]) < settled}
         if fresh:
-            text = json.dumps({memo.parent.name: known | fresh})
-            with contextlib.suppress(OSError):  # the memo only saves time
-                memo.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(memo, lambda file: file.write(text.encode()))
+            _write_memo(memo, known | fresh)
     return [values[name] if name in values else known[name][1] for name in names]
 
 
@@ -226,6 +223,13 @@ def _read_memo(memo: Path) -> dict[str, list]:
         _report_damage(memo)
         remove(memo)
         return {}
+
+
+def _write_memo(memo: Path, known: dict[str, list]) -> None:
+    text = json.dumps({memo.parent.name: known})
+    with contextlib.suppress(OSError):  # the memo only saves time
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(memo, lambda file: file.write(text.encode()))
 
 
 def _state(name: str) -> list[int]:

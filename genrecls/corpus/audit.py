@@ -140,8 +140,16 @@ def audit(
     for problem, rows in problems.groupby("problem", sort=False):
         names = rows["detail"] if problem in (_SIMILAR, NOT_SOUND) else rows["path"].map(repr)
         warnings.append(f"{problem}: {list_some(names.drop_duplicates())}")
-    results = tuple(warnings), confounds, genres, duplicates, problems, tracks
-    return Audit(corpus.name, split_hash(corpus.tracks), *results)
+    return Audit(
+        corpus.name,
+        split_hash(corpus.tracks),
+        tuple(warnings),
+        confounds,
+        genres,
+        duplicates,
+        problems,
+        tracks,
+    )
 
 
 def _measure_files(corpus: Corpus, jobs: int | None, progress: bool) -> dict[str, dict]:

@@ -1,6 +1,7 @@
 """Changes of a corpus since models were trained on it."""
 
 from genrecls._utils.names import find_root
+from genrecls.corpus.folders import UNREADABLE
 from genrecls.corpus.splits import split_hash
 from genrecls.corpus.tracks import Corpus
 from genrecls.errors import CorpusError
@@ -23,7 +24,7 @@ def describe_changes(run: Run) -> str:
     after = corpus.tracks.set_index("path")[columns]
     # Unreadable files are not among the tracks of a corpus.
     left_out = {row["path"]: row["reason"] for row in run.card["left_out"]}
-    listed = [path for path, reason in left_out.items() if " cannot be read: " not in reason]
+    listed = [path for path, reason in left_out.items() if f" {UNREADABLE}: " not in reason]
     known = before.index.union(listed)
     both = before.index.intersection(after.index)
     differs = before.loc[both] != after.loc[both]

@@ -96,7 +96,7 @@ def prepare(
             for name, table in zip(_TABLES, _make_tables(usable, stored), strict=True):
                 table.to_parquet(new / f"{name}.parquet")
     segments, notes = (pd.read_parquet(path / f"{name}.parquet") for name in _TABLES)
-    reasons = unreadable["path"].map(repr) + " cannot be read: " + unreadable["detail"]
+    reasons = unreadable["path"].map(repr) + f" {UNREADABLE}: " + unreadable["detail"]
     lost = unreadable[["path"]].assign(reason=reasons)
     failures = pd.concat([lost, failures], ignore_index=True)
     return Features(front_end, segments, failures, notes, cache.entry("log_mels", ""))

@@ -173,7 +173,7 @@ def _validate(
             (new / CARD).write_text(text, encoding="utf-8")
         for path in entries:
             shutil.rmtree(path, ignore_errors=True)
-    return pd.read_parquet(folder / PREDICTIONS)
+    return predictions
 
 
 def _predict_folds(
